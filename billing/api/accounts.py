@@ -1,0 +1,108 @@
+"""`/billing-accounts`."""
+
+from typing import Any, Literal
+
+from billing.api.context import account_in_realm
+from billing.models import BillingAccount
+from billing.selectors.users import list_accounts, seat_summaries, seat_summary
+from billing.services.accounts import set_seat_limit
+from config.api.envelope import Answer
+from config.api.operations import Call, operation
+from config.api.pagination import items, page_limit, paginate
+from config.api.sorting import sorting
+from config.api.views import ServiceView
+from config.api.wire import Instant, ListQuery, WriteModel
+from config.kernel.errors import Invalid
+from config.kernel.money import parse_uint
+
+
+class AccountQuery(ListQuery):
+    """Filters of the account list; `expand` takes seat_summary."""
+
+    q: str | None = None
+    billing_account_id: list[str] | None = None
+    billing_principal_id: str | None = None
+    created_after: Instant | None = None
+    created_before: Instant | None = None
+    sort_by: Literal["created_at"] | None = None
+    sort_order: Literal["asc", "desc"] | None = None
+    expand: str | None = None
+
+
+class SeatLimitChange(WriteModel):
+    """The most active users of an account; null is unlimited."""
+
+    seat_limit: int | str | None
+
+
+def account_document(account: BillingAccount) -> dict[str, Any]:
+    """Return the wire form of an account."""
+    return {
+        "billing_account_id": str(account.pk),
+        "billing_principal_id": account.billing_principal_id,
+        "seat_limit": account.seat_limit,
+        "seat_limit_source": account.seat_limit_source,
+        "seat_limit_updated_at": account.seat_limit_updated_at,
+        "metadata": account.metadata,
+        "created_at": account.created_at,
+    }
+
+
+class Accounts(ServiceView):
+    """`/billing-accounts`."""
+
+    @operation("list_billing_accounts", query=AccountQuery, answer=dict)
+    def get(self, call: Call, query: AccountQuery) -> Answer:
+        """List accounts."""
+        filters = query.given("limit", "cursor", "sort_by", "sort_order", "expand")
+        page = paginate(
+            list_accounts(call.realm, **filters, allowed=call.caller.allowed_accounts),
+            limit=page_limit(query.limit),
+            cursor=query.cursor,
+            scope=call.list_scope,
+            sorting=sorting(query.sort_by, query.sort_order),
+        )
+        document = items(page, account_document)
+        if "seat_summary" in (query.expand or "").split(","):
+            seats = seat_summaries(page.rows)
+            for row, account in zip(document["items"], page.rows, strict=True):
+                row["seat_summary"] = seats[account.pk].document()
+        return Answer(document)
+
+
+class AccountDetail(ServiceView):
+    """`/billing-accounts/{billing_account_id}`."""
+
+    @operation("get_billing_account", answer=dict)
+    def get(self, call: Call, billing_account_id: str) -> Answer:
+        """Read an account."""
+        return Answer(account_document(account_in_realm(call, billing_account_id)))
+
+    @operation("update_billing_account", body=SeatLimitChange, answer=dict)
+    def patch(
+        self, call: Call, billing_account_id: str, body: SeatLimitChange
+    ) -> Answer:
+        """Set the seat limit; nobody who is active is disabled."""
+        account = set_seat_limit(
+            account=account_in_realm(call, billing_account_id),
+            seat_limit=_seats(body.seat_limit),
+            at=call.at,
+            by=call.by,
+        )
+        return Answer(account_document(account))
+
+
+def _seats(value: int | str | None) -> int | None:
+    if isinstance(value, bool):
+        raise Invalid("Expected a whole number or null.", field="seat_limit")
+    return None if value is None else parse_uint(value, "seat_limit")
+
+
+class AccountSeats(ServiceView):
+    """`/billing-accounts/{billing_account_id}/seat-summary`."""
+
+    @operation("get_billing_account_seat_summary", answer=dict)
+    def get(self, call: Call, billing_account_id: str) -> Answer:
+        """Read how many seats an account has and uses."""
+        account = account_in_realm(call, billing_account_id)
+        return Answer(seat_summary(account).document())

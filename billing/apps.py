@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+
+
+class BillingConfig(AppConfig):
+    """Who has what, when: accounts, users, plans, entitlements, assignments."""
+
+    name = "billing"
+    verbose_name = "Accounts and plans"
+
+    def ready(self) -> None:
+        """Give every new realm its default plan."""
+        from billing.services.plans import create_default_plan
+        from config.tenancy.services.events import subscribe
+
+        subscribe("realm.created", create_default_plan)

@@ -1,0 +1,28 @@
+from billing.models.accounts import BillingAccount, SeatLimitSource
+from billing.models.assignments import (
+    AssignmentScope,
+    AssignmentStatus,
+    PlanAssignment,
+    PlanAssignmentStatus,
+    SourceKind,
+)
+from billing.models.plans import Effect, Plan, PlanEntitlement, PlanKind
+from billing.models.tokens import PlatformToken
+from billing.models.users import BillingUser, UserStatus
+
+__all__ = [
+    "AssignmentScope",
+    "AssignmentStatus",
+    "BillingAccount",
+    "BillingUser",
+    "Effect",
+    "Plan",
+    "PlanAssignment",
+    "PlanAssignmentStatus",
+    "PlanEntitlement",
+    "PlanKind",
+    "PlatformToken",
+    "SeatLimitSource",
+    "SourceKind",
+    "UserStatus",
+]

@@ -1,0 +1,80 @@
+"""Reads of plan assignments."""
+
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from billing.models import PlanAssignment
+from config.kernel.errors import NotFound
+from config.kernel.ids import parse_uuid
+from config.tenancy.models import Realm
+
+
+def _complete(realm: Realm) -> QuerySet[PlanAssignment]:
+    return PlanAssignment.objects.in_realm(realm).select_related(
+        "plan", "user", "account__realm"
+    )
+
+
+def assignment_of(realm: Realm, assignment_id: object) -> PlanAssignment:
+    """Return the realm's assignment of that id (404 if none)."""
+    key = parse_uuid(str(assignment_id))
+    row = _complete(realm).filter(pk=key).first() if key else None
+    if row is None:
+        raise NotFound("billing plan assignment not found")
+    return row
+
+
+_IDS = {
+    "billing_account_id": "account_id",
+    "billing_user_id": "user_id",
+    "plan_id": "plan_id",
+    "subscription_item_id": "subscription_item_id",
+}
+_EQUAL = {
+    "assignment_scope": "scope",
+    "plan_code": "plan__plan_code",
+    "status": "status",
+    "source_kind": "source_kind",
+    "source_ref": "source_ref",
+}
+# Filters of the wire on things this product does not link to assignments (yet):
+# nothing matches them, which is the truth.
+_UNLINKED = (
+    "provider_subscription_id",
+    "provider_price_id",
+    "provider",
+    "grant_program_id",
+    "campaign_id",
+)
+
+
+def list_assignments(realm: Realm, **filters: Any) -> QuerySet[PlanAssignment]:
+    """Return the realm's assignments that match every given filter.
+
+    `window_start` keeps those starting at or after it, `window_end` those ending at
+    or before it or open; `as_of` (aware UTC) those in effect at that instant.
+    """
+    rows = _complete(realm)
+    for name, value in filters.items():
+        if value not in {None, ""}:
+            rows = rows.filter(_condition(name, value))
+    return rows
+
+
+def _condition(name: str, value: Any) -> Q:
+    if name in _IDS:
+        key = parse_uuid(value)
+        return Q(**{_IDS[name]: key}) if key else Q(pk__in=[])
+    if name in _EQUAL:
+        return Q(**{_EQUAL[name]: value})
+    if name in _UNLINKED:
+        return Q(pk__in=[])
+    if name == "grant_program_code":
+        return Q(plan__metadata__grants__contains=[{"grant_program_code": value}])
+    if name == "window_start":
+        return Q(window_start__gte=value)
+    if name == "window_end":
+        return Q(window_end__lte=value) | Q(window_end__isnull=True)
+    runs = Q(window_end__isnull=True) | Q(window_end__gt=value)
+    return runs & Q(window_start__lte=value, status="active", plan__active=True)

@@ -1,0 +1,67 @@
+"""What an admin module of any app needs, in one import.
+
+A definition (plans, features, policies …) is an ordinary form:
+
+    class PlanAdmin(DefinitionAdmin):
+        menu = Menu(CATALOG, icon="sell", order=10)
+        form = PlanForm                     # on metadata_form(PlanMetadata), if any
+        code_fields = ("plan_code",)        # fixed after creation
+
+        def save_definition(self, obj, form, *, change, at, by):
+            return change_plan(plan=obj, at=at, by=by)      # default: obj.save()
+
+A record (assignments, invoices …) is read-only, with named buttons:
+
+    class AssignmentAdmin(RecordAdmin):
+        @command("End", form=EndForm, permission="billing.assign_plan")
+        def end(self, request, assignment, form, *, at, by):
+            end_assignment(assignment=assignment, at=at, by=by)
+            return "The assignment has ended."
+"""
+
+from unfold.enums import ActionVariant
+
+from config.admin.commands import CommandForm, Done, Preview, Table, command
+from config.admin.definitions import DefinitionAdmin
+from config.admin.fields import JsonField, LinesField, UtcDateTimeField
+from config.admin.metadata import known_fields, metadata_form
+from config.admin.navigation import (
+    ACCESS,
+    ACCOUNTS,
+    CATALOG,
+    GATE,
+    GRANTS,
+    HISTORY,
+    Menu,
+    Page,
+    add_page,
+)
+from config.admin.records import RecordAdmin
+from config.admin.screens import PlangateAdmin, json_block
+
+__all__ = [
+    "ACCESS",
+    "ACCOUNTS",
+    "CATALOG",
+    "GATE",
+    "GRANTS",
+    "HISTORY",
+    "ActionVariant",
+    "CommandForm",
+    "DefinitionAdmin",
+    "Done",
+    "JsonField",
+    "LinesField",
+    "Menu",
+    "Page",
+    "PlangateAdmin",
+    "Preview",
+    "RecordAdmin",
+    "Table",
+    "UtcDateTimeField",
+    "add_page",
+    "command",
+    "json_block",
+    "known_fields",
+    "metadata_form",
+]

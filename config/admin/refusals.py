@@ -1,0 +1,64 @@
+"""Refusals, told beside the field they are about."""
+
+from typing import Any
+
+from django import forms
+from django.db import DatabaseError, IntegrityError
+
+from config.api.constraints import refusal_of
+from config.api.errors import LOCK_NOT_AVAILABLE, RETRYABLE, sqlstate
+from config.kernel.errors import DomainError, Unavailable
+
+METADATA_SEPARATOR = "__"
+"""Joins a metadata field's name and the steps to a key in the name of its field."""
+
+
+def as_refusal(error: DomainError | DatabaseError) -> DomainError | None:
+    """Return the refusal that an error stands for, or None where it is a bug."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, IntegrityError):
+        return refusal_of(error)
+    state = sqlstate(error)
+    if state == LOCK_NOT_AVAILABLE or state in RETRYABLE:
+        return Unavailable(
+            "Somebody else is changing this right now. Try again in a moment.",
+            code="SERVER.BUSY",
+        )
+    return None
+
+
+def add_refusal(form: forms.BaseForm, refusal: DomainError) -> None:
+    """Show a refusal on the form: on its field where the form has it, else on top."""
+    for path, sentence in _problems(refusal):
+        form.add_error(field_for(form, path), sentence)
+
+
+def field_for(form: forms.BaseForm, path: str | None) -> str | None:
+    """Return the form field that shows the input at the dotted `path`, or None.
+
+    `metadata.period.cadence` is shown by the field of that key where it has one, else
+    by `metadata`; `audit.reason` by `reason`, or `audit_reason` where that is its name.
+    """
+    if not path:
+        return None
+    steps = path.split(".")
+    candidates = (
+        *(METADATA_SEPARATOR.join(steps[:end]) for end in range(len(steps), 0, -1)),
+        "_".join(steps),
+        steps[-1],
+        f"{steps[-1]}_id",
+        steps[-1].removesuffix("_id"),
+    )
+    return next((name for name in candidates if name in form.fields), None)
+
+
+def _problems(refusal: DomainError) -> list[tuple[str | None, str]]:
+    """Return every pair of path and sentence; a refusal may list several."""
+    listed: Any = refusal.meta.get("errors")
+    if not listed:
+        return [(refusal.field, refusal.message)]
+    return [
+        (problem["field"], problem["message"]) if isinstance(problem, dict) else problem
+        for problem in listed
+    ]

@@ -1,0 +1,191 @@
+"""What every screen of ours has in common."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from django.contrib.admin.utils import quote, unquote
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from config.admin.commands import Command
+from config.admin.export import ExportableAdmin
+from config.admin.fields import JsonField, LinesField
+from config.admin.history import history_page, is_audited
+from config.admin.navigation import Menu
+from config.admin.widgets import JsonWidget
+
+SHOWN = "shown_"
+"""Begins the name of the read-only display of a JSON field."""
+
+Fieldsets = list[tuple[str | None, dict[str, Any]]]
+
+
+class PlangateAdmin(ExportableAdmin, ModelAdmin):  # type: ignore[misc]
+    """Buttons, history, export, search, and a place in the menu.
+
+    Attributes:
+        menu: the place in the sidebar; None keeps the model out of it.
+        searched: whether the search over everything looks here too.
+        prose_fields: text fields that hold several lines.
+        empty_message: what to say while the table is empty.
+
+    """
+
+    menu: ClassVar[Menu | None] = None
+    searched: ClassVar[bool] = True
+    prose_fields: ClassVar[Sequence[str]] = ()
+    empty_message: ClassVar[str] = ""
+
+    list_per_page = 50
+    # The total beside a filtered count would cost a count of the whole table.
+    show_full_result_count = False
+    list_filter_submit = True
+    formfield_overrides: ClassVar[dict[Any, Any]] = {
+        models.TextField: {"widget": UnfoldAdminTextInputWidget},
+        models.JSONField: {"form_class": JsonField, "widget": JsonWidget},
+        ArrayField: {"form_class": LinesField},
+    }
+
+    def __init__(self, model: type[models.Model], admin_site: Any) -> None:
+        buttons = _commands(type(self))
+        on_list = [name for name, spec in buttons.items() if spec.on_list]
+        on_row = [name for name, spec in buttons.items() if not spec.on_list]
+        self.actions_list = (*self.actions_list, *on_list)
+        self.actions_detail = (*self.actions_detail, *on_row)
+        for field in model._meta.concrete_fields:
+            if isinstance(field, models.JSONField):
+                setattr(self, f"{SHOWN}{field.name}", _json_display(field))
+        super().__init__(model, admin_site)
+
+    def address_of(self, subject: models.Model | None) -> str:
+        """Return the page of a row, or of the list for None."""
+        view = "changelist" if subject is None else "change"
+        return reverse(
+            f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}",
+            args=[] if subject is None else [quote(subject.pk)],
+        )
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the bulk actions; deleting in bulk would leave no reason."""
+        actions: dict[str, Any] = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Return the buttons of a row, less those that its state does not allow."""
+        allowed: list[Any] = super().get_actions_detail(request, object_id)
+        asked = {
+            action.action_name: spec.available
+            for action in allowed
+            if (spec := getattr(action.method, "command", None)) and spec.available
+        }
+        if not asked:
+            return allowed
+        row = self.get_object(request, unquote(object_id))
+        return [
+            action
+            for action in allowed
+            if action.action_name not in asked
+            or (row is not None and asked[action.action_name](row))
+        ]
+
+    def formfield_for_dbfield(
+        self, db_field: Any, request: HttpRequest, **options: Any
+    ) -> Any:
+        """Return the form field; several lines for what is called prose."""
+        if db_field.name in self.prose_fields:
+            options.setdefault("widget", UnfoldAdminTextareaWidget({"rows": 4}))
+        return super().formfield_for_dbfield(db_field, request, **options)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        """Return the fields of the page: all that are stored, where none are named."""
+        if self.fields or self.can_edit(request, obj):
+            named: Sequence[Any] = super().get_fields(request, obj)
+            return named
+        return [
+            field.name
+            for field in self.opts.concrete_fields
+            if not isinstance(field, models.BinaryField)
+        ]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Fieldsets:
+        """Return the groups of the page, with what only a form has left out of a view."""
+        groups: Fieldsets = list(super().get_fieldsets(request, obj))
+        if self.can_edit(request, obj):
+            return groups
+        return [
+            (title, {**options, "fields": self._viewed(options["fields"])})
+            for title, options in groups
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the read-only fields, JSON ones as they are displayed."""
+        return self._viewed(super().get_readonly_fields(request, obj))
+
+    def can_edit(self, request: HttpRequest, obj: Any) -> bool:
+        """Return whether the page is a form for this member of staff."""
+        may = self.has_add_permission if obj is None else self.has_change_permission
+        return bool(may(request) if obj is None else may(request, obj))
+
+    def history_view(
+        self, request: Any, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Show who changed the row, when and why; also of a row that is gone."""
+        if not is_audited(self.model):
+            page: HttpResponse = super().history_view(request, object_id, extra_context)
+            return page
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return history_page(self, request, unquote(object_id))
+
+    def _viewed(self, names: Sequence[Any]) -> list[Any]:
+        """Return what a read-only page shows for the names of a form."""
+        viewed: list[Any] = []
+        for name in names:
+            if isinstance(name, list | tuple):
+                viewed.append(tuple(self._viewed(name)))
+            elif not isinstance(name, str):
+                viewed.append(name)
+            elif hasattr(self, f"{SHOWN}{name}"):
+                viewed.append(f"{SHOWN}{name}")
+            elif hasattr(self, name) or _is_of(self.model, name):
+                viewed.append(name)
+        return viewed
+
+
+def _commands(kind: type) -> dict[str, Command]:
+    """Return the buttons declared by a class and its parents, the parents' first."""
+    members = (item for base in reversed(kind.__mro__) for item in vars(base).items())
+    return {
+        name: member.command
+        for name, member in members
+        if isinstance(getattr(member, "command", None), Command)
+    }
+
+
+def _is_of(model: type[models.Model], name: str) -> bool:
+    return hasattr(model, name) or name in {f.name for f in model._meta.get_fields()}
+
+
+def _json_display(field: models.JSONField[Any, Any]) -> Callable[[Any], SafeString]:
+    def display(row: Any) -> SafeString:
+        return json_block(getattr(row, field.attname))
+
+    display.short_description = str(field.verbose_name)  # type: ignore[attr-defined]
+    return display
+
+
+def json_block(document: Any) -> SafeString:
+    """Return a JSON document as people read it: indented, monospaced."""
+    if document in (None, {}, []):
+        return format_html('<span class="plangate-none">{}</span>', "empty")
+    text = json.dumps(document, ensure_ascii=False, indent=2)
+    return format_html('<pre class="plangate-json">{}</pre>', text)

@@ -1,0 +1,111 @@
+"""One handler turns every refusal into the envelope."""
+
+from typing import Any
+
+import structlog
+from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions as drf
+
+from config.api.constraints import refusal_of
+from config.api.envelope import failure_body, json_response
+from config.api.strictjson import MAX_BODY_BYTES
+from config.kernel.errors import DomainError, NotFound, Unavailable
+
+log = structlog.get_logger(__name__)
+
+LOCK_NOT_AVAILABLE = "55P03"
+RETRYABLE = frozenset({"40001", "40P01"})
+
+
+class TooLarge(DomainError):
+    """The body is over the limit (413)."""
+
+    status = 413
+    default_code = "VALIDATION.BODY_TOO_LARGE"
+
+
+class MethodNotAllowed(DomainError):
+    """The route exists, with other methods (405)."""
+
+    status = 405
+    default_code = "REQUEST.METHOD_NOT_ALLOWED"
+
+
+class UnsupportedMediaType(DomainError):
+    """The body is not UTF-8 JSON by its own account (415)."""
+
+    status = 415
+    default_code = "VALIDATION.UNSUPPORTED_MEDIA_TYPE"
+
+
+class Unexpected(DomainError):
+    """A bug: reported with the trace id and no detail (500)."""
+
+    status = 500
+    default_code = "SERVER.UNEXPECTED"
+
+
+def sqlstate(error: BaseException | None) -> str | None:
+    """Return the PostgreSQL error code behind a Django database error, or None."""
+    cause = getattr(error, "__cause__", None) or error
+    state: str | None = getattr(cause, "sqlstate", None)
+    return state
+
+
+def as_refusal(error: BaseException) -> DomainError | None:
+    """Return what to tell the caller about `error`, or None where it is a bug."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, Http404):
+        return NotFound("There is nothing at this address.")
+    if isinstance(error, drf.MethodNotAllowed):
+        return MethodNotAllowed("This address does not take that method.")
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.")
+    if isinstance(error, DatabaseError | InterfaceError):
+        return _database_refusal(error)
+    return None
+
+
+def _database_refusal(error: BaseException) -> DomainError | None:
+    if isinstance(error, IntegrityError):
+        return refusal_of(error)
+    state = sqlstate(error)
+    if state == LOCK_NOT_AVAILABLE or state in RETRYABLE:
+        return Unavailable(
+            "Another request holds what this one needs. Send it again with the same "
+            "Idempotency-Key.",
+            code="SERVER.BUSY",
+            meta={"retry_after": 1},
+        )
+    if isinstance(error, OperationalError | InterfaceError):
+        return Unavailable(
+            "The database cannot be reached. Send the request again with the same "
+            "Idempotency-Key.",
+            meta={"retry_after": 2},
+        )
+    return None
+
+
+def error_response(error: BaseException, request: HttpRequest) -> HttpResponse:
+    """Return the envelope of any failure; a bug is logged and told without detail."""
+    trace_id: str = getattr(request, "trace_id", "")
+    refusal = as_refusal(error)
+    if refusal is None:
+        log.error("unexpected", exc_info=error)
+        refusal = Unexpected(
+            f"Something went wrong on our side. Quote trace id {trace_id}."
+        )
+    response = json_response(
+        failure_body(refusal, trace_id), status=refusal.status, trace_id=trace_id
+    )
+    if "retry_after" in refusal.meta:
+        response["Retry-After"] = str(refusal.meta["retry_after"])
+    return response
+
+
+def handle(error: Exception, context: dict[str, Any]) -> HttpResponse:
+    """Answer a failed API request (the framework's exception hook)."""
+    return error_response(error, context["request"]._request)

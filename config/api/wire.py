@@ -1,0 +1,257 @@
+"""The types of the wire: strict, so that what is accepted is what was meant."""
+
+import unicodedata
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from config.kernel.codes import normalize_code
+from config.kernel.errors import Invalid
+from config.kernel.ids import parse_uuid
+from config.kernel.money import parse_int, parse_posint, parse_uint
+from config.kernel.windows import parse_instant
+
+MAX_TEXT = 1024
+MAX_REFERENCE = 255
+
+
+def _refusing(read: Callable[..., Any], *args: Any) -> Callable[[Any], Any]:
+    """Return a validator that tells a kernel refusal as a field error."""
+
+    def validate(value: Any) -> Any:
+        try:
+            return read(value, *args)
+        except Invalid as error:
+            raise PydanticCustomError("refused", "{sentence}", {
+                "sentence": error.message,
+            }) from None  # fmt: skip
+
+    return validate
+
+
+def _instant(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str):
+        raise Invalid("An instant is text such as 2026-01-31T00:00:00Z.")
+    return parse_instant(value)
+
+
+def _uuid(value: Any) -> uuid.UUID:
+    found = value if isinstance(value, uuid.UUID) else parse_uuid(value)
+    if found is None:
+        raise Invalid("An id is a UUID of 36 characters.")
+    return found
+
+
+def _text(value: Any, longest: int) -> str:
+    if not isinstance(value, str):
+        raise Invalid("Expected text.")
+    text = unicodedata.normalize("NFC", value).strip()
+    if not text:
+        raise Invalid("Must not be blank.")
+    if len(text) > longest:
+        raise Invalid(f"{len(text)} characters; the most is {longest}.")
+    if any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text):
+        raise Invalid("Must not hold control or invisible formatting characters.")
+    return text
+
+
+def _token(value: Any) -> str:
+    text = _text(value, 128)
+    if any(c.isspace() for c in text):
+        raise Invalid("Must not hold spaces.")
+    return text
+
+
+def _prose(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Invalid("Expected text.")
+    if len(value) > MAX_TEXT * 4:
+        raise Invalid(f"{len(value)} characters; the most is {MAX_TEXT * 4}.")
+    if "\0" in value:
+        raise Invalid("A NUL character cannot be stored.")
+    return value
+
+
+def _text_schema(longest: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest})
+
+
+def _digits_schema(pattern: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+_as_text = PlainSerializer(str, return_type=str)
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_refusing(_instant)),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Id = Annotated[
+    uuid.UUID,
+    BeforeValidator(_refusing(_uuid)),
+    _as_text,
+    WithJsonSchema({"type": "string", "format": "uuid"}),
+]
+Code = Annotated[
+    str,
+    BeforeValidator(_refusing(normalize_code, "code")),
+    _text_schema(128),
+]
+PlanCode = Annotated[str, BeforeValidator(_refusing(_token)), _text_schema(128)]
+Name = Annotated[
+    str, BeforeValidator(_refusing(_text, MAX_REFERENCE)), _text_schema(MAX_REFERENCE)
+]
+UserRef = Annotated[str, BeforeValidator(_refusing(_text, 512)), _text_schema(512)]
+Reference = Annotated[
+    str, BeforeValidator(_refusing(_text, MAX_REFERENCE)), _text_schema(MAX_REFERENCE)
+]
+Prose = Annotated[str, BeforeValidator(_refusing(_prose)), Field(max_length=4096)]
+UInt = Annotated[
+    int,
+    BeforeValidator(_refusing(parse_uint, "value")),
+    _as_text,
+    _digits_schema("^(0|[1-9][0-9]{0,18})$"),
+]
+PosInt = Annotated[
+    int,
+    BeforeValidator(_refusing(parse_posint, "value")),
+    _as_text,
+    _digits_schema("^[1-9][0-9]{0,18}$"),
+]
+SignedInt = Annotated[
+    int,
+    BeforeValidator(_refusing(parse_int, "value")),
+    _as_text,
+    _digits_schema("^-?(0|[1-9][0-9]{0,18})$"),
+]
+SmallInt = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+JsonObject = Annotated[
+    dict[str, Any],
+    Field(strict=True),
+    WithJsonSchema({"type": "object", "additionalProperties": True}),
+]
+
+
+def _labels(value: dict[str, Any]) -> dict[str, str]:
+    kept = {
+        key.strip()[:64]: str(item).strip()[:256]
+        for key, item in value.items()
+        if key.strip() and item is not None and str(item).strip()
+    }
+    if len(kept) > 50:  # noqa: PLR2004 - the limit and its sentence stand together.
+        raise PydanticCustomError("refused", "At most 50 labels.")
+    return kept
+
+
+Labels = Annotated[
+    dict[str, str | int | float | bool],
+    AfterValidator(_labels),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+]
+
+
+class WireModel(BaseModel):
+    """A body, query or answer. Unknown fields are refused, never silently dropped."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, populate_by_name=True)
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """Return the fields the caller sent, by name, less `without` and `audit`."""
+        return {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name in self.model_fields_set and name not in {*without, "audit"}
+        }
+
+
+class AuditFields(WireModel):
+    """Who asks for a change, why, under which ticket, effective when."""
+
+    operator: Name | None = None
+    reason: Prose | None = None
+    ticket_id: Name | None = None
+    effective_at: Instant | None = None
+
+
+class WriteModel(WireModel):
+    """A management write: its fields, and an optional `audit` object."""
+
+    audit: AuditFields | None = None
+
+
+class ListQuery(WireModel):
+    """What every list takes."""
+
+    limit: str | None = None
+    cursor: str | None = None
+
+
+_SENTENCES = {
+    "missing": "This field is required.",
+    "extra_forbidden": "There is no such field.",
+    "string_type": "Expected text.",
+    "bool_type": "Expected true or false.",
+    "bool_parsing": "Expected true or false.",
+    "int_type": "Expected a whole number.",
+    "int_parsing": "Expected a whole number.",
+    "int_from_float": "Expected a whole number.",
+    "dict_type": "Expected a JSON object.",
+    "model_type": "Expected a JSON object.",
+    "model_attributes_type": "Expected a JSON object.",
+    "list_type": "Expected a list.",
+    "none_required": "Must be null.",
+}
+
+
+def sentence_of(error: ErrorDetails) -> str:
+    """Return one validation error as a sentence a person understands."""
+    kind = error["type"]
+    context = error.get("ctx", {})
+    if kind == "literal_error":
+        return f"Must be one of {context['expected']}."
+    if kind == "greater_than_equal":
+        return f"Must be at least {context['ge']}."
+    if kind == "less_than_equal":
+        return f"Must be at most {context['le']}."
+    if kind == "too_long":
+        return f"At most {context['max_length']} items."
+    if kind == "too_short":
+        return f"At least {context['min_length']} item."
+    return _SENTENCES.get(kind) or error["msg"]
+
+
+def as_invalid(error: ValidationError) -> Invalid:
+    """Return every field error as one refusal; `field` is the first one's path."""
+    problems = [
+        {
+            "field": ".".join(str(part) for part in problem["loc"]) or "body",
+            "message": sentence_of(problem),
+        }
+        for problem in error.errors(include_url=False, include_input=False)[:20]
+    ]
+    first = problems[0]
+    return Invalid(
+        f"{first['field']}: {first['message']}",
+        field=first["field"],
+        meta={"errors": problems},
+    )
+
+
+YesNo = Literal["true", "false"]

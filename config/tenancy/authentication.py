@@ -1,0 +1,261 @@
+"""Proof of identity for API requests: signed service keys and bearer tokens."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from django.db import connection
+from django.http import HttpRequest
+
+from config.kernel.clock import now
+from config.kernel.errors import (
+    DomainError,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    Unauthenticated,
+)
+from config.kernel.windows import parse_instant
+from config.tenancy import signing
+from config.tenancy.callers import Bindings, Caller
+from config.tenancy.models import (
+    Realm,
+    RealmStatus,
+    ServiceKey,
+    ServiceKeyNonce,
+    ServiceKeyStatus,
+)
+from config.tenancy.services.service_keys import secret_of
+from config.tenancy.tokens import read_token
+
+CLOCK_SKEW = timedelta(seconds=300)
+NONCE_KEPT = timedelta(seconds=600)
+USE_NOTED_EVERY = timedelta(minutes=1)
+
+_SIGNED = (
+    "content-digest",
+    "x-realm-id",
+    "x-principal-id",
+    "x-user-id",
+    "x-billing-account-id",
+    "x-billing-user-id",
+    "idempotency-key",
+)
+_LONGEST_HEADER = 512
+
+
+def header(request: HttpRequest, name: str) -> str:
+    """Return a request header as UTF-8 text, '' when absent.
+
+    Refuses (`Malformed`) undecodable bytes, control characters and values longer
+    than 512 characters.
+    """
+    key = name.upper().replace("-", "_")
+    raw = request.META.get(f"HTTP_{key}", "")
+    if raw.isascii():
+        value: str = raw
+    else:
+        try:
+            value = raw.encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            raise Malformed(f"Header {name} is not UTF-8 text.", field=name) from None
+    if len(value) > _LONGEST_HEADER:
+        raise Malformed(
+            f"Header {name} is {len(value)} characters long; the most is "
+            f"{_LONGEST_HEADER}.",
+            field=name,
+        )
+    if not value.isprintable():
+        raise Malformed(f"Header {name} holds a control character.", field=name)
+    return value
+
+
+def realm_of(request: HttpRequest) -> Realm:
+    """Return the active realm that `X-Realm-Id` names.
+
+    Refuses: absent 400, unknown or deleted 404 AUTH.UNKNOWN_REALM, suspended 403.
+    """
+    realm_id = header(request, "X-Realm-Id")
+    if not realm_id:
+        raise Malformed(
+            "missing_realm: send the X-Realm-Id header.", field="X-Realm-Id"
+        )
+    realm = Realm.objects.filter(pk=realm_id).first()
+    if realm is None or realm.status == RealmStatus.DELETED:
+        raise NotFound(
+            f"There is no realm {realm_id}.",
+            code="AUTH.UNKNOWN_REALM",
+            meta={"realm_id": realm_id, "clear_cached_realm": True},
+        )
+    if realm.status != RealmStatus.ACTIVE:
+        raise Forbidden(f"realm_inactive: realm {realm_id} is suspended.")
+    return realm
+
+
+def _bindings(request: HttpRequest) -> Bindings:
+    return Bindings(
+        principal_id=header(request, "X-Principal-Id") or None,
+        user_id=header(request, "X-User-Id") or None,
+        billing_account_id=header(request, "X-Billing-Account-Id") or None,
+        billing_user_id=header(request, "X-Billing-User-Id") or None,
+    )
+
+
+def _bad_signature(sentence: str) -> Unauthenticated:
+    return Unauthenticated(sentence, code="AUTH.INVALID_SERVICE_SIGNATURE")
+
+
+def authenticate_service_key(request: HttpRequest) -> Caller:
+    """Return the caller that signed this request.
+
+    Refuses in this order (docs/api.md, "Signing"): header grammar, unknown key,
+    disabled key, expired key, realm, account, clock skew over 300 s, digest,
+    signature.
+    """
+    realm = realm_of(request)
+    credentials = signing.parse_authorization(header(request, "Authorization"))
+    if credentials is None:
+        raise _bad_signature("The Authorization header is not a SVC-AUTH signature.")
+    at = now()
+    key = _usable_key(credentials.key_id, realm, at=at)
+    bindings = _bindings(request)
+    if (
+        key.allowed_accounts
+        and bindings.billing_account_id
+        and bindings.billing_account_id not in key.allowed_accounts
+    ):
+        raise account_forbidden()
+    _check_signature(request, credentials, key, at=at)
+    _note_use(key, at=at)
+    return Caller(
+        kind="service_key",
+        identifier=key.pk,
+        realm=realm,
+        scopes=frozenset(key.scopes),
+        bindings=bindings,
+        allowed_accounts=frozenset(key.allowed_accounts),
+        nonce=credentials.nonce,
+    )
+
+
+def account_forbidden() -> DomainError:
+    """Return the refusal of an account outside the key's list."""
+    return Forbidden(
+        "This service key is not allowed to act for that billing account.",
+        code="AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN",
+    )
+
+
+def _usable_key(key_id: str, realm: Realm, *, at: datetime) -> ServiceKey:
+    key = ServiceKey.objects.filter(pk=key_id).first()
+    if key is None:
+        raise Unauthenticated(
+            "No service key by that id.", code="AUTH.SERVICE_KEY_NOT_FOUND"
+        )
+    if key.status != ServiceKeyStatus.ACTIVE:
+        raise Forbidden(
+            "This service key is disabled.", code="AUTH.SERVICE_KEY_DISABLED"
+        )
+    if key.is_expired(at=at):
+        raise Forbidden(
+            "This service key has expired.", code="AUTH.SERVICE_KEY_EXPIRED"
+        )
+    if realm.pk not in key.allowed_realms:
+        raise Forbidden(
+            f"This service key may not act in realm {realm.pk}.",
+            code="AUTH.SERVICE_KEY_REALM_FORBIDDEN",
+        )
+    return key
+
+
+def _check_signature(
+    request: HttpRequest,
+    credentials: signing.Credentials,
+    key: ServiceKey,
+    *,
+    at: datetime,
+) -> None:
+    try:
+        skew = abs(parse_instant(credentials.ts) - at)
+    except Invalid:
+        raise _bad_signature("The signature's ts is not an ISO-8601 instant.") from None
+    if skew > CLOCK_SKEW:
+        raise _bad_signature(
+            f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
+            f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
+        )
+    digest = header(request, "Content-Digest")
+    if not signing.is_same(digest, signing.content_digest(request.body)):
+        raise _bad_signature("Content-Digest does not match the body.")
+    headers = {name: header(request, name) for name in _SIGNED}
+    headers["content-type"] = request.META.get("CONTENT_TYPE", "")
+    text = signing.signed_text(
+        method=request.method or "",
+        path_and_query=_path_and_query(request),
+        credentials=credentials,
+        headers=headers,
+    )
+    if not signing.is_same(credentials.sig, signing.sign(secret_of(key), text)):
+        raise _bad_signature("The signature does not match the request.")
+
+
+def _path_and_query(request: HttpRequest) -> str:
+    # WSGI hands over the decoded path only, so the canonical percent-encoding of it
+    # is what a caller must sign; the query is kept as sent.
+    path = quote(request.path, safe="/:@!$&'()*+,;=-._~")
+    query = request.META.get("QUERY_STRING", "")
+    return f"{path}?{query}" if query else path
+
+
+def _note_use(key: ServiceKey, *, at: datetime) -> None:
+    if key.last_used_at is None or at - key.last_used_at > USE_NOTED_EVERY:
+        ServiceKey.objects.filter(pk=key.pk).update(last_used_at=at)
+
+
+def spend_nonce(caller: Caller, *, at: datetime) -> None:
+    """Refuse (401) a signed request seen before; remember this one for 600 s.
+
+    For reads only: a repeated write is answered from its idempotency key, which
+    makes the repeat harmless.
+    """
+    if caller.nonce is None:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {ServiceKeyNonce._meta.db_table} (key_id, nonce, seen_at) "  # noqa: S608
+            "VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+            [caller.identifier, caller.nonce, at],
+        )
+        if cursor.rowcount == 0:
+            raise _bad_signature("This signed request was already used (same nonce).")
+
+
+def authenticate_token(request: HttpRequest) -> Caller:
+    """Return the end user whose platform token this request bears.
+
+    Refuses: absent or invalid token 401, another realm's token 403.
+    """
+    realm = realm_of(request)
+    scheme, _, text = header_any_length(request, "Authorization").partition(" ")
+    if scheme != "Bearer" or not text:
+        raise Unauthenticated("Send a platform token: Authorization: Bearer ….")
+    claims: dict[str, Any] = read_token(text, realm, at=now())
+    return Caller(
+        kind="token",
+        identifier=claims["sub"],
+        realm=realm,
+        scopes=frozenset(str(claims["scope"]).split()),
+        bindings=Bindings(
+            principal_id=claims["billing_principal_id"],
+            user_id=claims["business_user_id"],
+            billing_account_id=claims["billing_account_id"],
+            billing_user_id=claims["billing_user_id"],
+        ),
+    )
+
+
+def header_any_length(request: HttpRequest, name: str) -> str:
+    """Return an ASCII header of any length (tokens are long), '' when absent."""
+    value: str = request.META.get(f"HTTP_{name.upper().replace('-', '_')}", "")
+    return value if value.isascii() else ""

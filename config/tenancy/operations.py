@@ -1,0 +1,91 @@
+"""Migration operations: rules that live in the database, not in Python."""
+
+from django.db.migrations import RunSQL
+
+
+def audited(table: str, *, key: str = "id", ignored: str = "updated_at") -> RunSQL:
+    """Return the operation that makes `table` an audited one.
+
+    Every insert, update and delete writes one row to `<table>_history`, and is
+    refused outside an audit context. `key` is the primary key column; `ignored`
+    lists columns (comma separated) whose change alone is not history.
+    """
+    history = f"{table}_history"
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_audit AFTER INSERT OR UPDATE OR DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION
+            plangate_audit_row('{history}', '{key}', '{ignored}');
+        CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION plangate_refuse_rewrite();
+        CREATE TRIGGER {history}_append_only
+            BEFORE UPDATE OR DELETE OR TRUNCATE ON {history}
+            FOR EACH STATEMENT EXECUTE FUNCTION plangate_refuse_rewrite();
+        SELECT plangate_revoke('{history}', 'INSERT, UPDATE, DELETE, TRUNCATE');
+        SELECT plangate_revoke('{table}', 'TRUNCATE');
+        """,
+        reverse_sql=f"""
+        DROP TRIGGER {table}_audit ON {table};
+        DROP TRIGGER {table}_no_truncate ON {table};
+        DROP TRIGGER {history}_append_only ON {history};
+        """,
+    )
+
+
+def append_only(table: str) -> RunSQL:
+    """Return the operation that lets `table` only ever grow.
+
+    Refused by trigger for everyone, and by missing privilege for the application.
+    """
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_append_only
+            BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION plangate_refuse_rewrite();
+        SELECT plangate_revoke('{table}', 'UPDATE, DELETE, TRUNCATE');
+        """,
+        reverse_sql=f"DROP TRIGGER {table}_append_only ON {table};",
+    )
+
+
+def immutable(table: str, columns: str) -> RunSQL:
+    """Return the operation that fixes `columns` (comma separated) once written."""
+    listed = ", ".join(f"NEW.{name.strip()}" for name in columns.split(","))
+    before = listed.replace("NEW.", "OLD.")
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_identity_is_fixed BEFORE UPDATE ON {table}
+            FOR EACH ROW WHEN (({listed}) IS DISTINCT FROM ({before}))
+            EXECUTE FUNCTION plangate_refuse_rewrite('{columns}');
+        """,
+        reverse_sql=f"DROP TRIGGER {table}_identity_is_fixed ON {table};",
+    )
+
+
+def references(
+    table: str, columns: str, parent: str, parent_columns: str, *, name: str
+) -> RunSQL:
+    """Return a composite foreign key, such as (realm_id, plan_id) → plans.
+
+    Django's own foreign keys name one column, so a row could point into another
+    realm; this one cannot. `parent_columns` must be unique together. `name` says
+    what is true.
+    """
+    return RunSQL(
+        sql=f"""
+        ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({columns})
+            REFERENCES {parent} ({parent_columns}) DEFERRABLE INITIALLY IMMEDIATE;
+        """,
+        reverse_sql=f"ALTER TABLE {table} DROP CONSTRAINT {name};",
+    )
+
+
+def same_realm(table: str, column: str, parent: str) -> RunSQL:
+    """Return the foreign key that keeps `table.column` inside its row's realm."""
+    return references(
+        table,
+        f"realm_id, {column}",
+        parent,
+        "realm_id, id",
+        name=f"{table}_{column}_same_realm",
+    )

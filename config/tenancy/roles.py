@@ -1,0 +1,79 @@
+"""Staff roles and what each may do. The groups are created by migration.
+
+Permissions follow the app and the verb: `billing.assign_plan`. A role lists patterns;
+everything not listed is refused. Kept in code, so that a review of access is a
+review of this file.
+"""
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from django.contrib.auth.backends import BaseBackend
+
+SUPPORT, FINANCE, OPS, APPROVER, AUDITOR = (
+    "Support",
+    "Finance",
+    "Ops",
+    "Approver",
+    "Auditor",
+)
+
+_READ = ("*.view_*",)
+_DEFINITIONS = (
+    "catalog.*",
+    "billing.add_plan",
+    "billing.change_plan",
+    "billing.add_planentitlement",
+    "billing.change_planentitlement",
+    "billing.delete_planentitlement",
+    "gating.*_gatepolicybundle",
+    "gating.*_gatepolicy",
+)
+
+ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
+    SUPPORT: (
+        *_READ,
+        "billing.assign_plan",
+        "billing.manage_users",
+        "gating.cancel_lease",
+    ),
+    FINANCE: (*_READ, "*.export_*", "grants.credit_balance"),
+    OPS: (
+        *_READ,
+        *_DEFINITIONS,
+        "*.export_*",
+        "billing.assign_plan",
+        "billing.manage_users",
+        "gating.cancel_lease",
+        "grants.credit_balance",
+        "tenancy.*_realm",
+        "tenancy.*_servicekey",
+    ),
+    APPROVER: (*_READ, "*.export_*", "billing.assign_plan", "*.approve_*"),
+    AUDITOR: (*_READ, "*.export_*"),
+}
+ROLES = tuple(ROLE_PERMISSIONS)
+
+
+class RoleBackend(BaseBackend):
+    """Answers `user.has_perm` from the user's roles."""
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        """Return whether one of the user's roles grants `perm` (`app.codename`)."""
+        return user_obj.is_active and any(
+            fnmatchcase(perm, pattern)
+            for role in _roles_of(user_obj)
+            for pattern in ROLE_PERMISSIONS.get(role, ())
+        )
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        """Return whether the user may see the app at all."""
+        return user_obj.is_active and bool(_roles_of(user_obj))
+
+
+def _roles_of(user: Any) -> tuple[str, ...]:
+    if not hasattr(user, "_plangate_roles"):
+        names = user.groups.values_list("name", flat=True)
+        user._plangate_roles = tuple(names)
+    roles: tuple[str, ...] = user._plangate_roles
+    return roles

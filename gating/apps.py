@@ -1,0 +1,17 @@
+from django.apps import AppConfig
+
+
+class GatingConfig(AppConfig):
+    """May they: policies, leases, counters, ratings."""
+
+    name = "gating"
+    verbose_name = "Gate"
+
+    def ready(self) -> None:
+        """Check the deployment's options; give every new realm its default bundle."""
+        from config.tenancy.services.events import subscribe
+        from gating.options import options
+        from gating.services.provisioning import create_default_bundle
+
+        options()
+        subscribe("realm.created", create_default_bundle)

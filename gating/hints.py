@@ -1,0 +1,70 @@
+"""Machine-readable hints that accompany a verdict. Pure."""
+
+from datetime import timedelta
+
+from config.kernel.money import INT64_MAX
+from config.kernel.windows import format_instant
+from gating.facts import Ask, Facts, Funding, Hint, PolicyWindow
+
+NEARLY = 3
+"""A rate hints when this many requests, or fewer, are left."""
+
+
+def seconds_left(window: PolicyWindow, facts: Facts) -> int:
+    """Return the whole seconds until the window ends, rounded up."""
+    return -(-(window.counter.window_end - facts.at) // timedelta(seconds=1))
+
+
+def rate_hint(window: PolicyWindow, facts: Facts, remaining: int) -> Hint:
+    """Return how many requests the window still has, and until when."""
+    return {
+        "type": "rate.limit",
+        "seconds": seconds_left(window, facts),
+        "remaining": max(0, remaining),
+        "until": format_instant(window.counter.window_end),
+    }
+
+
+def shortfall_hint(needed_xusd: int, funding: Funding) -> Hint:
+    """Return what the balance lacks to cover an amount (10^-6 USD)."""
+    missing = max(0, needed_xusd - max(0, funding.available_xusd))
+    return {
+        "type": "funding.xusd_shortfall",
+        "shortfall_xusd": min(missing, INT64_MAX),
+    }
+
+
+def rate_hints(facts: Facts) -> list[Hint]:
+    """Return one hint per rate that this request brings near its limit."""
+    return [
+        rate_hint(window, facts, window.room_minor - 1)
+        for window in sorted(facts.rates, key=lambda w: w.rank)
+        if window.room_minor - 1 <= NEARLY
+    ]
+
+
+def advice(ask: Ask, facts: Facts) -> list[Hint]:
+    """Return what an admitted estimate should know; it changes no verdict."""
+    if not ask.estimate_minor:
+        return []
+    funding, hints = facts.funding, list[Hint]()
+    if funding.unpriced:
+        hints.append(
+            {
+                "type": "pricing.not_configured",
+                "feature_code": ask.feature_code,
+                "meters": list(funding.unpriced),
+            }
+        )
+    covered = [w.room_minor for w in facts.quotas]
+    if funding.billing_mode == "prepaid" and funding.price is not None:
+        affordable = funding.price.affordable(max(0, funding.available_xusd))
+        if affordable is not None and affordable < ask.estimate_minor:
+            covered.append(affordable)
+            needed_xusd = funding.price.at_most(ask.estimate_minor)
+            hints.append(shortfall_hint(needed_xusd, funding))
+    if min(covered) < ask.estimate_minor:
+        hints.append(
+            {"type": "quota.remaining", "max_quantity_minor": max(0, min(covered))}
+        )
+    return hints

@@ -1,0 +1,178 @@
+from django.db import models
+from django.db.models import F, Q
+
+from billing.models import BillingAccount, BillingUser
+from catalog.models.rules import is_given, is_one_of
+from config.kernel.ids import new_id
+from config.kernel.money import INT64_MAX
+from config.tenancy.models import Realm, RealmQuerySet
+from gating.models.policies import SubjectScope
+
+
+def within_account(field: str, model: type[models.Model]) -> models.ForeignKey:  # type: ignore[type-arg]
+    """Return a foreign key whose constraint is a composite one (0002_rules).
+
+    One key over realm, account and user checks, and locks, one row instead of three.
+    """
+    return models.ForeignKey(
+        model, models.PROTECT, related_name=field, db_index=False, db_constraint=False
+    )
+
+
+class GateState(models.Model):
+    """The one row of an account that every write of its gate locks first."""
+
+    account = models.OneToOneField(
+        BillingAccount,
+        models.PROTECT,
+        primary_key=True,
+        related_name="gate_state",
+        db_constraint=False,
+    )
+    realm = within_account("+", Realm)
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_states"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "account"], name="gate_state_once_per_account"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"gate of {self.account_id}"
+
+
+class CounterKind(models.TextChoices):
+    """What a counter counts."""
+
+    QUOTA = "quota", "Quantity"
+    RATE = "rate", "Requests"
+
+
+class Counter(models.Model):
+    """What was used, and is held, of a feature by one subject in one window.
+
+    The row that is hot: narrow, and no index covers what changes. Policies that name
+    the same `key` share it. `used_minor` and `reserved_minor` are in the smallest unit
+    of what is counted; limits stand on the policies.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    realm = within_account("+", Realm)
+    account = within_account("+", BillingAccount)
+    kind = models.TextField(choices=CounterKind)
+    subject_scope = models.TextField(choices=SubjectScope)
+    subject_id = models.UUIDField()
+    feature_code = models.TextField()
+    key = models.TextField()
+    window_start = models.DateTimeField()
+    window_end = models.DateTimeField()
+    used_minor = models.BigIntegerField(default=0)
+    reserved_minor = models.BigIntegerField(default=0)
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_counters"
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "realm",
+                    "account",
+                    "subject_id",
+                    "subject_scope",
+                    "feature_code",
+                    "kind",
+                    "key",
+                    "window_start",
+                    "window_end",
+                ],
+                name="gate_counter_once_per_window",
+            ),
+            is_one_of("kind", CounterKind, name="gate_counter_kind_is_known"),
+            is_one_of(
+                "subject_scope", SubjectScope, name="gate_counter_scope_is_known"
+            ),
+            models.CheckConstraint(
+                name="gate_counter_account_counts_for_itself",
+                condition=~Q(subject_scope="account") | Q(subject_id=F("account_id")),
+                violation_error_message="The subject of an account's use is itself.",
+            ),
+            models.CheckConstraint(
+                name="gate_counter_window_not_empty",
+                condition=Q(window_end__gt=F("window_start")),
+                violation_error_message="A window must end after it starts.",
+            ),
+            is_given(
+                "key", name="gate_counter_key_is_given", message="Name the counter."
+            ),
+            models.CheckConstraint(
+                name="gate_counter_amounts_are_not_negative",
+                condition=Q(used_minor__gte=0, reserved_minor__gte=0),
+                violation_error_message="What is used and held is 0 or more.",
+            ),
+            models.CheckConstraint(
+                # A difference, because a sum of two large amounts would overflow.
+                name="gate_counter_fits_64_bits",
+                condition=Q(used_minor__lte=INT64_MAX - F("reserved_minor")),
+                violation_error_message="A counter counts to 64 bits.",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["realm", "window_end"], name="gate_counters_by_window_end"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.feature_code} {self.key} until {self.window_end:%Y-%m-%d %H:%M}"
+
+
+class Seat(models.Model):
+    """A seat that a user took, by a first authorized use, under a seats policy.
+
+    `scope_code` is the feature, or `*`; `window_start` the seat's window, 1970 where
+    seats are kept. It is occupied while its user is active.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    realm = within_account("+", Realm)
+    account = within_account("+", BillingAccount)
+    user = within_account("+", BillingUser)
+    scope_code = models.TextField()
+    key = models.TextField()
+    window_start = models.DateTimeField()
+    window_end = models.DateTimeField(null=True, blank=True)
+    taken_at = models.DateTimeField()
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_seats"
+        constraints = [
+            models.UniqueConstraint(
+                fields=[
+                    "realm",
+                    "account",
+                    "scope_code",
+                    "key",
+                    "window_start",
+                    "window_end",
+                    "user",
+                ],
+                name="gate_seat_once_per_user_and_window",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                name="gate_seat_window_not_empty",
+                condition=Q(window_end__isnull=True)
+                | Q(window_end__gt=F("window_start")),
+                violation_error_message="A window must end after it starts.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"seat of {self.user_id} in {self.scope_code}"

@@ -1,0 +1,96 @@
+"""Denials in words: the thing, the rule and the numbers. Pure."""
+
+from datetime import datetime
+
+from config.kernel.money import format_xusd
+from gating.facts import Facts, Funding, PolicyWindow, SeatWindow
+
+
+def instant(at: datetime) -> str:
+    """Return a whole-second aware UTC instant as `2026-01-10T00:00:00Z`."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def feature_unknown(code: str) -> str:
+    """Return why a code that the realm does not have is denied."""
+    return f"feature not found: this realm has no feature {code}."
+
+
+def feature_elsewhere(code: str, family: str, asked: str) -> str:
+    """Return why a feature asked for in another family is denied."""
+    return f"feature not found: {code} belongs to the family {family}, not to {asked}."
+
+
+def feature_inactive(code: str) -> str:
+    """Return why a switched-off feature is denied."""
+    return f"feature inactive: {code} is switched off."
+
+
+def not_entitled(facts: Facts, code: str) -> str:
+    """Return why the plans do not entitle to the feature."""
+    if facts.entitlement == "denied":
+        return f"The plan {facts.plan_code} denies the feature {code}."
+    return f"No plan in effect allows the feature {code}."
+
+
+def no_policy(code: str) -> str:
+    """Return why a feature that no policy governs is denied."""
+    return f"no active policy for feature {code}."
+
+
+def no_quota(code: str) -> str:
+    """Return why a feature that only rate or seats policies govern is denied."""
+    return f"no quota policy for feature {code}: an operator must add one."
+
+
+def no_default_bundle(code: str) -> str:
+    """Return why a feature is denied where the default bundle is gone."""
+    return (
+        f"no default policy bundle governs feature {code}: an operator must restore it."
+    )
+
+
+def no_seat(seats: SeatWindow) -> str:
+    """Return why a user without a seat is denied."""
+    until = ""
+    if seats.window_end is not None:
+        until = f" in the window that ends {instant(seats.window_end)}"
+    return (
+        f"Seats {seats.name}: {seats.taken:,} of {seats.limit:,} seats taken{until}; "
+        "this user has none."
+    )
+
+
+def quota_used_up(window: PolicyWindow, asked_minor: int) -> str:
+    """Return why a quota denies a quantity."""
+    held = f" and {window.reserved_minor:,} held" if window.reserved_minor else ""
+    limit = "64 bits" if window.limit is None else f"{window.limit:,}"
+    return (
+        f"Quota {window.name}: {window.used_minor:,} of {limit} used{held} in the "
+        f"window that ends {instant(window.counter.window_end)}; {asked_minor:,} asked."
+    )
+
+
+def rate_exceeded(window: PolicyWindow, seconds: int) -> str:
+    """Return why a rate limit denies one more request."""
+    return (
+        f"Rate {window.name}: {window.used_minor:,} of {window.limit:,} requests made "
+        f"in the window that ends {instant(window.counter.window_end)}; ask again in "
+        f"{seconds:,} seconds."
+    )
+
+
+def no_budget(budget: str) -> str:
+    """Return why a budget reference is denied."""
+    return f"there is no budget {budget}."
+
+
+def funds_lacking(funding: Funding, needed_xusd: int, asked_minor: int) -> str:
+    """Return why a prepaid balance does not cover a quantity."""
+    available = format_xusd(funding.available_xusd)
+    if needed_xusd == 0:
+        return f"grant balance exhausted: {available} available."
+    return (
+        f"grant balance exhausted: {available} available, {format_xusd(needed_xusd)} "
+        f"needed for {asked_minor:,}."
+    )

@@ -1,0 +1,11 @@
+"""What grants serves under `/mgt/v1`."""
+
+from django.urls import path
+
+from grants.api.credits import Credits
+from grants.api.wallet import RuntimeWallet
+
+urlpatterns = [
+    path("wallet/balance", RuntimeWallet.as_view()),
+    path("billing-users/<str:billing_user_id>/credits", Credits.as_view()),
+]

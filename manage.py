@@ -1,0 +1,27 @@
+#!/usr/bin/env python
+"""Plangate's command line."""
+
+import os
+import sys
+
+# These work without a database, or manage it themselves.
+WITHOUT_DATABASE = {
+    "database", "help", "spectacular", "collectstatic", "version", "--help", "--version",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run a management command, starting the embedded database where one is needed."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from django.core.management import execute_from_command_line
+
+    from config.database import ensure_running
+
+    command = sys.argv[1] if len(sys.argv) > 1 else "help"
+    if command not in WITHOUT_DATABASE:
+        ensure_running()
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
