@@ -8,6 +8,7 @@ import structlog
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.urls import reverse_lazy
 
+from config.admin import theme
 from config.database import connection_url
 from config.secrets import secret
 
@@ -28,7 +29,8 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 SECURE = PUBLIC_URL.startswith("https://")
 
 INSTALLED_APPS = [
-    "unfold",
+    # Its default configuration would put a site of its own in place of ours.
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "config.admin.apps.AdminConfig",
@@ -51,6 +53,7 @@ INSTALLED_APPS = [
     "billing",
     "grants",
     "gating",
+    "demo",
 ]
 
 MIDDLEWARE = [
@@ -121,19 +124,26 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_VERBOSE = False
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "jobs"
 
 SIMPLE_HISTORY_ENABLED = False
 """The database writes history (config/tenancy/history.py), not Python."""
 SIMPLE_HISTORY_DATE_INDEX = False
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
+UNFOLD = theme.UNFOLD
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+FORMAT_MODULE_PATH = ["config.admin.formats"]
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = os.environ.get("PLANGATE_STATIC_ROOT")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -164,7 +174,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 REST_FRAMEWORK = {
-    "DEFAULT_SCHEMA_CLASS": "config.api.openapi.OperationSchema",
+    "DEFAULT_SCHEMA_CLASS": "config.api.openapi.schema.OperationSchema",
     "EXCEPTION_HANDLER": "config.api.errors.handle",
     "UNAUTHENTICATED_USER": None,
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -176,9 +186,17 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Who may use what, under which plan, paid by which money.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/(mgt|api)/v1",
+    "DEFAULT_GENERATOR_CLASS": "config.api.openapi.generator.OperationsGenerator",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        # No badge from a foreign validator, and no buttons that cannot sign.
+        "validatorUrl": None,
+        "supportedSubmitMethods": [],
+    },
+    # The default hook pulls enums into components of their own and renames them.
+    "POSTPROCESSING_HOOKS": [],
 }
 
 _renderer: structlog.typing.Processor = (

@@ -16,6 +16,7 @@ urlpatterns = [
     path("mgt/v1/", include("grants.api.urls")),
     path("mgt/v1/", include("gating.api.urls")),
     path("api/v1/", include("billing.api.token_urls")),
+    path("api/v1/", include("grants.api.token_urls")),
     path("", include("config.admin.home_urls")),
 ]
 

@@ -16,7 +16,7 @@ ever taken that the facts do not cover:
 from collections.abc import Iterable
 
 from gating import sentences
-from gating.facts import Ask, CounterKey, Facts, FeatureFact, PolicyWindow
+from gating.facts import Ask, Facts, FeatureFact, PolicyWindow, least_limits
 from gating.hints import advice, rate_hint, rate_hints, seconds_left, shortfall_hint
 from gating.verdicts import Denial, Hold, Verdict
 
@@ -209,10 +209,5 @@ def _admission(ask: Ask, facts: Facts) -> Verdict:
 
 
 def _per_counter(windows: Iterable[PolicyWindow], quantity_minor: int) -> list[Hold]:
-    """Return one hold per counter, under the least limit of those that share it."""
-    least: dict[CounterKey, int | None] = {}
-    for window in windows:
-        known = least.get(window.counter)
-        limits = [x for x in (known, window.limit) if x is not None]
-        least[window.counter] = min(limits, default=None)
-    return [Hold(key, quantity_minor, least[key]) for key in sorted(least)]
+    limits = least_limits(windows)
+    return [Hold(key, quantity_minor, limits[key]) for key in sorted(limits)]

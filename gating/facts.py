@@ -5,7 +5,7 @@ stored facts. Quantities are integers of a meter's smallest unit (`*_minor`), mo
 integers of 10^-6 USD (`*_xusd`), instants aware UTC.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -79,6 +79,15 @@ class PolicyWindow:
         """Return the order in which policies are checked: the tightest first."""
         limit = INT64_MAX if self.limit is None else self.limit
         return limit, self.window_seconds, self.name
+
+
+def least_limits(windows: Iterable[PolicyWindow]) -> dict[CounterKey, int | None]:
+    """Return each counter's limit: the least of the policies that share it."""
+    limits: dict[CounterKey, int | None] = {}
+    for window in windows:
+        known = [x for x in (limits.get(window.counter), window.limit) if x is not None]
+        limits[window.counter] = min(known, default=None)
+    return limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from functools import cache
 from django.core.exceptions import ImproperlyConfigured
 
 MAX_SECONDS = 30 * 86_400
+DEFAULT_TTL = timedelta(hours=12)
+DEFAULT_GRACE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +24,23 @@ class Options:
 
     """
 
-    lease_ttl: timedelta = timedelta(hours=12)
-    lease_grace: timedelta = timedelta(seconds=60)
-    strict_meters: bool = False
+    lease_ttl: timedelta
+    lease_grace: timedelta
+    strict_meters: bool
 
 
 @cache
 def options() -> Options:
     """Return the options of this process.
 
-    Read from PLANGATE_LEASE_TTL_SECONDS (1 to 30 days), PLANGATE_LEASE_GRACE_SECONDS
-    (0 to 30 days) and PLANGATE_STRICT_METERS (0 or 1). Refuses anything else
+    Read from PLANGATE_LEASE_TTL_SECONDS (1 second to 30 days, else 12 hours),
+    PLANGATE_LEASE_GRACE_SECONDS (0 to 30 days, else 60 seconds) and
+    PLANGATE_STRICT_METERS (1 or, else, 0). Refuses anything else
     (`ImproperlyConfigured`), at the start of the process.
     """
     return Options(
-        lease_ttl=_seconds("PLANGATE_LEASE_TTL_SECONDS", Options.lease_ttl, least=1),
-        lease_grace=_seconds(
-            "PLANGATE_LEASE_GRACE_SECONDS", Options.lease_grace, least=0
-        ),
+        lease_ttl=_seconds("PLANGATE_LEASE_TTL_SECONDS", DEFAULT_TTL, least=1),
+        lease_grace=_seconds("PLANGATE_LEASE_GRACE_SECONDS", DEFAULT_GRACE, least=0),
         strict_meters=_flag("PLANGATE_STRICT_METERS"),
     )
 

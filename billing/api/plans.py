@@ -20,6 +20,7 @@ from config.api.sorting import Sort, sorting
 from config.api.views import ServiceView
 from config.api.wire import (
     Code,
+    Flag,
     Instant,
     JsonObject,
     ListQuery,
@@ -86,7 +87,7 @@ class PlanUpsert(WriteModel):
     name: Name
     kind: Kind
     priority: SmallInt = 0
-    active: bool = True
+    active: Flag = True
     metadata: JsonObject = {}
     feature_codes: list[Code] | None = None
     feature_family_codes: list[Code] | None = None
@@ -99,7 +100,7 @@ class PlanChange(WriteModel):
     name: Name | None = None
     kind: Kind | None = None
     priority: SmallInt | None = None
-    active: bool | None = None
+    active: Flag | None = None
     metadata: JsonObject | None = None
     feature_codes: list[Code] | None = None
     feature_family_codes: list[Code] | None = None

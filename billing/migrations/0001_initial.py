@@ -359,7 +359,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='billinguser',
-            constraint=models.CheckConstraint(condition=models.Q(('business_user_id__regex', '^.{1,512}$'), ('business_user_id__regex', '\\S')), name='billing_user_id_is_1_to_512_characters', violation_error_message='A user id has 1 to 512 characters.'),
+            constraint=models.CheckConstraint(condition=models.Q(('business_user_id__regex', '\\A.{1,255}.{0,255}.{0,2}\\Z'), ('business_user_id__regex', '\\S')), name='billing_user_id_is_1_to_512_characters', violation_error_message='A user id has 1 to 512 characters.'),
         ),
         migrations.AddConstraint(
             model_name='billinguser',

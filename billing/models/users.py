@@ -46,7 +46,7 @@ class BillingUser(Row):
             ),
             models.CheckConstraint(
                 name="billing_user_id_is_1_to_512_characters",
-                condition=models.Q(business_user_id__regex=r"^.{1,512}$")
+                condition=models.Q(business_user_id__regex=r"\A.{1,255}.{0,255}.{0,2}\Z")
                 & models.Q(business_user_id__regex=r"\S"),
                 violation_error_message="A user id has 1 to 512 characters.",
             ),

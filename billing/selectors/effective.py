@@ -20,11 +20,13 @@ from billing.policies.effective import (
     PeriodSetting,
     PlansView,
     billing_mode,
+    decide_entitlement,
     effective_plans,
     issue_anchor,
     next_change_at,
     plans_by_kind,
 )
+from catalog.models import Feature
 
 _COLUMNS = """
     a.id, a.scope, a.user_id, s.status, a.window_start, a.window_end, a.source_kind,
@@ -202,3 +204,31 @@ def billing_state(
         issue_anchor=issue_anchor(effective, defaults),
         next_change_at=next_change_at(assigned, instant),
     )
+
+
+def entitled_features(state: BillingState) -> dict[str, str]:
+    """Return the features the effective plans speak about: code → what they say.
+
+    "included in <plan>" or "denied by <plan>"; features nobody needs a plan for, and
+    those no plan names, are left out.
+    """
+    rules = entitlement_rules(plan_ids={plan.plan_id for plan in state.effective})
+    features = (
+        Feature.objects.in_realm(state.account.realm_id)
+        .filter(active=True)
+        .select_related("feature_family")
+        .order_by("feature_code")
+    )
+    found = {}
+    for feature in features:
+        verdict = decide_entitlement(
+            state.effective,
+            rules,
+            feature_id=feature.pk,
+            family_id=feature.feature_family_id,
+            required=feature.needs_entitlement,
+        )
+        if verdict.plan is not None:
+            word = "included in" if verdict.verdict == "allowed" else "denied by"
+            found[feature.feature_code] = f"{word} {verdict.plan.plan_name}"
+    return found

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from catalog.api.fields import Flag, NameOrEmpty, QueryFlag, omitted
+from catalog.api.fields import NameOrEmpty, QueryFlag, omitted
 from catalog.api.lookup import row_named
 from catalog.models import FeatureFamily
 from catalog.selectors.families import feature_families
@@ -18,6 +18,7 @@ from config.api.pagination import Sorting, items, page_limit, paginate
 from config.api.views import ServiceView
 from config.api.wire import (
     Code,
+    Flag,
     Id,
     Instant,
     JsonObject,
@@ -147,7 +148,7 @@ class FeatureFamilyView(ServiceView):
     @operation("get_feature_family", answer=FeatureFamilyOut)
     def get(self, call: Call, feature_family_id: str) -> Answer:
         """Read one feature family."""
-        family = row_named(FeatureFamily.objects.in_realm(call.realm), feature_family_id)
+        family = _family(call, feature_family_id)
         return Answer(FeatureFamilyOut.of(family))
 
     @operation(
@@ -158,9 +159,7 @@ class FeatureFamilyView(ServiceView):
     ) -> Answer:
         """Change the given fields of a feature family."""
         family = change_feature_family(
-            family=row_named(
-                FeatureFamily.objects.in_realm(call.realm), feature_family_id
-            ),
+            family=_family(call, feature_family_id),
             at=call.at,
             by=call.by,
             **body.given(),
@@ -170,9 +169,13 @@ class FeatureFamilyView(ServiceView):
     @operation("delete_feature_family", body=WriteModel, answer=DeleteResult)
     def delete(self, call: Call, feature_family_id: str, body: WriteModel) -> Answer:
         """Delete a family nothing refers to, else deactivate it."""
-        family = row_named(FeatureFamily.objects.in_realm(call.realm), feature_family_id)
+        family = _family(call, feature_family_id)
         gone = delete_feature_family(family=family, at=call.at, by=call.by)
         return Answer(DeleteResult.of(gone=gone))
+
+
+def _family(call: Call, feature_family_id: str) -> FeatureFamily:
+    return row_named(FeatureFamily.objects.in_realm(call.realm), feature_family_id)
 
 
 def _answer(

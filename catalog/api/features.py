@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from catalog.api.families import DeleteResult
-from catalog.api.fields import Flag, NameOrEmpty, QueryFlag, omitted
+from catalog.api.fields import NameOrEmpty, QueryFlag, omitted
 from catalog.api.lookup import row_named
 from catalog.api.meters import MeterIn, MeterOut
 from catalog.models import Feature
@@ -23,6 +23,7 @@ from config.api.pagination import Sorting, items, page_limit, paginate
 from config.api.views import ServiceView
 from config.api.wire import (
     Code,
+    Flag,
     Id,
     Instant,
     JsonObject,

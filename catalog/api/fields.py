@@ -12,7 +12,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from catalog.models.meters import MAX_SCALE
-from config.api.wire import MAX_REFERENCE, Name
+from config.api.wire import MAX_REFERENCE, Name, whole
 
 
 def omitted() -> Any:
@@ -30,19 +30,9 @@ def _yes_or_no(value: Any) -> bool:
     return bool(value == "true")
 
 
-def _whole(value: Any) -> Any:
-    # A client whose model says "number" sends 2 as 2.0.
-    if type(value) is float and value.is_integer():
-        return int(value)
-    return value
-
-
 def _or_empty(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     return "" if isinstance(value, str) and not value.strip() else check(value)
 
-
-Flag = Annotated[bool, Field(strict=True)]
-"""A JSON boolean, and nothing that merely looks like one."""
 
 QueryFlag = Annotated[
     bool, BeforeValidator(_yes_or_no), WithJsonSchema({"type": "boolean"})
@@ -56,6 +46,4 @@ NameOrEmpty = Annotated[
 ]
 """A name; blank means: take the code."""
 
-Scale = Annotated[
-    int, Field(strict=True, ge=0, le=MAX_SCALE), BeforeValidator(_whole)
-]
+Scale = Annotated[int, Field(strict=True, ge=0, le=MAX_SCALE), BeforeValidator(whole)]

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, cast
 
-from catalog.api.fields import Flag, QueryFlag, Scale, omitted
+from catalog.api.fields import QueryFlag, Scale, omitted
 from catalog.api.lookup import row_named
 from catalog.models import Feature, Meter, MeterPrice
 from catalog.selectors.meters import meters
@@ -15,6 +15,7 @@ from config.api.pagination import Sorting, items, page_limit, paginate
 from config.api.views import ServiceView
 from config.api.wire import (
     Code,
+    Flag,
     Id,
     Instant,
     JsonObject,
@@ -88,8 +89,8 @@ class MeterOut(WireModel):
             meter_code=meter.meter_code,
             unit=meter.unit,
             scale=meter.scale,
-            rounding=meter.rounding,
-            semantic_kind=meter.semantic_kind,
+            rounding=cast("Rounding", meter.rounding),
+            semantic_kind=cast("SemanticKind", meter.semantic_kind),
             active=meter.active,
             metadata=meter.metadata,
             created_at=meter.created_at,
@@ -181,9 +182,7 @@ class MetersView(ServiceView):
         )
         return Answer(items(page, MeterOut.of))
 
-    @operation(
-        "upsert_meter", body=MeterUpsert, answer=MeterOut, statuses=(200, 201)
-    )
+    @operation("upsert_meter", body=MeterUpsert, answer=MeterOut, statuses=(200, 201))
     def post(self, call: Call, body: MeterUpsert) -> Answer:
         """Create a meter or change the one of that code, and supersede its price."""
         meter, created = upsert_meter(
@@ -219,7 +218,9 @@ class MeterView(ServiceView):
         return _answer(call, meter, body)
 
 
-def _answer(call: Call, meter: Meter, body: MeterChange, *, status: int = 200) -> Answer:
+def _answer(
+    call: Call, meter: Meter, body: MeterChange, *, status: int = 200
+) -> Answer:
     shown = meters(realm=call.realm, at=call.at, feature_code=body.feature_code)
     return Answer(
         MeterOut.of(shown.get(pk=meter.pk)),

@@ -12,9 +12,7 @@ FALLBACK_FAMILY_CODE = "auto.registry"
 class FeatureFamily(Row):
     """A group of features that plans can allow or deny as a whole."""
 
-    realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False
-    )
+    realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
     feature_family_code = models.TextField()
     is_fallback = models.BooleanField(default=False, editable=False)
     name = models.TextField()

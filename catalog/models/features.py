@@ -25,9 +25,7 @@ class BudgetStrategy(models.TextChoices):
 class Feature(Row):
     """Something a user may or may not use, and that can be metered."""
 
-    realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False
-    )
+    realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
     feature_family = models.ForeignKey(
         FeatureFamily, models.PROTECT, related_name="features", db_index=False
     )
@@ -84,6 +82,13 @@ class Feature(Row):
     def __str__(self) -> str:
         return self.feature_code
 
+    @property
+    def needs_entitlement(self) -> bool:
+        """Return whether a plan must allow it; read the feature with its family."""
+        if self.entitlement_required is None:
+            return self.feature_family.entitlement_required
+        return self.entitlement_required
+
 
 class FeatureMeter(Row):
     """A meter that usage of a feature may be counted on.
@@ -92,9 +97,7 @@ class FeatureMeter(Row):
     verbs see to it that there is one, the schema that there are not two.
     """
 
-    realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False
-    )
+    realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
     feature = models.ForeignKey(
         Feature, models.PROTECT, related_name="links", db_index=False
     )

@@ -38,9 +38,7 @@ class DisplayRounding(models.TextChoices):
 class Meter(Row):
     """What is counted, and in which unit; prices hang on it."""
 
-    realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False
-    )
+    realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
     meter_code = models.TextField()
     semantic_kind = models.TextField(
         choices=SemanticKind, default=SemanticKind.ACTIVITY

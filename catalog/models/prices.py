@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -35,9 +36,7 @@ class MeterPrice(Row, Window):
     )
     """The columns that make two prices the same."""
 
-    realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False
-    )
+    realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
     meter = models.ForeignKey(
         Meter, models.PROTECT, related_name="prices", db_index=False
     )
@@ -53,7 +52,7 @@ class MeterPrice(Row, Window):
 
     class Meta(Window.Meta):
         db_table = "meter_prices"
-        constraints = [
+        constraints: ClassVar[list[models.BaseConstraint]] = [
             *Window.Meta.constraints,
             one_at_a_time(
                 "realm",

@@ -37,9 +37,10 @@ def features(
         .order_by("-is_primary", "meter__meter_code")
         .prefetch_related(current_prices(at=at, path="meter__prices"))
     )
-    return found.select_related("feature_family").prefetch_related(
-        Prefetch("links", queryset=links, to_attr="shown_links")
-    )
+    shown = Prefetch("links", queryset=links, to_attr="shown_links")
+    found = found.select_related("feature_family")
+    # The attribute is declared on the model, for those who read it.
+    return found.prefetch_related(shown)  # type: ignore[no-redef]
 
 
 def features_needing_configuration(
@@ -65,7 +66,7 @@ def features_needing_configuration(
 
 
 def missing_price_reason(feature: Feature) -> MissingPriceReason | None:
-    """Return why a feature read by `features` needs configuration, None if it does not."""
+    """Return why a feature read by `features` needs configuration, None if not."""
     unpriced = any(
         link.meter.active and not link.meter.current_prices
         for link in feature.shown_links
@@ -73,4 +74,3 @@ def missing_price_reason(feature: Feature) -> MissingPriceReason | None:
     if feature.feature_family.is_fallback:
         return "both" if unpriced else "auto_registry"
     return "missing_price" if unpriced else None
-

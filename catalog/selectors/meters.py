@@ -36,9 +36,10 @@ def meters(
     )
     if text:
         found = found.filter(meter_code__icontains=text)
-    return found.annotate(shown_feature=_shown_feature(feature_code)).prefetch_related(
-        current_prices(at=at)
-    )
+    shown = _shown_feature(feature_code)
+    # The attribute is declared on the model, for those who read it.
+    found = found.annotate(shown_feature=shown)  # type: ignore[no-redef]
+    return found.prefetch_related(current_prices(at=at))
 
 
 def current_prices(

@@ -28,7 +28,7 @@ class MeterEntry:
 
     meter_code: str | None = None
     feature_code: str | None = None
-    values: MeterFields = field(default_factory=lambda: MeterFields())
+    values: MeterFields = field(default_factory=MeterFields)
     price: PriceTerms | None = None
 
 
@@ -55,9 +55,7 @@ def entries_by_code(feature_code: str, meters: Sequence[MeterEntry]) -> Entries:
         given = feature_code if entry.meter_code is None else entry.meter_code
         code = normalize_code(given, f"{path}.meter_code")
         if code in entries:
-            raise Invalid(
-                f"Meter {code} is listed twice.", field=f"{path}.meter_code"
-            )
+            raise Invalid(f"Meter {code} is listed twice.", field=f"{path}.meter_code")
         entries[code] = (path, entry)
     return entries
 
@@ -86,8 +84,9 @@ def put_meters(
 ) -> bool:
     """Create or change, and link, the meters of a locked feature.
 
-    Returns whether a link is new. Call inside `auditing`. In order of code, so that two writers of the same
-    meters wait for each other instead of deadlocking.
+    Returns whether a link is new. Call inside `auditing`. The meters are taken in
+    order of code, so that two writers of the same ones wait for each other instead
+    of deadlocking.
     """
     linked = False
     for code, (path, entry) in sorted(entries.items()):

@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from catalog.models import FALLBACK_FAMILY_CODE, FeatureFamily
-from catalog.services.rows import locked, locked_or_inserted, rewritten
+from catalog.services.rows import deleted, locked, locked_or_inserted, rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_code
 from config.kernel.errors import Invalid
@@ -108,14 +108,12 @@ def delete_feature_family(
         raise FallbackFamilyProtected("feature_family_id")
     family = locked(FeatureFamily.objects.all(), family)
     with auditing(by, at=at):
-        try:
-            with transaction.atomic():
-                FeatureFamily.objects.filter(pk=family.pk).delete()
-                _record("deleted", family, at=at, by=by)
-        except IntegrityError:
+        gone = deleted(FeatureFamily.objects.filter(pk=family.pk))
+        if gone:
+            _record("deleted", family, at=at, by=by)
+        else:
             _rewrite(family, {"active": False}, at=at, by=by)
-            return False
-    return True
+    return gone
 
 
 @transaction.atomic

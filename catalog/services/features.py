@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from catalog.models import BudgetStrategy, Feature, FeatureFamily, FeatureMeter
 from catalog.services.entries import (
@@ -17,7 +17,7 @@ from catalog.services.entries import (
 )
 from catalog.services.families import FallbackFamilyProtected
 from catalog.services.links import record_feature_event, unlink_meter
-from catalog.services.rows import locked, locked_or_inserted, rewritten
+from catalog.services.rows import deleted, locked, locked_or_inserted, rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_code
 from config.kernel.errors import Invalid, NotFound
@@ -53,10 +53,11 @@ def upsert_feature(
     """Create the feature of that code or overwrite it; return it and whether it is new.
 
     Name the family by id or code, or by both if they agree. What is absent takes its
-    default (a blank name: the code), except `active`, which stays as stored, and the meters:
-    those listed are created or changed, and linked; the others stay. A new feature
-    gets a primary meter of its own code. Refuses an unknown family (`NotFound`); a
-    bad code or field, the fallback family, a meter listed twice (`Invalid`).
+    default (a blank name: the code), except `active`, which stays as stored, and the
+    meters: those listed are created or changed, and linked; the others stay. A new
+    feature gets a primary meter of its own code. Refuses an unknown family
+    (`NotFound`); a bad code or field, the fallback family, a meter listed twice
+    (`Invalid`).
     """
     code = normalize_code(feature_code, "feature_code")
     family = _family(realm, feature_family_id, feature_family_code)
@@ -138,20 +139,14 @@ def delete_feature(*, feature: Feature, at: datetime, by: AuditContext) -> bool:
     Its links to meters go with it, the meters stay. Returns whether the row is gone.
     """
     feature = locked(Feature.objects.all(), feature)
+    links = FeatureMeter.objects.filter(realm=feature.realm_id, feature=feature)
     with auditing(by, at=at):
-        try:
-            with transaction.atomic():
-                FeatureMeter.objects.filter(
-                    realm=feature.realm_id, feature=feature
-                ).delete()
-                Feature.objects.filter(pk=feature.pk).delete()
-                record_feature_event("deleted", feature, at=at, by=by)
-        except IntegrityError:
-            changed = rewritten(feature, {"active": False}, at=at)
-            if changed:
-                record_feature_event("changed", feature, changed, at=at, by=by)
-            return False
-    return True
+        gone = deleted(links, Feature.objects.filter(pk=feature.pk))
+        if gone:
+            record_feature_event("deleted", feature, at=at, by=by)
+        else:
+            _rewrite(feature, {"active": False}, {}, (), at=at, by=by)
+    return gone
 
 
 def _rewrite(

@@ -63,6 +63,4 @@ def _family(
     found = families.filter(feature_family_code=code).first()
     if found is not None:
         return found
-    return upsert_feature_family(
-        realm=realm, feature_family_code=code, at=at, by=by
-    )[0]
+    return upsert_feature_family(realm=realm, feature_family_code=code, at=at, by=by)[0]

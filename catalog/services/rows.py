@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TypeVar
 
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Model, QuerySet
 
 from config.kernel.errors import DomainError, NotFound
@@ -56,6 +57,23 @@ def rewritten(row: Row, values: Mapping[str, object], *, at: datetime) -> list[s
     return changed
 
 
+def deleted(*rows: QuerySet[M]) -> bool:
+    """Delete rows, in this order, or none of them; return whether they are gone.
+
+    They stay where anything else refers to one of them.
+    """
+    try:
+        with transaction.atomic():
+            for each in rows:
+                each.delete()
+            with connection.cursor() as cursor:
+                # Have every foreign key judged here, not at the end of the request.
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except IntegrityError:
+        return False
+    return True
+
+
 def _differs(stored: object, given: object) -> bool:
     if isinstance(stored, dict):
         # As text: to Python, but not to JSON, true and 1 are equal.
@@ -71,4 +89,9 @@ def under(path: str) -> Iterator[None]:
     except DomainError as refusal:
         if refusal.field:
             refusal.field = f"{path}.{refusal.field}"
+        if "errors" in refusal.meta:
+            refusal.meta["errors"] = [
+                (f"{path}.{field}", sentence)
+                for field, sentence in refusal.meta["errors"]
+            ]
         raise

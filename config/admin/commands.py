@@ -140,9 +140,9 @@ def command(
         def view(admin: Any, request: Any, object_id: str | None = None) -> Any:
             return Pressed(admin, request, spec, method, object_id).respond()
 
-        # What the theme reads to draw the button and route its address.
+        # What the theme reads to draw the button and route its address; not its
+        # `allowed_permissions`, which a check looks up in the database.
         view.command = spec  # type: ignore[attr-defined]
-        view.allowed_permissions = [permission]  # type: ignore[attr-defined]
         view.short_description = label  # type: ignore[attr-defined]
         view.url_path = f"do/{method.__name__.replace('_', '-')}"  # type: ignore[attr-defined]
         view.icon = spec.icon  # type: ignore[attr-defined]
@@ -311,4 +311,3 @@ def check_now() -> None:
     """Check the deferred constraints now, before anybody is told of a success."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-

@@ -114,7 +114,11 @@ class DefinitionAdmin(PlangateAdmin):
         return groups
 
     def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+        self,
+        request: HttpRequest,
+        obj: Any = None,
+        change: bool = False,
+        **options: Any,
     ) -> Any:
         """Return the form class, with the questions why."""
         if "fields" not in options:

@@ -26,9 +26,7 @@ class ExportableAdmin(ExportMixin):  # type: ignore[misc]
     def has_export_permission(self, request: HttpRequest) -> bool:
         """Return whether this member of staff may take the list away."""
         opts = self.opts
-        return bool(
-            request.user.has_perm(f"{opts.app_label}.export_{opts.model_name}")
-        )
+        return bool(request.user.has_perm(f"{opts.app_label}.export_{opts.model_name}"))
 
     def get_export_resource_classes(
         self, request: HttpRequest

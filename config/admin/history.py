@@ -1,11 +1,11 @@
 """The history of one row: who changed what, when, why, and what it was before."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import Http404, HttpRequest
@@ -71,7 +71,7 @@ def history_rows(model: Any, key: Any) -> models.QuerySet[Any]:
     return rows.order_by("-history_date", "-history_id")
 
 
-def tracked(model: Any) -> list[models.Field[Any, Any]]:
+def tracked(model: Any) -> "list[models.Field[Any, Any]]":
     """Return the history table's fields that are the row's own, bookkeeping aside."""
     kept = {field.name for field in model.history.model._meta.concrete_fields}
     return [
@@ -81,17 +81,14 @@ def tracked(model: Any) -> list[models.Field[Any, Any]]:
     ]
 
 
-def entries(model: Any, rows: Iterable[Any]) -> list[Entry]:
-    """Return the entries of history rows given newest first.
+def entries(model: Any, rows: Sequence[Any], count: int) -> list[Entry]:
+    """Return the entries of the first `count` of history rows given newest first.
 
-    The last row only serves as what came before the one above it, unless it is the
-    row's creation.
+    Each is compared with the row after it, so hand over one row more than is shown.
     """
-    listed = list(rows)
-    found = [_entry(model, row, older) for row, older in pairwise(listed)]
-    if listed and listed[-1].history_type == "+":
-        found.append(_entry(model, listed[-1], None))
-    return found
+    olders = [*rows[1:], None]
+    pairs = zip(rows[:count], olders, strict=False)
+    return [_entry(model, row, older) for row, older in pairs]
 
 
 def history_page(screen: Any, request: HttpRequest, key: Any) -> TemplateResponse:
@@ -101,7 +98,7 @@ def history_page(screen: Any, request: HttpRequest, key: Any) -> TemplateRespons
         rows = history_rows(model, model._meta.pk.to_python(key))
         paginator = Paginator(rows, PER_PAGE)
         page = paginator.get_page(request.GET.get("p"))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ValidationError) as error:
         raise Http404 from error
     if not paginator.count:
         raise Http404
@@ -120,7 +117,7 @@ def history_page(screen: Any, request: HttpRequest, key: Any) -> TemplateRespons
             "name": str(row) if row is not None else str(key),
             "gone": row is None,
             "back": screen.address_of(row),
-            "entries": entries(model, listed),
+            "entries": entries(model, listed, len(page)),
             "page": page,
         },
     )
@@ -148,7 +145,11 @@ def _changes(model: Any, row: Any, older: Any) -> list[Change]:
     before = {} if older is None else _state(fields, older)
     after = _state(fields, row)
     if row.history_type == "+":
-        before = {name: {} for name, value in after.items() if isinstance(value, dict)}
+        # Against an empty object, so that a new document is told key by key as well.
+        before = {
+            name: {} if isinstance(value, dict) else ABSENT
+            for name, value in after.items()
+        }
     elif row.history_type == "-":
         before, after = after, {}
     return [
@@ -159,7 +160,14 @@ def _changes(model: Any, row: Any, older: Any) -> list[Change]:
 
 
 def _state(fields: dict[str, Any], row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in fields}
+    # A list in a column of its own is one value; only JSON is compared inside.
+    return {
+        name: tuple(value)
+        if isinstance(value := getattr(row, name), list)
+        and not isinstance(field, models.JSONField)
+        else value
+        for name, field in fields.items()
+    }
 
 
 def _is_blank(difference: Difference) -> bool:

@@ -17,10 +17,7 @@ from config.kernel.metadata import Contract, KnownKey, check_metadata, describe
 
 _STRUCTURED = frozenset({"list", "object", "seat_limit"})
 _YES_NO = (("", "Not set"), ("true", "Yes"), ("false", "No"))
-_PLACEHOLDERS = {
-    "instant": "2026-01-31T00:00:00Z",
-    "uuid": "00000000-0000-0000-0000-000000000000",
-}
+_PLACEHOLDERS = {"instant": "2026-01-31T00:00:00Z"}
 _UNITS = {"xusd": " In XUSD: millionths of a US dollar.", "instant": " In UTC."}
 _ABSENT = object()
 _MAX_LINE = 1024
@@ -81,7 +78,9 @@ class MetadataForm(forms.BaseForm):
         cleaned[field] = document
         return cleaned
 
-    def _put_back(self, document: Any, known: KnownKey, cleaned: dict[str, Any]) -> None:
+    def _put_back(
+        self, document: Any, known: KnownKey, cleaned: dict[str, Any]
+    ) -> None:
         name = field_name(known, self.metadata_field)
         value = cleaned.get(name, "")
         if value in ("", None) or not isinstance(document, dict):
@@ -156,7 +155,9 @@ def simple_keys(contract: type[Contract]) -> tuple[KnownKey, ...]:
         key
         for key in keys
         if key.type_name not in _STRUCTURED
-        and not key.path.startswith(tuple(f"{path}{end}" for path in structured for end in ".["))
+        and not key.path.startswith(
+            tuple(f"{path}{end}" for path in structured for end in ".[")
+        )
     )
 
 
@@ -190,7 +191,9 @@ def _form_field(known: KnownKey) -> forms.Field:
 def _label(known: KnownKey) -> str:
     *parents, last = known.path.split(".")
     words = _words(last)
-    return f"{words} ({_words(parents[-1]).lower()})" if parents == ["params"] else words
+    return (
+        f"{words} ({_words(parents[-1]).lower()})" if parents == ["params"] else words
+    )
 
 
 def _words(name: str) -> str:
@@ -199,7 +202,8 @@ def _words(name: str) -> str:
 
 def _help_of_rest(contract: type[Contract]) -> str:
     structured = [
-        key.path for key in describe(contract)
+        key.path
+        for key in describe(contract)
         if key.type_name in _STRUCTURED and "." not in key.path
     ]
     read = (

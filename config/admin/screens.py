@@ -79,20 +79,24 @@ class PlangateAdmin(ExportableAdmin, ModelAdmin):  # type: ignore[misc]
         actions.pop("delete_selected", None)
         return actions
 
+    def get_actions_list(self, request: HttpRequest) -> list[Any]:
+        """Return the buttons above the list that this member of staff may press."""
+        return _pressable(super().get_actions_list(request), request)
+
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
         """Return the buttons of a row, less those that its state does not allow."""
-        allowed: list[Any] = super().get_actions_detail(request, object_id)
+        actions = _pressable(super().get_actions_detail(request, object_id), request)
         asked = {
             action.action_name: spec.available
-            for action in allowed
+            for action in actions
             if (spec := getattr(action.method, "command", None)) and spec.available
         }
         if not asked:
-            return allowed
+            return actions
         row = self.get_object(request, unquote(object_id))
         return [
             action
-            for action in allowed
+            for action in actions
             if action.action_name not in asked
             or (row is not None and asked[action.action_name](row))
         ]
@@ -171,11 +175,20 @@ def _commands(kind: type) -> dict[str, Command]:
     }
 
 
+def _pressable(actions: list[Any], request: HttpRequest) -> list[Any]:
+    specs = ((action, getattr(action.method, "command", None)) for action in actions)
+    return [
+        action
+        for action, spec in specs
+        if spec is None or request.user.has_perm(spec.permission)
+    ]
+
+
 def _is_of(model: type[models.Model], name: str) -> bool:
     return hasattr(model, name) or name in {f.name for f in model._meta.get_fields()}
 
 
-def _json_display(field: models.JSONField[Any, Any]) -> Callable[[Any], SafeString]:
+def _json_display(field: "models.JSONField[Any, Any]") -> Callable[[Any], SafeString]:
     def display(row: Any) -> SafeString:
         return json_block(getattr(row, field.attname))
 

@@ -25,7 +25,9 @@ def find(request: HttpRequest, term: str) -> list[SearchResult]:
 
 def _pages(request: HttpRequest, term: str) -> list[SearchResult]:
     return [
-        SearchResult(item["title"], group["title"] or "Page", item["link"], item["icon"])
+        SearchResult(
+            item["title"], group["title"] or "Page", item["link"], item["icon"]
+        )
         for group in navigation(request)
         for item in group["items"]
         if term in item["title"].lower()

@@ -1,8 +1,18 @@
 """How the admin looks: the theme's settings (`UNFOLD` in config.settings)."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django.templatetags.static import static
+
+def _static(path: str) -> Callable[[Any], str]:
+    def address(_request: Any) -> str:
+        # The settings import this module, before Django can be imported in full.
+        from django.templatetags.static import static
+
+        return static(path)
+
+    return address
+
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Plangate",
@@ -15,14 +25,14 @@ UNFOLD: dict[str, Any] = {
         {
             "rel": "icon",
             "type": "image/svg+xml",
-            "href": lambda _request: static("admin/plangate.svg"),
+            "href": _static("plangate/icon.svg"),
         }
     ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": False,
     "BORDER_RADIUS": "6px",
-    "STYLES": [lambda _request: static("admin/plangate.css")],
+    "STYLES": [_static("plangate/admin.css"), _static("plangate/account.css")],
     "DASHBOARD_CALLBACK": "config.admin.dashboard.dashboard",
     "SIDEBAR": {
         "show_search": True,

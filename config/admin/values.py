@@ -56,9 +56,7 @@ def plain(value: Any, choices: dict[Any, Any] | None = None) -> str:
         return "Yes" if value else "No"
     if isinstance(value, datetime):
         return instant_text(value)
-    if isinstance(value, int):
-        # No thousands separators: amounts and limits are copied into tickets.
-        return str(value)
+    # No thousands separators: amounts and limits are copied into tickets.
     return str(value)
 
 
@@ -69,7 +67,7 @@ def instant_text(instant: datetime) -> str:
     return f"{utc:%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 
-def _pointed_at(value: Any, field: models.ForeignKey[Any, Any], row: Any) -> Value:
+def _pointed_at(value: Any, field: "models.ForeignKey[Any, Any]", row: Any) -> Value:
     # Loaded together with the row; a target that is gone is None, not an error.
     target = row._state.fields_cache.get(field.name) if row is not None else None
     if target is None:

@@ -86,6 +86,8 @@ def is_dressed(widget: forms.Widget) -> bool:
 
 def _dressed(field: forms.Field) -> forms.Widget:
     plain = field.widget
+    if isinstance(field, forms.ModelChoiceField) and field.empty_label:
+        field.empty_label = "Choose…"
     kind: type[forms.Widget] = _kind(field, plain)
     widget = kind(attrs=dict(plain.attrs))
     widget.is_required = field.required

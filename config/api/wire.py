@@ -87,6 +87,13 @@ def _prose(value: Any) -> str:
     return value
 
 
+def whole(value: Any) -> Any:
+    """Return 2 for 2.0: a client whose model says "number" sends a float."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value
+
+
 def _text_schema(longest: int) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest})
 
@@ -140,8 +147,12 @@ SignedInt = Annotated[
     _as_text,
     _digits_schema("^-?(0|[1-9][0-9]{0,18})$"),
 ]
-SmallInt = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
-Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+SmallInt = Annotated[
+    int, Field(strict=True, ge=-(2**31), le=2**31 - 1), BeforeValidator(whole)
+]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), BeforeValidator(whole)]
+Flag = Annotated[bool, Field(strict=True)]
+"""A JSON boolean, and nothing that merely looks like one."""
 JsonObject = Annotated[
     dict[str, Any],
     Field(strict=True),

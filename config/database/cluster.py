@@ -37,15 +37,11 @@ def locked(place: Layout) -> Iterator[None]:
     """Hold the lock of the data folder, which is made if need be.
 
     The kernel drops the lock with its holder, however that ends, and Python keeps the
-    descriptor from children, so that the server never holds it. Raises
-    `DatabaseStartError` if we may not write there.
+    descriptor from children, so that the server never holds it. Raises `OSError` if
+    the folder cannot be written to.
     """
-    try:
-        _make_open(place.data)
-        descriptor = open_kept(place, place.lock, os.O_RDONLY)
-    except OSError as error:
-        message = f"The data folder {place.data} cannot be used: {error}"
-        raise DatabaseStartError(message) from error
+    _make_open(place.data)
+    descriptor = open_kept(place, place.lock, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import psycopg
+
 from config.database import binaries, clients, cluster, processes
 from config.database.errors import DatabaseStartError, DatabaseStopError
 from config.database.layout import PORT, Layout, layout
@@ -60,16 +62,12 @@ def ensure_running() -> None:
     place.check_ours()
     if place.initialized and clients.is_ready(place) and not cluster.log_is_long(place):
         return
-    with cluster.locked(place):
-        cluster.prepare_home(place)
-        cluster.trim_log(place)
-        programs = binaries.usable_bin(place)
-        if not place.initialized:
-            processes.end_orphans(place.cluster)
-            cluster.initialize(place, programs)
-        cluster.make_socket_dir(place)
-        _bring_up(place, programs)
-        clients.equip(place)
+    try:
+        with cluster.locked(place):
+            _start(place)
+    except OSError as error:
+        message = f"PostgreSQL cannot be started with data folder {place.data}: {error}"
+        raise DatabaseStartError(message) from error
 
 
 def stop() -> bool:
@@ -79,8 +77,10 @@ def stop() -> bool:
     that was committed is lost. Raises `DatabaseStopError` if a process is left after
     STOP_SECONDS.
     """
+    if not is_embedded():
+        return False
     place = layout()
-    if not is_embedded() or not place.data.exists():
+    if not place.data.exists():
         return False
     place.check_ours()
     with cluster.locked(place):
@@ -104,8 +104,10 @@ def other_clients() -> int:
     """
     if not is_embedded():
         return 0
-    place = layout()
-    return clients.count_clients(place) if clients.is_answering(place) else 0
+    try:
+        return clients.count_clients(layout())
+    except psycopg.OperationalError:
+        return 0
 
 
 def main_pid(place: Layout) -> int | None:
@@ -115,6 +117,27 @@ def main_pid(place: Layout) -> int | None:
     except (OSError, ValueError):
         return None
     return pid if processes.is_server_of(pid, place.cluster) else None
+
+
+def _start(place: Layout) -> None:
+    cluster.prepare_home(place)
+    cluster.trim_log(place)
+    programs = binaries.usable_bin(place)
+    if not place.initialized:
+        # Whoever still answers on our socket serves a cluster that was taken away.
+        cluster.remove_stale(place)
+        cluster.initialize(place, programs)
+    cluster.make_socket_dir(place)
+    for attempt in range(1, LAUNCHES + 1):
+        _bring_up(place, programs)
+        try:
+            clients.equip(place)
+        except psycopg.OperationalError as error:
+            if attempt == LAUNCHES:
+                message = f"PostgreSQL starts and does not stay up: {error}"
+                raise DatabaseStartError(message) from error
+        else:
+            return
 
 
 def _bring_up(place: Layout, programs: Path) -> None:

@@ -8,15 +8,9 @@ from config.kernel.money import INT64_MAX
 from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.policies import SubjectScope
 
-
-def within_account(field: str, model: type[models.Model]) -> models.ForeignKey:  # type: ignore[type-arg]
-    """Return a foreign key whose constraint is a composite one (0002_rules).
-
-    One key over realm, account and user checks, and locks, one row instead of three.
-    """
-    return models.ForeignKey(
-        model, models.PROTECT, related_name=field, db_index=False, db_constraint=False
-    )
+# The foreign keys of this module and its siblings have no constraint of their own: one
+# composite key over realm, account and user (0002_rules) stands for all of them, so
+# that an insert checks, and locks, one row instead of three.
 
 
 class GateState(models.Model):
@@ -29,7 +23,9 @@ class GateState(models.Model):
         related_name="gate_state",
         db_constraint=False,
     )
-    realm = within_account("+", Realm)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
 
     objects = RealmQuerySet.as_manager()
 
@@ -61,8 +57,16 @@ class Counter(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    realm = within_account("+", Realm)
-    account = within_account("+", BillingAccount)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    account = models.ForeignKey(
+        BillingAccount,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
     kind = models.TextField(choices=CounterKind)
     subject_scope = models.TextField(choices=SubjectScope)
     subject_id = models.UUIDField()
@@ -139,9 +143,23 @@ class Seat(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    realm = within_account("+", Realm)
-    account = within_account("+", BillingAccount)
-    user = within_account("+", BillingUser)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    account = models.ForeignKey(
+        BillingAccount,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    user = models.ForeignKey(
+        BillingUser,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
     scope_code = models.TextField()
     key = models.TextField()
     window_start = models.DateTimeField()

@@ -1,3 +1,5 @@
+from typing import Self
+
 from django.db import models
 from django.db.models import Q
 
@@ -17,6 +19,17 @@ class BundleStatus(models.TextChoices):
     DISABLED = "disabled", "Disabled"
 
 
+class GatePolicyBundleQuerySet(RealmQuerySet["GatePolicyBundle"]):
+    """Reads of policy bundles."""
+
+    def matching(self, *, text: str | None, status: str | None) -> Self:
+        """Return the bundles with `text` in key or name, and of that status."""
+        found = self if status is None else self.filter(status=status)
+        if not text:
+            return found
+        return found.filter(Q(bundle_key__icontains=text) | Q(name__icontains=text))
+
+
 class GatePolicyBundle(Row):
     """A set of policies that plans refer to by its key.
 
@@ -29,7 +42,7 @@ class GatePolicyBundle(Row):
     status = models.TextField(choices=BundleStatus, default=BundleStatus.ACTIVE)
     metadata = models.JSONField(default=dict, blank=True)
 
-    objects = RealmQuerySet.as_manager()
+    objects = GatePolicyBundleQuerySet.as_manager()
     history = AuditedRecords(table_name="gate_policy_bundles_history")
 
     class Meta:
@@ -90,6 +103,21 @@ class EnforcementMode(models.TextChoices):
     OPTIMISTIC = "optimistic", "Count at commit: admits while anything is left"
 
 
+class GatePolicyQuerySet(RealmQuerySet["GatePolicy"]):
+    """Reads of gate policies."""
+
+    def matching(self, *, text: str | None, **exact: object) -> Self:
+        """Return the policies with `text` in name or feature, equal in what is given.
+
+        A filter of None is no filter.
+        """
+        given = {name: value for name, value in exact.items() if value is not None}
+        found = self.filter(**given)
+        if not text:
+            return found
+        return found.filter(Q(name__icontains=text) | Q(feature_code__icontains=text))
+
+
 class GatePolicy(Row):
     """A limit on one feature, or on every feature (`*`) that no other policy names.
 
@@ -120,7 +148,7 @@ class GatePolicy(Row):
     )
     metadata = models.JSONField(default=dict, blank=True)
 
-    objects = RealmQuerySet.as_manager()
+    objects = GatePolicyQuerySet.as_manager()
     history = AuditedRecords(table_name="gate_policies_history")
 
     class Meta:

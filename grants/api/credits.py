@@ -1,6 +1,6 @@
 """`/billing-users/{billing_user_id}/credits`: what was given, and what became of it."""
 
-from typing import Literal
+from typing import Literal, cast
 
 from billing.api.context import user_in_realm
 from config.api.envelope import Answer
@@ -47,7 +47,7 @@ class EntryOut(WireModel):
             credit_entry_id=str(entry.pk),
             billing_account_id=str(entry.account_id),
             billing_user_id=str(entry.user_id),
-            kind=entry.kind,
+            kind=cast("Kind", entry.kind),
             amount_xusd=entry.amount_xusd,
             source_ref=entry.source_ref,
             actor=f"{entry.actor_kind}:{entry.actor_id}" if entry.actor_id else None,

@@ -2,7 +2,7 @@
 
 from django.db import migrations
 
-from config.tenancy.operations import append_only, references
+from config.tenancy.operations import append_only, immutable, references
 
 
 class Migration(migrations.Migration):
@@ -23,6 +23,7 @@ class Migration(migrations.Migration):
             name="credit_entry_of_a_balance_of_its_account",
         ),
         append_only("credit_entries"),
+        immutable("credit_balances", "realm_id, account_id, user_id"),
         # Room on each page for the next version of a row, so that an update of the
         # amounts touches no index.
         migrations.RunSQL(

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
@@ -53,13 +54,22 @@ class Proof:
         )
 
 
-def available_xusd(*, user_id: uuid.UUID, at: datetime) -> int:  # noqa: ARG001 - see below.
+def available_xusd(*, user_id: uuid.UUID, at: datetime) -> int:
     """Return what the user may still reserve or spend (10^-6 USD), 0 or more.
 
     `at` (aware UTC) changes nothing as long as credit never runs out.
     """
     balance = CreditBalance.objects.filter(pk=user_id).first()
     return balance.available_xusd if balance else 0
+
+
+def wallet_balance(*, user_id: uuid.UUID, at: datetime) -> dict[str, Any]:
+    """Return the two balances that a billing state shows, as the wire writes them."""
+    available = available_xusd(user_id=user_id, at=at)
+    return {
+        "available_balance": {"xusd": str(available)},
+        "outstanding_balance": {"xusd": "0"},
+    }
 
 
 def wallet_of(*, user: BillingUser, at: datetime) -> Wallet:

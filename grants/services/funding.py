@@ -23,7 +23,7 @@ SET spent_xusd = spent_xusd + %(spend)s,
     reserved_xusd = reserved_xusd + %(reserve)s - %(release)s,
     updated_at = %(at)s
 WHERE user_id = %(user)s AND reserved_xusd >= %(release)s
-    AND granted_xusd::numeric - spent_xusd - reserved_xusd
+    AND granted_xusd - spent_xusd - reserved_xusd
         >= %(spend)s::numeric + %(reserve)s - %(release)s
 RETURNING granted_xusd, spent_xusd, reserved_xusd
 """  # noqa: S608 - the table name is ours.

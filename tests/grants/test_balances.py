@@ -4,7 +4,13 @@ import pytest
 
 from config.kernel.ids import new_id
 from grants.models import CreditBalance, CreditEntry
-from grants.selectors.balances import Proof, available_xusd, entries_of, proof, wallet_of
+from grants.selectors.balances import (
+    Proof,
+    available_xusd,
+    entries_of,
+    proof,
+    wallet_of,
+)
 from grants.services.funding import reserve, settle
 
 
@@ -25,6 +31,15 @@ def test_available_of_a_user_without_balance(user, at):
     assert available_xusd(user_id=new_id(), at=at) == 0
 
 
+def test_billing_state_shows_the_wallet(used_balance, at):
+    from billing.selectors.wallets import wallet_balance
+
+    assert wallet_balance(user_id=used_balance.user_id, at=at) == {
+        "available_balance": {"xusd": "180"},
+        "outstanding_balance": {"xusd": "0"},
+    }
+
+
 def test_wallet_shows_every_sum(used_balance, funded_user, at):
     wallet = wallet_of(user=funded_user, at=at)
 
@@ -33,9 +48,16 @@ def test_wallet_shows_every_sum(used_balance, funded_user, at):
         funded_user.pk,
         at,
     )
-    assert (wallet.granted_xusd, wallet.spent_xusd, wallet.reserved_xusd) == (500, 120, 200)
+    assert (wallet.granted_xusd, wallet.spent_xusd, wallet.reserved_xusd) == (
+        500,
+        120,
+        200,
+    )
     assert (wallet.available_xusd, wallet.outstanding_xusd) == (180, 0)
-    assert [(e.kind, e.amount_xusd) for e in wallet.entries] == [("spend", -120), ("credit", 500)]
+    assert [(e.kind, e.amount_xusd) for e in wallet.entries] == [
+        ("spend", -120),
+        ("credit", 500),
+    ]
 
 
 def test_wallet_of_a_user_without_balance_is_empty_and_writes_nothing(user, at):
@@ -46,7 +68,9 @@ def test_wallet_of_a_user_without_balance_is_empty_and_writes_nothing(user, at):
     assert not CreditBalance.objects.filter(user=user).exists()
 
 
-def test_wallet_takes_one_statement(used_balance, funded_user, at, django_assert_num_queries):
+def test_wallet_takes_one_statement(
+    used_balance, funded_user, at, django_assert_num_queries
+):
     with django_assert_num_queries(1):
         wallet_of(user=funded_user, at=at)
 
@@ -56,7 +80,9 @@ def test_entries_are_the_users_own(used_balance, make_user, realm, credit):
     credit(neighbor, 9)
 
     assert [e.amount_xusd for e in entries_of(user=neighbor)] == [9]
-    assert [e.amount_xusd for e in entries_of(user=used_balance.user, kinds=["spend"])] == [-120]
+    assert [
+        e.amount_xusd for e in entries_of(user=used_balance.user, kinds=["spend"])
+    ] == [-120]
 
 
 def test_proof_of_an_empty_balance(user, at):
@@ -65,13 +91,17 @@ def test_proof_of_an_empty_balance(user, at):
     assert proof(lock_balance(user=user, at=at)) == Proof(0, 0, 0, 0)
 
 
-def test_proof_sets_the_sums_of_the_entries_beside_the_balance(used_balance, make_user, realm, credit):
+def test_proof_sets_the_sums_of_the_entries_beside_the_balance(
+    used_balance, make_user, realm, credit
+):
     credit(make_user(realm, "u-2"), 9)
     credit(used_balance.user, 50, "second")
 
     found = proof(used_balance)
 
-    assert found == Proof(granted_xusd=550, given_xusd=550, spent_xusd=120, taken_xusd=120)
+    assert found == Proof(
+        granted_xusd=550, given_xusd=550, spent_xusd=120, taken_xusd=120
+    )
     assert found.holds
 
 

@@ -50,7 +50,10 @@ EXPLAINED = {
 
 @pytest.mark.parametrize("amount", ["granted_xusd", "spent_xusd", "reserved_xusd"])
 def test_balance_amount_below_zero(balance, amount):
-    assert violated(update(balance, **{amount: -1})) == "credit_balance_amounts_are_not_negative"
+    assert (
+        violated(update(balance, **{amount: -1}))
+        == "credit_balance_amounts_are_not_negative"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,11 @@ def test_balance_amount_below_zero(balance, amount):
         {"reserved_xusd": 501},
         {"spent_xusd": 250, "reserved_xusd": 251},
         {"granted_xusd": 0, "spent_xusd": 1},
-        {"granted_xusd": INT64_MAX, "spent_xusd": INT64_MAX, "reserved_xusd": INT64_MAX},
+        {
+            "granted_xusd": INT64_MAX,
+            "spent_xusd": INT64_MAX,
+            "reserved_xusd": INT64_MAX,
+        },
     ],
 )
 def test_balance_overdrawn(balance, amounts):
@@ -76,7 +83,9 @@ def test_balance_at_its_limits_is_accepted(balance):
 
 def test_second_balance_of_a_user(balance):
     twin = CreditBalance(
-        user_id=balance.user_id, realm_id=balance.realm_id, account_id=balance.account_id
+        user_id=balance.user_id,
+        realm_id=balance.realm_id,
+        account_id=balance.account_id,
     )
 
     assert violated(lambda: twin.save(force_insert=True)) in {
@@ -88,29 +97,44 @@ def test_second_balance_of_a_user(balance):
 def test_balance_of_another_realm_than_its_user(user, other_realm):
     stray = CreditBalance(user=user, realm=other_realm, account_id=user.account_id)
 
-    assert violated(lambda: stray.save(force_insert=True)) == "credit_balance_of_a_user_of_its_account"
+    assert (
+        violated(lambda: stray.save(force_insert=True))
+        == "credit_balance_of_a_user_of_its_account"
+    )
 
 
 def test_balance_of_another_account_than_its_user(user, make_user, realm):
     neighbor = make_user(realm, "u-2", principal="globex")
     stray = CreditBalance(user=user, realm=realm, account_id=neighbor.account_id)
 
-    assert violated(lambda: stray.save(force_insert=True)) == "credit_balance_of_a_user_of_its_account"
+    assert (
+        violated(lambda: stray.save(force_insert=True))
+        == "credit_balance_of_a_user_of_its_account"
+    )
 
 
 @pytest.mark.parametrize(
     ("changed", "constraint"),
     [
         ({"kind": "gift", **EXPLAINED}, "credit_entry_kind_is_known"),
-        ({"amount_xusd": 0, "kind": "correction", **EXPLAINED}, "credit_entry_amount_is_not_zero"),
+        (
+            {"amount_xusd": 0, "kind": "correction", **EXPLAINED},
+            "credit_entry_amount_is_not_zero",
+        ),
         ({"amount_xusd": 1}, "credit_entry_sign_follows_kind"),
-        ({"amount_xusd": -1, "kind": "credit", **EXPLAINED}, "credit_entry_sign_follows_kind"),
+        (
+            {"amount_xusd": -1, "kind": "credit", **EXPLAINED},
+            "credit_entry_sign_follows_kind",
+        ),
         ({"source_ref": ""}, "credit_entry_source_is_1_to_255_characters"),
         ({"source_ref": " \t"}, "credit_entry_source_is_1_to_255_characters"),
         ({"source_ref": "x" * 256}, "credit_entry_source_is_1_to_255_characters"),
         ({"idempotency_key": " "}, "credit_entry_idempotency_key_is_not_blank"),
         *(
-            ({"amount_xusd": 1, "kind": kind, **EXPLAINED, name: " "}, "credit_entry_is_explained_unless_a_spend")
+            (
+                {"amount_xusd": 1, "kind": kind, **EXPLAINED, name: " "},
+                "credit_entry_is_explained_unless_a_spend",
+            )
             for name in EXPLAINED
             for kind in ("credit", "correction")
         ),
@@ -154,7 +178,10 @@ def test_second_entry_of_an_idempotency_key(balance, at):
 def test_entry_of_a_user_without_balance(balance, user, make_user, realm, at):
     other = make_user(realm, "u-2")
 
-    assert violated(entry_of(balance, at, user_id=other.pk).save) == "credit_entry_of_a_balance_of_its_account"
+    assert (
+        violated(entry_of(balance, at, user_id=other.pk).save)
+        == "credit_entry_of_a_balance_of_its_account"
+    )
 
 
 @pytest.mark.parametrize("column", ["realm_id", "account_id", "user_id"])
@@ -179,9 +206,27 @@ def test_entry_that_points_elsewhere(balance, at, make_user, other_realm, column
     ],
 )
 def test_entries_only_grow(balance, statement):
+    with (
+        pytest.raises(DatabaseError) as refusal,
+        transaction.atomic(),
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(statement)
+
+    assert refusal.value.__cause__.sqlstate == APPEND_ONLY
+
+
+@pytest.mark.parametrize("column", ["realm_id", "account_id", "user_id"])
+def test_balance_stays_with_its_user(balance, make_user, other_realm, column):
+    stranger = make_user(other_realm)
+    elsewhere = {
+        "realm_id": other_realm.pk,
+        "account_id": stranger.account_id,
+        "user_id": stranger.pk,
+    }
+
     with pytest.raises(DatabaseError) as refusal, transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
+        update(balance, **{column: elsewhere[column]})()
 
     assert refusal.value.__cause__.sqlstate == APPEND_ONLY
 
@@ -189,9 +234,23 @@ def test_entries_only_grow(balance, statement):
 def test_balance_with_entries_cannot_be_deleted(balance):
     def delete():
         with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM credit_balances WHERE user_id = %s", [balance.pk])
+            cursor.execute(
+                "DELETE FROM credit_balances WHERE user_id = %s", [balance.pk]
+            )
 
     assert violated(delete) == "credit_entry_of_a_balance_of_its_account"
+
+
+def test_no_index_covers_what_a_reservation_changes(db):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT a.attname FROM pg_index i JOIN pg_attribute a"
+            " ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+            " WHERE i.indrelid = 'credit_balances'::regclass"
+        )
+        indexed = {name for (name,) in cursor.fetchall()}
+
+    assert indexed == {"realm_id", "account_id", "user_id"}
 
 
 def test_every_constraint_of_the_app_has_a_case_here(db):

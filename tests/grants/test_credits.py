@@ -33,7 +33,11 @@ def test_credit_is_recorded_with_who_why_and_when(user, at, by):
 
     stored = CreditEntry.objects.get(pk=entry.pk)
     assert granted(user) == 500
-    assert (stored.kind, stored.amount_xusd, stored.source_ref) == ("credit", 500, "inv-1")
+    assert (stored.kind, stored.amount_xusd, stored.source_ref) == (
+        "credit",
+        500,
+        "inv-1",
+    )
     assert (stored.actor_kind, stored.actor_id) == ("user", "ada")
     assert (stored.operator, stored.reason, stored.ticket_id) == (
         "ada@example.com",
@@ -65,7 +69,9 @@ def test_credit_again_changes_nothing(user, at, by):
     asked = {"user": user, "amount_xusd": 500, "source_ref": "inv-1", "at": at}
     first, created = ensure_credit(**asked, by=by)
 
-    again, created_again = ensure_credit(**asked, by=replace(by, operator="someone else"))
+    again, created_again = ensure_credit(
+        **asked, by=replace(by, operator="someone else")
+    )
 
     assert (created, created_again) == (True, False)
     assert again == first
@@ -80,7 +86,10 @@ def test_credit_of_a_source_with_another_amount(user, credit):
         credit(user, 501, "inv-1")
 
     assert refusal.value.status == 409
-    assert refusal.value.message == "inv-1 already credited 500 xusd to this user, not 501."
+    assert (
+        refusal.value.message
+        == "inv-1 already credited 500 xusd to this user, not 501."
+    )
     assert granted(user) == 500
 
 

@@ -1,12 +1,9 @@
 """Reserving, releasing and settling against one balance."""
 
 import pytest
-from django.db import transaction
 from django.db.transaction import TransactionManagementError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from config.kernel.errors import Conflict, Invalid
+from config.kernel.errors import Invalid
 from grants.models import CreditBalance, CreditEntry
 from grants.selectors.balances import proof
 from grants.services.funding import (
@@ -80,8 +77,13 @@ def test_reserve_beyond_what_is_available_names_the_shortfall(balance, at):
         reserve(balance, amount_xusd=75, at=at)
 
     assert (refusal.value.status, refusal.value.code) == (402, "FUNDING.EXHAUSTED")
-    assert refusal.value.hints == [{"type": "funding.xusd_shortfall", "shortfall_xusd": 25}]
-    assert refusal.value.message == "The balance has 50 xusd available; 75 xusd are needed."
+    assert refusal.value.hints == [
+        {"type": "funding.xusd_shortfall", "shortfall_xusd": 25}
+    ]
+    assert (
+        refusal.value.message
+        == "The balance has 50 xusd available; 75 xusd are needed."
+    )
     assert numbers(balance) == (500, 0, 450)
 
 
@@ -124,11 +126,15 @@ def test_release_of_more_than_is_reserved(balance, at, amount):
         (INT64_MAX, 400, (500, 400, 100)),
     ],
 )
-def test_settle_spends_what_is_there_and_nobody_elses_reserve(balance, at, spend, spent, after):
+def test_settle_spends_what_is_there_and_nobody_elses_reserve(
+    balance, at, spend, spent, after
+):
     reserve(balance, amount_xusd=100, at=at)
     reserve(balance, amount_xusd=200, at=at)
 
-    answer = settle(balance, reserved_xusd=200, spend_xusd=spend, source_ref="lease:1", at=at)
+    answer = settle(
+        balance, reserved_xusd=200, spend_xusd=spend, source_ref="lease:1", at=at
+    )
 
     assert answer == spent
     assert numbers(balance) == after
@@ -137,15 +143,22 @@ def test_settle_spends_what_is_there_and_nobody_elses_reserve(balance, at, spend
 
 
 def test_settle_without_a_reservation(balance, at):
-    assert settle(balance, reserved_xusd=0, spend_xusd=30, source_ref="ingest:1", at=at) == 30
+    assert (
+        settle(balance, reserved_xusd=0, spend_xusd=30, source_ref="ingest:1", at=at)
+        == 30
+    )
     assert numbers(balance) == (500, 30, 0)
 
 
 def test_settle_again_changes_nothing(balance, at):
     reserve(balance, amount_xusd=300, at=at)
-    first = settle(balance, reserved_xusd=100, spend_xusd=80, source_ref="lease:1", at=at)
+    first = settle(
+        balance, reserved_xusd=100, spend_xusd=80, source_ref="lease:1", at=at
+    )
 
-    second = settle(balance, reserved_xusd=100, spend_xusd=80, source_ref="lease:1", at=at)
+    second = settle(
+        balance, reserved_xusd=100, spend_xusd=80, source_ref="lease:1", at=at
+    )
 
     assert (first, second) == (80, 80)
     assert numbers(balance) == (500, 80, 200)
@@ -166,7 +179,10 @@ def test_settle_sees_what_was_stored_since_the_balance_was_read(balance, at):
     stale = CreditBalance.objects.get(pk=balance.pk)
     reserve(balance, amount_xusd=450, at=at)
 
-    assert settle(stale, reserved_xusd=0, spend_xusd=100, source_ref="ingest:1", at=at) == 50
+    assert (
+        settle(stale, reserved_xusd=0, spend_xusd=100, source_ref="ingest:1", at=at)
+        == 50
+    )
     assert numbers(stale) == (500, 50, 450)
 
 
@@ -197,10 +213,14 @@ def test_amounts_that_are_none(balance, at, amount):
             lambda: release(balance, amount_xusd=amount, at=at),
         ],
         "reserved_xusd": [
-            lambda: settle(balance, reserved_xusd=amount, spend_xusd=0, source_ref="s", at=at),
+            lambda: settle(
+                balance, reserved_xusd=amount, spend_xusd=0, source_ref="s", at=at
+            ),
         ],
         "spend_xusd": [
-            lambda: settle(balance, reserved_xusd=0, spend_xusd=amount, source_ref="s", at=at),
+            lambda: settle(
+                balance, reserved_xusd=0, spend_xusd=amount, source_ref="s", at=at
+            ),
         ],
     }
     for field, attempts in calls.items():
@@ -233,88 +253,3 @@ def test_the_largest_balance_can_be_reserved_and_spent(user, credit, at):
     assert spent == INT64_MAX
     assert numbers(balance) == (INT64_MAX, INT64_MAX, 0)
     assert proof(balance).holds
-
-
-amounts = st.integers(0, 12)
-sources = st.sampled_from(["a", "b", "c"])
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("credit"), st.integers(1, 12), sources),
-        st.tuples(st.just("reserve"), amounts, st.none()),
-        st.tuples(st.just("release"), amounts, st.none()),
-        st.tuples(st.just("settle"), st.tuples(amounts, amounts), sources),
-    ),
-    max_size=12,
-)
-
-
-class Model:
-    """The same rules in plain Python; a refusal is the string "refused"."""
-
-    def __init__(self):
-        self.granted = self.spent = self.reserved = 0
-        self.credits, self.spends = {}, {}
-
-    def credit(self, amount, source):
-        known = self.credits.get(source)
-        if known is not None:
-            return known if known == amount else "refused"
-        self.credits[source] = amount
-        self.granted += amount
-        return amount
-
-    def reserve(self, amount, _):
-        if amount > self.granted - self.spent - self.reserved:
-            return "refused"
-        self.reserved += amount
-        return None
-
-    def release(self, amount, _):
-        if amount > self.reserved:
-            return "refused"
-        self.reserved -= amount
-        return None
-
-    def settle(self, amounts, source):
-        held, wanted = amounts
-        if source in self.spends:
-            return self.spends[source]
-        if held > self.reserved:
-            return "refused"
-        self.reserved -= held
-        spent = min(wanted, self.granted - self.spent - self.reserved)
-        self.spent += spent
-        if spent:
-            self.spends[source] = spent
-        return spent
-
-
-@given(steps=steps)
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-def test_any_sequence_agrees_with_the_model(user, credit, at, steps):
-    verbs = {
-        "credit": lambda amount, source: credit(user, amount, source).amount_xusd,
-        "reserve": lambda amount, _: reserve(balance, amount_xusd=amount, at=at),
-        "release": lambda amount, _: release(balance, amount_xusd=amount, at=at),
-        "settle": lambda both, source: settle(
-            balance, reserved_xusd=both[0], spend_xusd=both[1], source_ref=source, at=at
-        ),
-    }
-    model = Model()
-    with transaction.atomic():
-        for name, amount, source in steps:
-            balance = lock_balance(user=user, at=at)
-            try:
-                answer = verbs[name](amount, source)
-            except (FundingExhausted, NotReserved, Conflict):
-                answer = "refused"
-
-            assert answer == getattr(model, name)(amount, source)
-            balance = lock_balance(user=user, at=at)
-            assert numbers(balance) == (model.granted, model.spent, model.reserved)
-            assert proof(balance).holds
-        transaction.set_rollback(True)

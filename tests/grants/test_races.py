@@ -119,7 +119,9 @@ def test_one_credit_given_at_once_counts_once(committed_realm, make_user, at, by
     user = make_user(committed_realm)
 
     def attempt(_):
-        return ensure_credit(user=user, amount_xusd=40, source_ref="inv-1", at=at, by=by)
+        return ensure_credit(
+            user=user, amount_xusd=40, source_ref="inv-1", at=at, by=by
+        )
 
     answers = race(attempt)
 
@@ -130,13 +132,17 @@ def test_one_credit_given_at_once_counts_once(committed_realm, make_user, at, by
     assert proof(balance).holds
 
 
-def test_one_source_with_two_amounts_at_once_keeps_one(committed_realm, make_user, at, by):
+def test_one_source_with_two_amounts_at_once_keeps_one(
+    committed_realm, make_user, at, by
+):
     user = make_user(committed_realm)
 
     def attempt(number):
         amount = 40 + number % 2
         try:
-            ensure_credit(user=user, amount_xusd=amount, source_ref="inv-1", at=at, by=by)
+            ensure_credit(
+                user=user, amount_xusd=amount, source_ref="inv-1", at=at, by=by
+            )
         except Conflict:
             return None
         return amount
@@ -161,13 +167,34 @@ def test_different_credits_at_once_all_count(committed_realm, make_user, at, by)
     assert proof(balance).holds
 
 
+def test_control_crediting_without_the_lock_breaks_the_proof(racing_user, at):
+    def attempt(number):
+        balance = CreditBalance.objects.get(pk=racing_user.pk)
+        time.sleep(0.05)  # the time in which another thread does the same
+        with transaction.atomic():
+            balance.granted_xusd += number + 1
+            balance.save(update_fields=["granted_xusd"])
+            CreditEntry.objects.create(
+                realm_id=balance.realm_id, account_id=balance.account_id, user=racing_user,
+                kind="credit", amount_xusd=number + 1, source_ref=f"inv-{number}",
+                actor_kind="user", actor_id="ada", operator="ada", reason="race",
+                ticket_id="T-1", trace_id="0" * 32, effective_at=at, occurred_at=at,
+            )  # fmt: skip
+
+    race(attempt)
+
+    assert not proof(CreditBalance.objects.get(pk=racing_user.pk)).holds
+
+
 def test_one_settlement_at_once_spends_once(racing_user, at):
     balance = CreditBalance.objects.get(pk=racing_user.pk)
     reserve(balance, amount_xusd=500, at=at)
 
     def attempt(_):
         mine = CreditBalance.objects.get(pk=racing_user.pk)
-        return settle(mine, reserved_xusd=100, spend_xusd=60, source_ref="lease:1", at=at)
+        return settle(
+            mine, reserved_xusd=100, spend_xusd=60, source_ref="lease:1", at=at
+        )
 
     assert race(attempt) == [60] * THREADS
     balance.refresh_from_db()
@@ -178,7 +205,9 @@ def test_one_settlement_at_once_spends_once(racing_user, at):
 def test_settlements_at_once_never_overdraw(racing_user, at):
     def attempt(number):
         mine = CreditBalance.objects.get(pk=racing_user.pk)
-        return settle(mine, reserved_xusd=0, spend_xusd=75, source_ref=f"lease:{number}", at=at)
+        return settle(
+            mine, reserved_xusd=0, spend_xusd=75, source_ref=f"lease:{number}", at=at
+        )
 
     spent = race(attempt)
 

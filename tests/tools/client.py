@@ -46,7 +46,7 @@ class SignedClient:
         signed.update(headers or {})
         content_type = signed.pop("content-type", JSON)
         return self.client.generic(
-            method, path, body, content_type=content_type, headers=signed
+            method, path, body, content_type, headers=signed, CONTENT_TYPE=content_type
         )
 
     def sign(self, method, path, body, key=None):

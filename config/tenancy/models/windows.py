@@ -1,8 +1,7 @@
 """Windows of validity in tables: `[window_start, window_end)`, NULL meaning open."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
@@ -47,7 +46,7 @@ class Window(models.Model):
 
     class Meta:
         abstract = True
-        constraints: Sequence[models.BaseConstraint] = [
+        constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(
                 name="%(class)s_window_not_empty",
                 condition=Q(window_end__isnull=True)

@@ -1,0 +1,72 @@
+"""How plans and windows read to people."""
+
+from datetime import datetime
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from billing.models import AssignmentScope, PlanAssignment
+from billing.policies.effective import AssignedPlan
+from config.admin.values import instant_text
+
+STATE_COLORS = {
+    "In effect": "success",
+    "Starts later": "info",
+    "Ended": "default",
+    "Paused": "warning",
+    "Canceled": "danger",
+    "Expired": "default",
+    "Plan inactive": "warning",
+}
+
+
+def short_text(instant: datetime) -> str:
+    """Return an instant for a table: to the minute, in UTC."""
+    return f"{instant:%Y-%m-%d %H:%M}"
+
+
+def window_text(start: datetime, end: datetime | None) -> str:
+    """Return a window as a sentence fragment: "from … until …"."""
+    until = f"until {instant_text(end)}" if end else "with no end"
+    return f"from {instant_text(start)} {until}"
+
+
+def state_of(
+    status: str,
+    start: datetime,
+    end: datetime | None,
+    *,
+    plan_active: bool,
+    at: datetime,
+) -> str:
+    """Return one plain word for where an assignment stands at `at` (aware UTC)."""
+    if status != "active":
+        return status.capitalize()
+    if end is not None and end <= at:
+        return "Ended"
+    if start > at:
+        return "Starts later"
+    return "In effect" if plan_active else "Plan inactive"
+
+
+def assignment_state(assignment: PlanAssignment, *, at: datetime) -> str:
+    """Return the state of an assignment read with its plan."""
+    return state_of(
+        assignment.status,
+        assignment.window_start,
+        assignment.window_end,
+        plan_active=assignment.plan.active,
+        at=at,
+    )
+
+
+def holder_text(assignment: PlanAssignment) -> str:
+    """Return whom an assignment governs."""
+    if assignment.scope == AssignmentScope.ACCOUNT:
+        return "Whole account"
+    return f"User {assignment.user}"
+
+
+def plan_line(plan: AssignedPlan) -> SafeString:
+    """Return a plan in one line of a table."""
+    return format_html("{} <span>({})</span>", plan.plan_name, plan.plan_code)

@@ -1,0 +1,93 @@
+"""What the screens of definitions in a realm have in common, in this app and above."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from unfold.admin import TabularInline
+
+from config.admin.audit import EFFECTIVE
+from config.admin.bases import CommandForm, DefinitionAdmin
+from config.kernel.errors import Conflict, Invalid
+from config.tenancy.models import Realm
+
+
+class RealmDefinitionAdmin(DefinitionAdmin):
+    """A definition that belongs to a realm: the only realm there is comes chosen."""
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what a new definition's form starts with."""
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        realms = list(Realm.objects.values_list("pk", flat=True)[:2])
+        if len(realms) == 1:
+            initial.setdefault("realm", realms[0])
+        return initial
+
+
+class CodeForm(forms.BaseForm):
+    """A form whose code is brought into its one spelling before it is compared.
+
+    Attributes:
+        code_name: the field that holds the code.
+        normalize: returns the spelling, or refuses (`Invalid`) a bad code.
+
+    """
+
+    code_name: ClassVar[str]
+    normalize: ClassVar[Callable[[object, str], str]]
+
+    def _clean_fields(self) -> None:
+        super()._clean_fields()  # type: ignore[misc]
+        typed = self.cleaned_data.get(self.code_name)
+        if typed is None:
+            return
+        try:
+            self.cleaned_data[self.code_name] = type(self).normalize(typed, "The code")
+        except Invalid as refusal:
+            self.add_error(self.code_name, ValidationError(refusal.message))
+
+
+class AtOnceForm(CommandForm):
+    """A command that takes effect when it is sent: no other time can be named."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        del self.fields[EFFECTIVE]
+
+    def grouped(self) -> list[tuple[str | None, dict[str, Any]]]:
+        """Return the fieldsets, without the effective time."""
+        *own, (title, why) = super().grouped()
+        names = [name for name in why["fields"] if name in self.fields]
+        return [*own, (title, {**why, "fields": names})]
+
+
+class ReadOnlyInline(TabularInline):
+    """Rows that belong to the page's row, to look at: buttons change them."""
+
+    extra = 0
+    can_delete = False
+    show_change_link = False
+    hide_title = True
+    per_page: Any = 25
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: it would be saved without a reason of its own."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse, for the same reason."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse, for the same reason."""
+        return False
+
+
+def refuse_existing(what: str, *, created: bool) -> None:
+    """Refuse (`Conflict`) to overwrite what somebody else created meanwhile."""
+    if not created:
+        raise Conflict(
+            f"{what} was created by somebody else just now. Open it instead."
+        )

@@ -1,0 +1,149 @@
+"""Staff and their roles. Only superusers change who may do what."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db import models
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
+
+from config.admin.bases import ACCESS, Menu, PlangateAdmin, RecordAdmin
+from config.tenancy.roles import ROLE_PERMISSIONS
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class StaffAdmin(DjangoUserAdmin, PlangateAdmin):
+    """Members of staff. What they may do follows from their roles."""
+
+    menu = Menu(ACCESS, icon="badge", order=30, label="Staff")
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = (
+        "username",
+        "email",
+        "roles",
+        "is_active",
+        "is_superuser",
+        "last_login",
+    )
+    list_filter = ("groups", "is_active", "is_superuser")
+    search_fields = ("username", "first_name", "last_name", "email")
+    ordering = ("username",)
+    filter_horizontal = ()
+    export_fields = (
+        "username", "first_name", "last_name", "email", "is_active", "is_staff",
+        "is_superuser", "last_login", "date_joined",
+    )  # fmt: skip
+    readonly_fields = ("last_login", "date_joined")
+    add_fieldsets = (
+        (None, {"fields": ("username", "usable_password", "password1", "password2")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        ("Access", {"fields": ("is_staff", "groups")}),
+    )
+    fieldsets = (
+        (None, {"fields": ("username", "password")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        (
+            "Access",
+            {
+                "fields": ("is_active", "is_staff", "groups", "is_superuser"),
+                "description": "Roles say what somebody may do; a superuser may do "
+                "everything, and is the only one who may change this page.",
+            },
+        ),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
+        """Return the staff with their roles."""
+        return super().get_queryset(request).prefetch_related("groups")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the first values of a new member: one who may sign in here."""
+        return {"is_staff": True, **super().get_changeform_initial_data(request)}
+
+    def formfield_for_manytomany(
+        self, db_field: Any, request: HttpRequest, **options: Any
+    ) -> Any:
+        """Return a box to tick per role."""
+        options["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
+        field = super().formfield_for_manytomany(db_field, request, **options)
+        if field is not None and db_field.name == "groups":
+            field.label = "Roles"
+            field.help_text = "What each role may do is listed under Roles."
+        return field
+
+    @admin.display(description="Roles")
+    def roles(self, user: User) -> str:
+        """Return the names of somebody's roles."""
+        return ", ".join(sorted(group.name for group in user.groups.all())) or "None"
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the groups; nothing about passwords for those who only look."""
+        groups = super().get_fieldsets(request, obj)
+        if self.can_edit(request, obj):
+            return groups
+        return [
+            (
+                title,
+                {
+                    **options,
+                    "fields": [n for n in options["fields"] if n != "password"],
+                },
+            )
+            for title, options in groups
+        ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether this is a superuser: nobody raises their own privileges."""
+        return _is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether this is a superuser."""
+        return _is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: the history names people by their user name; deactivate instead."""
+        return False
+
+
+@admin.register(Group)
+class RoleAdmin(RecordAdmin):
+    """Roles: fixed in code (config/tenancy/roles.py), so this only shows them."""
+
+    menu = Menu(ACCESS, icon="verified_user", order=40, label="Roles")
+    list_display = ("name", "members")
+    search_fields = ("name",)
+    ordering = ("name",)
+    export_fields: ClassVar[tuple[str, ...]] = ("name",)
+    fieldsets = ((None, {"fields": ("name", "members", "may")}),)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Group]:
+        """Return the roles with the number of their members."""
+        return super().get_queryset(request).annotate(member_count=models.Count("user"))
+
+    @admin.display(description="Members", ordering="member_count")
+    def members(self, role: Any) -> int:
+        """Return how many have the role."""
+        return int(role.member_count)
+
+    @admin.display(description="May")
+    def may(self, role: Group) -> SafeString:
+        """Return the permissions of the role, as patterns."""
+        patterns = ROLE_PERMISSIONS.get(role.name, ())
+        return format_html_join(
+            "", "<code>{}</code><br>", ((pattern,) for pattern in patterns)
+        ) or SafeString("Nothing: the system does not know this role.")
+
+
+def _is_superuser(request: Any) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)

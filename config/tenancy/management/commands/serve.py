@@ -1,0 +1,44 @@
+"""`manage.py serve`: the web server in the foreground."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+WORKERS = 2
+THREADS = 4
+
+
+def server_arguments(host: str, port: int) -> list[str]:
+    """Return the command line of the web server."""
+    return [
+        sys.executable, "-m", "granian", "config.wsgi:application",
+        "--interface", "wsgi", "--host", host, "--port", str(port),
+        "--workers", str(WORKERS), "--blocking-threads", str(THREADS),
+        "--http", "1", "--no-ws", "--log-level", "warning",
+        # Without this the loss of one worker ends them all.
+        "--respawn-failed-workers",
+        "--workers-kill-timeout", "5s",
+    ]  # fmt: skip
+
+
+class Command(BaseCommand):
+    """Replace this process by the web server."""
+
+    help = "Serve the API and the admin in the foreground."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Take the address to listen on."""
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Execute the server."""
+        arguments = server_arguments(options["host"], options["port"])
+        self.stdout.write(f"http://{options['host']}:{options['port']}/admin/")
+        self.stdout.flush()
+        os.environ["PLANGATE_DATABASE_ROLE"] = "app"
+        os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter.

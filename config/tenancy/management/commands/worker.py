@@ -1,0 +1,24 @@
+"""`manage.py worker`: runs jobs in the foreground."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from procrastinate.contrib.django import app
+
+STOP_GRACE_SECONDS = 10
+
+
+class Command(BaseCommand):
+    """Run queued and periodic jobs until told to stop (SIGINT or SIGTERM)."""
+
+    help = "Run queued and periodic jobs."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the worker."""
+        self.stdout.write("worker: waiting for jobs")
+        self.stdout.flush()
+        worker = app.with_connector(app.connector.get_worker_connector())
+        with worker.open():
+            worker.run_worker(
+                concurrency=2, shutdown_graceful_timeout=STOP_GRACE_SECONDS
+            )

@@ -1,0 +1,23 @@
+"""Addresses of the gate, below `/mgt/v1/`."""
+
+from django.urls import path
+
+from gating.api.authorize import AuthorizeView, CancelView, PreflightView
+from gating.api.bundles import BundlesView, BundleView
+from gating.api.commits import CommitsView
+from gating.api.limits import FeatureLimitsView, MeterLimitsView
+from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
+
+urlpatterns = [
+    path("gate/authorize", AuthorizeView.as_view()),
+    path("gate/preflight", PreflightView.as_view()),
+    path("gate/cancel", CancelView.as_view()),
+    path("gate/commits", CommitsView.as_view()),
+    path("gate/limits", FeatureLimitsView.as_view()),
+    path("gate/meters", MeterLimitsView.as_view()),
+    path("gate/policy-bundles", BundlesView.as_view()),
+    path("gate/policy-bundles/<str:bundle_id>", BundleView.as_view()),
+    path("gate/policy-bundles/<str:bundle_id>/policies", BundlePoliciesView.as_view()),
+    path("gate/policies", PoliciesView.as_view()),
+    path("gate/policies/<str:policy_id>", PolicyView.as_view()),
+]

@@ -1,0 +1,123 @@
+"""Verdicts as documents: what was known, and how it decided. Pure.
+
+`facts_document` and `read_facts` are inverse to each other, so that a stored decision
+can be made again: `decide(read_ask(e["ask"]), read_facts(e["facts"]))`. Integers stand
+as text, because a reader may have fewer than 64 bits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from config.kernel.windows import format_instant, parse_instant
+from gating.facts import (
+    Ask,
+    CounterKey,
+    Facts,
+    FeatureFact,
+    Funding,
+    PolicyWindow,
+    SeatWindow,
+    UnitPrice,
+)
+from gating.settle import CommitFacts, Settlement
+from gating.verdicts import Verdict
+
+Document = dict[str, Any]
+
+_INSTANTS = frozenset({"at", "version", "window_start", "window_end", "expires_at"})
+_IDS = frozenset({"policy_id", "subject_id", "counter_id"})
+_INTEGERS = frozenset({"limit", "price_xusd", "available_xusd"})
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return {name: _written(item) for name, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_written(item) for item in value]
+    if isinstance(value, datetime):
+        return format_instant(value)
+    return str(value)
+
+
+def _read(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if name in _INSTANTS:
+        return parse_instant(value)
+    if name in _IDS:
+        return UUID(value)
+    if name in _INTEGERS or name.endswith(("_minor", "_seconds")) or name == "taken":
+        return int(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _fields(document: Document, **nested: Any) -> Document:
+    return {name: _read(name, value) for name, value in document.items()} | nested
+
+
+def facts_document(facts: Facts) -> Document:
+    """Return the facts as a JSON object."""
+    document: Document = _written(asdict(facts))
+    return document
+
+
+def read_ask(document: Document) -> Ask:
+    """Return the request of a stored decision."""
+    return Ask(**_fields(document))
+
+
+def read_facts(document: Document) -> Facts:
+    """Return the facts of a stored decision."""
+    feature, funding = document["feature"], document["funding"]
+    price = funding["price"]
+    return Facts(
+        **_fields(
+            {name: document[name] for name in ("at", "entitlement", "plan_code")},
+            bundle_missing=document["bundle_missing"],
+            feature=FeatureFact(**feature) if feature else None,
+            quotas=tuple(_window(item) for item in document["quotas"]),
+            rates=tuple(_window(item) for item in document["rates"]),
+            seats=tuple(SeatWindow(**_fields(item)) for item in document["seats"]),
+            funding=Funding(
+                **_fields(funding, price=UnitPrice(**_fields(price)) if price else None)
+            ),
+        )
+    )
+
+
+def _window(document: Document) -> PolicyWindow:
+    counter = CounterKey(**_fields(document["counter"]))
+    return PolicyWindow(**_fields(document, counter=counter))
+
+
+def decision_document(ask: Ask, facts: Facts, verdict: Verdict) -> Document:
+    """Return a decision in full: what was asked, what was known, what was said."""
+    denial = verdict.denial
+    return {
+        "ask": _written(asdict(ask)),
+        "facts": facts_document(facts),
+        "verdict": {
+            "allowed": verdict.allowed,
+            "reason": denial.reason if denial else None,
+            "sentence": denial.sentence if denial else None,
+            "hints": list(denial.hints if denial else verdict.hints),
+            "held_minor": [str(hold.quantity_minor) for hold in verdict.holds],
+            "wallet_xusd": str(verdict.wallet_xusd),
+        },
+    }
+
+
+def settlement_document(facts: CommitFacts, settlement: Settlement) -> Document:
+    """Return a settlement in full: the counters and money known, and what it took."""
+    known = {item.name: getattr(facts, item.name) for item in fields(facts)}
+    known["grace"] = int(facts.grace.total_seconds())
+    known["windows"] = [asdict(window) for window in facts.windows]
+    return {
+        "facts": _written(known),
+        "takes": _written([asdict(take) for take in settlement.takes]),
+    }

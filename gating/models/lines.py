@@ -1,0 +1,139 @@
+from django.db import models
+from django.db.models import F, Q
+
+from billing.models import BillingUser
+from catalog.models.rules import is_given, is_one_of
+from config.kernel.ids import new_id
+from config.tenancy.models import Realm, RealmQuerySet, Row
+from gating.models.ratings import Rating
+
+
+class LineStatus(models.TextChoices):
+    """Whether a line had a price."""
+
+    PRICED = "priced", "Priced"
+    MISSING_PRICE = "missing_price", "No price"
+
+
+class RatedRecord(Row):
+    """One meter's part of a rating: quantity, amount, cost, evidence. Append-only.
+
+    Amounts are canonical, in 10^-6 USD, of the rates that the snapshots hold.
+    """
+
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    rating = models.ForeignKey(
+        Rating,
+        models.PROTECT,
+        related_name="lines",
+        db_index=False,
+        db_constraint=False,
+    )
+    line_number = models.PositiveSmallIntegerField()
+    meter_code = models.TextField()
+    unit = models.TextField()
+    rating_status = models.TextField(choices=LineStatus)
+    quantity_minor = models.BigIntegerField()
+    amount_xusd = models.BigIntegerField()
+    cost_xusd = models.BigIntegerField()
+    rate_identity = models.TextField(null=True)  # noqa: DJ001 - NULL: no price.
+    cost_rate_identity = models.TextField(null=True)  # noqa: DJ001 - the same.
+    pricing_fingerprint = models.TextField()
+    cost_fingerprint = models.TextField()
+    pricing_snapshot = models.JSONField()
+    cost_snapshot = models.JSONField()
+    rated_at = models.DateTimeField()
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_rated_records"
+        verbose_name = "rated record"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "rating", "line_number"],
+                name="gate_rated_record_numbered_once",
+            ),
+            is_one_of(
+                "rating_status", LineStatus, name="gate_rated_record_status_is_known"
+            ),
+            models.CheckConstraint(
+                name="gate_rated_record_amounts_are_not_negative",
+                condition=Q(
+                    quantity_minor__gte=0, amount_xusd__gte=0, cost_xusd__gte=0
+                ),
+                violation_error_message="Amounts of a line are 0 or more.",
+            ),
+            models.CheckConstraint(
+                name="gate_rated_record_has_rates_iff_priced",
+                condition=Q(
+                    rating_status="priced",
+                    rate_identity__isnull=False,
+                    cost_rate_identity__isnull=False,
+                )
+                | Q(
+                    rating_status="missing_price",
+                    rate_identity__isnull=True,
+                    cost_rate_identity__isnull=True,
+                    amount_xusd=0,
+                    cost_xusd=0,
+                ),
+                violation_error_message="A line without a price costs nothing.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rating_id} {self.line_number} {self.meter_code}"
+
+
+class ResidualBucket(models.Model):
+    """What rating carries from one commit of a user to the next, under one rate.
+
+    A remainder of a division by `denom` (`gating.pricing`). Another rate starts anew.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    user = models.ForeignKey(
+        BillingUser,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    meter_code = models.TextField()
+    rate_identity = models.TextField()
+    denom = models.BigIntegerField()
+    remainder_numer = models.BigIntegerField()
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_residual_buckets"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "user", "meter_code", "rate_identity"],
+                name="gate_residual_bucket_once_per_rate",
+            ),
+            models.CheckConstraint(
+                name="gate_residual_bucket_holds_a_remainder",
+                condition=Q(
+                    denom__gte=1,
+                    remainder_numer__gte=0,
+                    remainder_numer__lt=F("denom"),
+                ),
+                violation_error_message="A remainder is less than its divisor.",
+            ),
+            is_given(
+                "rate_identity",
+                name="gate_residual_bucket_has_a_rate",
+                message="A remainder belongs to a rate.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.meter_code} {self.remainder_numer}/{self.denom}"

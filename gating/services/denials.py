@@ -1,0 +1,95 @@
+"""Denials: how they are told, and how their evidence is kept."""
+
+from datetime import datetime
+
+import orjson
+from django.db import connection
+
+from billing.models import BillingUser
+from config.kernel.audit import AuditContext
+from config.kernel.errors import Refused
+from config.kernel.ids import new_id
+from gating.evidence import decision_document
+from gating.facts import Ask, Facts
+from gating.models import Denial as StoredDenial
+from gating.verdicts import Denial, Verdict
+
+_RECORD = f"""
+INSERT INTO {StoredDenial._meta.db_table} AS denial
+    (id, realm_id, account_id, user_id, feature_code, reason, minute, count, status,
+     code, sentence, evidence, first_at, last_at, trace_id)
+VALUES (%(id)s, %(realm)s, %(account)s, %(user)s, %(feature)s, %(reason)s, %(minute)s,
+        1, %(status)s, %(code)s, %(sentence)s, %(evidence)s::jsonb, %(at)s, %(at)s,
+        %(trace)s)
+ON CONFLICT (realm_id, account_id, feature_code, reason, minute)
+DO UPDATE SET count = denial.count + 1,
+              last_at = greatest(denial.last_at, excluded.last_at)
+"""  # noqa: S608 - the table name is ours.
+
+
+class GateDenied(Refused):
+    """The gate said no; the status is the denial's own."""
+
+    def __init__(self, denial: Denial, ask: Ask, facts: Facts) -> None:
+        feature = facts.feature
+        meta = {
+            "as_of": facts.at,
+            "resource_type": "feature",
+            "feature_code": ask.feature_code,
+            "reason": denial.reason,
+        }
+        if feature is not None:
+            meta["feature_family_code"] = feature.feature_family_code
+        if denial.retry_after is not None:
+            meta["retry_after"] = denial.retry_after
+        super().__init__(
+            denial.sentence,
+            code=denial.code,
+            hints=denial.hints,
+            meta=meta,
+            error_type=denial.error_type,
+        )
+        self.status = denial.status
+
+
+def record_denial(
+    *,
+    user: BillingUser,
+    ask: Ask,
+    facts: Facts,
+    verdict: Verdict,
+    by: AuditContext,
+) -> None:
+    """Keep the evidence of a denial: the first of its minute in full, the rest counted.
+
+    One statement, outside the transaction that decided: a denial changes nothing else,
+    and holds no lock while it is written.
+    """
+    denial = verdict.denial
+    if denial is None:
+        raise AssertionError("an admission is no denial")
+    evidence = decision_document(ask, facts, verdict)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RECORD,
+            {
+                "id": new_id(),
+                "realm": user.realm_id,
+                "account": user.account_id,
+                "user": user.pk,
+                # Codes that the realm does not have would be a row each.
+                "feature": ask.feature_code if facts.feature else "",
+                "reason": denial.reason,
+                "minute": _minute(facts.at),
+                "status": denial.status,
+                "code": denial.code,
+                "sentence": denial.sentence,
+                "evidence": orjson.dumps(evidence).decode(),
+                "at": facts.at,
+                "trace": by.trace_id,
+            },
+        )
+
+
+def _minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
