@@ -69,7 +69,7 @@ def _create(progress: Progress) -> Realm:
     customers = create_customers(
         realm, plans, present=present, by=by, progress=progress
     )
-    create_usage(customers, by=by)
+    create_usage(customers)
     return realm
 
 

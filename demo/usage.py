@@ -1,1 +1,76 @@
-def create_usage(*a,**k):...
+"""A few days of traffic, through the gate's own verbs: admissions and denials."""
+
+import random
+from datetime import timedelta
+
+from config.kernel.audit import Actor, AuditContext
+from config.kernel.ids import new_trace_id
+from demo.accounts import Customer
+from gating.facts import Ask
+from gating.services.admissions import AuthorizeRequest
+from gating.services.authorize import authorize
+from gating.services.commits import CommitRequest, commit_lease
+from gating.services.denials import GateDenied
+
+SEED = 7
+CALLS = {"chat.completion": (900, 4_000), "search.query": (1, 3), "chat.vision": (1, 2),
+         "export.csv": (1, 1)}  # fmt: skip
+DAYS = 3
+CALLS_A_DAY = 3
+
+
+def create_usage(customers: list[Customer]) -> None:
+    """Let each customer's users call features over the last days.
+
+    Some calls are denied, as customers' calls are: no plan, no credit, used up. One
+    lease of the first customer is left open, as a hold to look at.
+    """
+    chance = random.Random(SEED)  # noqa: S311 - the demo looks the same every time.
+    for customer in customers:
+        for day in range(-DAYS, 0):
+            for call in range(CALLS_A_DAY):
+                at_days = day + 0.2 + 0.1 * call
+                _use(customer, chance, at_days, call)
+    _use(customers[0], chance, -0.01, 0, commit=False)
+
+
+def _use(
+    customer: Customer,
+    chance: random.Random,
+    at_days: float,
+    call: int,
+    *,
+    commit: bool = True,
+) -> None:
+    user = customer.users[0]
+    feature = list(CALLS)[(call + len(customer.account.billing_principal_id)) % len(CALLS)]
+    quantity = chance.randint(*CALLS[feature])
+    key = f"demo-{user.pk}-{at_days}"
+    at = customer.when(at_days)
+    by = AuditContext(
+        actor=Actor("service_key", "demo"),
+        operator="orbit-api",
+        reason="usage",
+        ticket_id=key,
+        effective_at=at,
+        trace_id=new_trace_id(),
+        idempotency_key=key,
+    )
+    acting = {"account": customer.account, "user": user, "by": by}
+    try:
+        held = authorize(
+            request=AuthorizeRequest(Ask(feature, estimate_minor=quantity)),
+            idempotency_key=key,
+            at=at,
+            **acting,
+        )
+    except GateDenied:
+        # Its evidence is kept: that is what the demo shows.
+        return
+    if commit:
+        commit_lease(
+            request=CommitRequest(held.data["lease"], feature, quantity),
+            idempotency_key=key,
+            at=at + timedelta(seconds=2),
+            **acting,
+        )

@@ -18,13 +18,15 @@ class Guards:
     """The switches. Read by services only; nothing but a test's control run sets them.
 
     Attributes:
-        on: lock the account's row, and guard the statements that count.
+        lock: lock the account's row before anything is read.
+        guarded: repeat the limits in the statements that count.
         pause_seconds: wait between deciding and writing, to give a race its chance.
         crash_at: the named point at which this process dies, '' for none.
 
     """
 
-    on: bool = True
+    lock: bool = True
+    guarded: bool = True
     pause_seconds: float = 0.0
     crash_at: str = ""
 

@@ -92,7 +92,7 @@ class AccountAdmin(RecordAdmin):
         "created_at",
         "metadata",
     )
-    change_form_before_template = "admin/billing/account.html"
+    change_form_outer_before_template = "admin/billing/account.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BillingAccount]:
         """Return the accounts with what the list shows of each."""

@@ -87,7 +87,7 @@ class AssignForm(metadata_form(AssignmentMetadata, base=CommandForm)):  # type: 
         )
 
     fieldsets = (
-        (None, {"fields": ("plan", "user", "window_end")}),
+        (None, {"fields": ("plan", "user", "effective_at", "window_end")}),
         (
             "Commercial event",
             {

@@ -18,6 +18,11 @@ from config.admin.values import instant_text
 from config.admin.widgets import dress
 
 _SHOWN_USERS = 50
+ANCHORS = {
+    "calendar_start": "on the first of the month (UTC)",
+    "binding_start": "on the day the assignment began",
+    "subscription_period_start": "with the subscription's own periods",
+}
 
 
 class TimesForm(forms.Form):
@@ -67,10 +72,9 @@ def account_panels(
         "state_as_of": instant_text(state.as_of),
         "state_known_at": instant_text(state.known_at),
         "state_viewer": state.user or "the whole account",
-        "next_change": instant_text(state.next_change_at)
-        if state.next_change_at
-        else None,
+        "next_change": state.next_change_at and short_text(state.next_change_at),
         "billing_mode_from": _source_text(state.billing_mode),
+        "issue_anchor_text": ANCHORS[state.issue_anchor.value],
         "issue_anchor_from": _source_text(state.issue_anchor),
         "bundle_key": _bundle_text(state),
         "assignment_rows": _assignment_rows(state),

@@ -5,10 +5,14 @@ never disagree. The rules, with worked cases: docs/plans.md.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
+
+from config.kernel.codes import normalize_key
+from config.kernel.errors import Invalid
 
 Scope = Literal["account", "user"]
 PlanKind = Literal["base", "addon", "promo"]
@@ -177,11 +181,13 @@ class BundleProjection:
 
 
 def bundle_key_of(plan: AssignedPlan) -> str | None:
-    """Return the plan's bundle candidate: the assignment's key, else the plan's."""
+    """Return the plan's bundle candidate: the assignment's key, else the plan's.
+
+    In its one spelling; what is no key at all names no bundle.
+    """
     for metadata in (plan.metadata, plan.plan_metadata):
-        key = metadata.get("gate_bundle_key")
-        if isinstance(key, str) and key.strip():
-            return key.strip()
+        with suppress(Invalid):
+            return normalize_key(metadata.get("gate_bundle_key"), "gate_bundle_key")
     return None
 
 

@@ -35,11 +35,12 @@ _COLUMNS = """
 """
 
 # The last status given by K among those effective by T; before the first, the first.
+# K is a time, or infinity: everything there is.
 _STATUS = """
     JOIN LATERAL (
         SELECT status FROM billing_plan_assignment_statuses
         WHERE realm_id = a.realm_id AND assignment_id = a.id
-            AND recorded_at <= %(known_at)s
+            AND recorded_at <= {known_at}
         ORDER BY effective_at <= %(as_of)s DESC,
             CASE WHEN effective_at <= %(as_of)s THEN -sequence ELSE sequence END
         LIMIT 1
@@ -55,7 +56,7 @@ _LIVE = f"""
 SELECT {_COLUMNS}
 FROM billing_plan_assignments a
 JOIN billing_plans p ON p.id = a.plan_id
-{_STATUS}
+{_STATUS.format(known_at="'infinity'")}
 WHERE {_GOVERNING}
 """  # noqa: S608 - constant text.
 
@@ -79,7 +80,7 @@ JOIN LATERAL (
             THEN -h.history_id ELSE h.history_id END
     LIMIT 1
 ) p ON true
-{_STATUS}
+{_STATUS.format(known_at="%(known_at)s")}
 WHERE a.history_type <> '-'
 """  # noqa: S608 - constant text.
 

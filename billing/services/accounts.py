@@ -7,9 +7,10 @@ from django.db import transaction
 
 from billing.models import BillingAccount, SeatLimitSource
 from billing.services.plans import default_plan
+from catalog.services.rows import rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
-from config.kernel.metadata import AccountMetadata, check_metadata
+from config.kernel.metadata import AccountMetadata, PlanMetadata, check_metadata
 from config.tenancy.history import auditing
 from config.tenancy.models import Realm
 from config.tenancy.services.events import record_event
@@ -63,9 +64,23 @@ def _create_account(
 
 def _default_seat_limit(realm: Realm) -> int | None:
     plan = default_plan(realm)
-    limit = plan.metadata.get("seat_limit") if plan else None
-    is_count = isinstance(limit, int) and not isinstance(limit, bool)
-    return limit if is_count and 0 <= limit <= MAX_SEATS else None
+    if plan is None:
+        return None
+    limit = check_metadata(PlanMetadata, plan.metadata).known.seat_limit
+    return limit.seats() if limit else None
+
+
+def lock_account(account: BillingAccount) -> BillingAccount:
+    """Return the account as it is now, locked for the rest of the transaction.
+
+    The one lock that serializes an account's seats and assignments. Rows that only
+    refer to the account are written beside it.
+    """
+    return (
+        BillingAccount.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("realm")
+        .get(pk=account.pk)
+    )
 
 
 @transaction.atomic
@@ -74,27 +89,23 @@ def set_seat_limit(
 ) -> BillingAccount:
     """Set the most active users of an account; None is unlimited.
 
-    Never disables anybody: an account over its limit only cannot add users. Refuses a
-    number outside 0 to 2^31−1 (`Invalid` on `seat_limit`).
+    Never disables anybody: an account over its limit only cannot add users. From then
+    on the limit counts as set by staff, also where the number stays. Refuses a number
+    outside 0 to 2^31−1 (`Invalid` on `seat_limit`).
     """
     if seat_limit is not None and not 0 <= seat_limit <= MAX_SEATS:
         raise Invalid(f"A seat limit is 0 to {MAX_SEATS}.", field="seat_limit")
-    account = BillingAccount.objects.select_for_update().get(pk=account.pk)
-    if account.seat_limit == seat_limit and account.seat_limit_source:
+    account = lock_account(account)
+    manual = SeatLimitSource.OPS_MANUAL
+    if (account.seat_limit, account.seat_limit_source) == (seat_limit, manual):
         return account
-    account.seat_limit = seat_limit
-    account.seat_limit_source = SeatLimitSource.OPS_MANUAL
-    account.seat_limit_updated_at = at
-    account.updated_at = at
+    values = {
+        "seat_limit": seat_limit,
+        "seat_limit_source": manual,
+        "seat_limit_updated_at": at,
+    }
     with auditing(by, at=at):
-        account.save(
-            update_fields=[
-                "seat_limit",
-                "seat_limit_source",
-                "seat_limit_updated_at",
-                "updated_at",
-            ]
-        )
+        rewritten(account, values, at=at)
     return account
 
 
@@ -108,8 +119,7 @@ def change_account_metadata(
 ) -> BillingAccount:
     """Replace an account's annotations. Refuses a bad document (`Invalid`)."""
     check_metadata(AccountMetadata, metadata)
-    account.metadata = metadata
-    account.updated_at = at
+    account = lock_account(account)
     with auditing(by, at=at):
-        account.save(update_fields=["metadata", "updated_at"])
+        rewritten(account, {"metadata": metadata}, at=at)
     return account

@@ -6,11 +6,11 @@ from typing import Any, Literal
 from django.db import transaction
 
 from billing.models import AssignmentStatus, Plan, PlanAssignment
+from billing.services.accounts import lock_account
 from billing.services.assignments import (
     Identity,
     assign_plan,
     change_assignment,
-    lock_account,
     window_of,
 )
 from config.kernel.audit import AuditContext
@@ -40,6 +40,18 @@ class WrongDirection(Refused):
     """An upgrade to a lower plan, or a downgrade to a higher one."""
 
     default_code = "ASSIGNMENT.WRONG_DIRECTION"
+
+
+class NotActive(Refused):
+    """An assignment out of effect has no window to hand over, nor an inactive plan."""
+
+    default_code = "ASSIGNMENT.NOT_ACTIVE"
+
+
+class OtherKind(Refused):
+    """An add-on cannot take the place of a base plan, nor the reverse."""
+
+    default_code = "ASSIGNMENT.OTHER_KIND"
 
 
 class SourceRefTaken(Conflict):
@@ -166,20 +178,15 @@ def switch_plan(
 ) -> PlanAssignment:
     """End one plan and begin another at the same instant `switch_at` (aware UTC).
 
-    The new assignment takes over the rest of the window and is returned. Refuses an
-    instant outside the window (ASSIGNMENT.OUTSIDE_WINDOW), the wrong direction
-    (ASSIGNMENT.WRONG_DIRECTION) and a reference that the new plan already has
+    The new assignment takes over the rest of the window and is returned. Refuses a
+    paused, canceled or expired assignment and an inactive plan
+    (ASSIGNMENT.NOT_ACTIVE), a plan of another kind (ASSIGNMENT.OTHER_KIND), the wrong
+    direction (ASSIGNMENT.WRONG_DIRECTION), an instant outside the window
+    (ASSIGNMENT.OUTSIDE_WINDOW) and a reference that the new plan already has
     (ASSIGNMENT.SOURCE_REF_TAKEN): merging with an older window would overlap.
     """
     assignment = _locked(assignment)
-    _check_direction(direction, assignment.plan, plan)
-    window = window_of(assignment)
-    if not window.contains(switch_at) or switch_at == window.start:
-        raise OutsideWindow(
-            f"The change must lie inside the window, after its start: "
-            f"{_day(window.start)} to {_day(window.end)}.",
-            field="switch_at",
-        )
+    _check_switch(direction, assignment, plan, switch_at)
     identity = Identity(
         account=assignment.account,
         user=assignment.user,
@@ -198,7 +205,7 @@ def switch_plan(
     )
     created, _outcome = assign_plan(
         identity=identity,
-        window=Window(switch_at, window.end),
+        window=Window(switch_at, assignment.window_end),
         metadata=metadata,
         at=at,
         by=by,
@@ -206,7 +213,34 @@ def switch_plan(
     return created
 
 
-def _check_direction(direction: str, current: Plan, target: Plan) -> None:
+def _check_switch(
+    direction: str, assignment: PlanAssignment, plan: Plan, switch_at: datetime
+) -> None:
+    if assignment.status != AssignmentStatus.ACTIVE:
+        raise NotActive(
+            f"The assignment is {assignment.get_status_display().lower()}; only an "
+            "active one can change to another plan.",
+            field="status",
+        )
+    _check_target(direction, assignment.plan, plan)
+    window = window_of(assignment)
+    if not window.contains(switch_at) or switch_at == window.start:
+        raise OutsideWindow(
+            f"The change must lie inside the window, after its start: "
+            f"{_day(window.start)} to {_day(window.end)}.",
+            field="switch_at",
+        )
+
+
+def _check_target(direction: str, current: Plan, target: Plan) -> None:
+    if not target.active:
+        raise NotActive(f"The plan {target.plan_code} is not active.", field="plan_id")
+    if target.kind != current.kind:
+        raise OtherKind(
+            f"{target.plan_code} is of kind {target.kind}, {current.plan_code} of kind "
+            f"{current.kind}.",
+            field="plan_id",
+        )
     rises = target.priority > current.priority
     falls = target.priority < current.priority
     if (

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from django.db import transaction
+from django.db.models import Max
 
 from billing.models import (
     AssignmentScope,
@@ -20,7 +21,9 @@ from billing.models import (
     PlanAssignmentStatus,
     SourceKind,
 )
+from billing.services.accounts import lock_account
 from billing.services.plans import DEFAULT_PLAN_CODE, default_plan
+from catalog.services.rows import rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid, NotFound, Refused
 from config.kernel.metadata import AssignmentMetadata, check_metadata
@@ -176,11 +179,6 @@ def window_of(assignment: PlanAssignment) -> Window:
     return Window(assignment.window_start, assignment.window_end)
 
 
-def lock_account(account: BillingAccount) -> None:
-    """Lock the account's row for the rest of the transaction."""
-    BillingAccount.objects.select_for_update(of=("self",)).only("pk").get(pk=account.pk)
-
-
 def _check(identity: Identity, status: str, metadata: dict[str, Any]) -> None:
     account, user, plan = identity.account, identity.user, identity.plan
     if plan.realm_id != account.realm_id:
@@ -233,7 +231,7 @@ def _create(
     )
     with auditing(by, at=at):
         assignment.save(force_insert=True)
-        _give_status(assignment, effective_at=window.start, at=at)
+        _give_status(assignment, effective_at=window.start)
         _announce(assignment, at=at, by=by)
     return assignment
 
@@ -245,42 +243,34 @@ def _apply(
     at: datetime,
     by: AuditContext,
 ) -> bool:
-    changed = [
-        name
-        for name in CHANGEABLE
-        if name in changes and getattr(assignment, name) != changes[name]
-    ]
-    if not changed:
-        return False
-    if "status" in changed and by.effective_at > at:
+    switches = changes.get("status", assignment.status) != assignment.status
+    if switches and by.effective_at > at:
         raise StatusInFuture(
             "A status takes effect when it is given. To stop a plan later, set the end "
             "of its window.",
             field="effective_at",
         )
-    for name in changed:
-        setattr(assignment, name, changes[name])
-    assignment.updated_at = at
+    values = {name: changes[name] for name in CHANGEABLE if name in changes}
     with auditing(by, at=at):
-        assignment.save(update_fields=[*changed, "updated_at"])
-        if "status" in changed:
-            _give_status(assignment, effective_at=by.effective_at, at=at)
+        if not rewritten(assignment, values, at=at):
+            return False
+        if switches:
+            _give_status(assignment, effective_at=by.effective_at)
         _announce(assignment, at=at, by=by)
     return True
 
 
-def _give_status(
-    assignment: PlanAssignment, *, effective_at: datetime, at: datetime
-) -> None:
-    last = assignment.statuses.order_by("-sequence").first()
+def _give_status(assignment: PlanAssignment, *, effective_at: datetime) -> None:
+    """Append the row's present status, known since its history row just written."""
+    last = assignment.statuses.aggregate(sequence=Max("sequence"))["sequence"]
+    written = assignment.history.aggregate(at=Max("history_date"))["at"]
     PlanAssignmentStatus.objects.create(
         realm_id=assignment.realm_id,
         assignment=assignment,
-        sequence=last.sequence + 1 if last else 1,
+        sequence=(last or 0) + 1,
         status=assignment.status,
         effective_at=effective_at,
-        # Never earlier than what it follows, so that "known at" has one answer.
-        recorded_at=max(at, last.recorded_at) if last else at,
+        recorded_at=written,
     )
 
 

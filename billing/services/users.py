@@ -6,7 +6,9 @@ from typing import Any
 from django.db import transaction
 
 from billing.models import BillingAccount, BillingUser, UserStatus
+from billing.services.accounts import lock_account
 from billing.services.assignments import assign_default_plan
+from catalog.services.rows import rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid, Refused
 from config.kernel.metadata import UserMetadata, check_metadata
@@ -63,33 +65,27 @@ def change_user(
     user: BillingUser,
     status: str | None = None,
     metadata: dict[str, Any] | None = None,
+    named: dict[str, Any] | None = None,
     at: datetime,
     by: AuditContext,
 ) -> BillingUser:
     """Change a user's status, metadata (whole) or both; None keeps what is there.
 
-    Refuses an unknown status (`Invalid`), and activating without a free seat (403
-    SEAT.CAPACITY_EXCEEDED).
+    `named` are single keys to set in the metadata, or, as None, to remove from it.
+    Refuses an unknown status and bad metadata (`Invalid`), and activating without a
+    free seat (403 SEAT.CAPACITY_EXCEEDED).
     """
-    if metadata is not None:
-        check_metadata(UserMetadata, metadata)
     if status is not None and status not in UserStatus.values:
         raise Invalid(f"Unknown user status {status!r}.", field="status")
     account = lock_account(user.account)
     user = BillingUser.objects.select_related("account").get(pk=user.pk)
-    return _change(
-        user,
-        status or user.status,
-        user.metadata if metadata is None else metadata,
-        account,
-        at=at,
-        by=by,
-    )
-
-
-def lock_account(account: BillingAccount) -> BillingAccount:
-    """Lock an account's row, the one that serializes its seats and assignments."""
-    return BillingAccount.objects.select_for_update(of=("self",)).get(pk=account.pk)
+    document = {**(user.metadata if metadata is None else metadata), **(named or {})}
+    for name, value in (named or {}).items():
+        if value is None:
+            del document[name]
+    if document != user.metadata:
+        check_metadata(UserMetadata, document)
+    return _change(user, status or user.status, document, account, at=at, by=by)
 
 
 def _user_of(account: BillingAccount, business_user_id: str) -> BillingUser | None:
@@ -137,16 +133,12 @@ def _change(
     at: datetime,
     by: AuditContext,
 ) -> BillingUser:
-    if (status, metadata) == (user.status, user.metadata):
-        return user
     activates = status == UserStatus.ACTIVE and user.status != UserStatus.ACTIVE
     if activates:
         _require_seat(account)
-    user.status = status
-    user.metadata = metadata
-    user.updated_at = at
     with auditing(by, at=at):
-        user.save(update_fields=["status", "metadata", "updated_at"])
+        if not rewritten(user, {"status": status, "metadata": metadata}, at=at):
+            return user
         if activates:
             _activated(user, at=at, by=by)
         record_event(

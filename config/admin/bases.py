@@ -21,9 +21,11 @@ A record (assignments, invoices …) is read-only, with named buttons:
 
 from unfold.enums import ActionVariant
 
-from config.admin.commands import CommandForm, Done, Preview, Table, command
-from config.admin.definitions import DefinitionAdmin
+from config.admin.commands import Done, Preview, Table, command
+from config.admin.dashboard import Figure, add_figure
+from config.admin.definitions import DefinitionAdmin, InUse
 from config.admin.fields import JsonField, LinesField, UtcDateTimeField
+from config.admin.forms import CommandForm
 from config.admin.metadata import known_fields, metadata_form
 from config.admin.navigation import (
     ACCESS,
@@ -38,6 +40,7 @@ from config.admin.navigation import (
 )
 from config.admin.records import RecordAdmin
 from config.admin.screens import PlangateAdmin, json_block
+from config.admin.values import NOTHING, instant_text
 
 __all__ = [
     "ACCESS",
@@ -46,10 +49,13 @@ __all__ = [
     "GATE",
     "GRANTS",
     "HISTORY",
+    "NOTHING",
     "ActionVariant",
     "CommandForm",
     "DefinitionAdmin",
     "Done",
+    "Figure",
+    "InUse",
     "JsonField",
     "LinesField",
     "Menu",
@@ -59,8 +65,10 @@ __all__ = [
     "RecordAdmin",
     "Table",
     "UtcDateTimeField",
+    "add_figure",
     "add_page",
     "command",
+    "instant_text",
     "json_block",
     "known_fields",
     "metadata_form",

@@ -13,15 +13,12 @@ it is about; only a verb that returned is followed by a success message.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connection, transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils.crypto import get_random_string, salted_hmac
@@ -29,49 +26,15 @@ from django.utils.safestring import SafeString
 from unfold.enums import ActionVariant
 from unfold.forms import AdminForm
 
-from config.admin.audit import DESCRIPTION, NAMES, TITLE, audit_context, audit_fields
-from config.admin.refusals import add_refusal, as_refusal
+from config.admin.forms import CommandForm
+from config.admin.refusals import attempt
 from config.admin.widgets import dress
-from config.kernel.audit import AuditContext
 from config.kernel.clock import now
-from config.kernel.errors import DomainError
 
 CONFIRM = "_confirm"
 ONCE = "_once"
 _SENT = "plangate_sent_forms"
 _SENT_KEPT = 30
-
-
-class CommandForm(forms.Form):
-    """The form of a command: its own fields, then reason, ticket and effective time.
-
-    Attributes:
-        subject: the row the button was pressed on, None for a button of the list.
-        at: the instant the request was read (aware UTC).
-        fieldsets: how the own fields are grouped, as in an admin; None is one group.
-
-    """
-
-    fieldsets: ClassVar[Sequence[tuple[str | None, dict[str, Any]]] | None] = None
-
-    def __init__(
-        self, *args: Any, subject: Any = None, at: datetime, **options: Any
-    ) -> None:
-        super().__init__(*args, **options)
-        self.subject = subject
-        self.at = at
-        self.fields.update(audit_fields())
-        dress(self)
-
-    def audit(self, request: HttpRequest) -> AuditContext:
-        """Return who acts and why, from the valid form."""
-        return audit_context(request, self.cleaned_data, at=self.at)
-
-    def grouped(self) -> list[tuple[str | None, dict[str, Any]]]:
-        """Return the fieldsets, the question why last."""
-        own = [name for name in self.fields if name not in NAMES]
-        groups = list(self.fieldsets or ([(None, {"fields": own})] if own else []))
-        return [*groups, (TITLE, {"fields": NAMES, "description": DESCRIPTION})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +158,7 @@ class Pressed:
 
     def _find_subject(self) -> HttpResponse | None:
         admin, request = self.admin, self.request
-        self.subject = admin.get_object(request, unquote(self.object_id))
+        self.subject = admin.get_object(request, unquote(self.object_id or ""))
         if self.subject is None:
             gone: HttpResponse = admin._get_obj_does_not_exist_redirect(
                 request, admin.opts, self.object_id
@@ -236,7 +199,7 @@ class Pressed:
         return method(self.admin, self.request, self.subject, form, at=self.at, by=by)
 
     def _is_confirmed(self) -> bool:
-        return self.request.POST.get(CONFIRM) == self._digest()
+        return bool(self.request.POST.get(CONFIRM) == self._digest())
 
     def _digest(self) -> str:
         """Return a mark of the answers, so that what was shown is what is done."""
@@ -263,6 +226,8 @@ class Pressed:
     def _page(self, form: CommandForm, preview: Preview | None) -> TemplateResponse:
         admin, request = self.admin, self.request
         request.current_app = admin.admin_site.name
+        # A form may have added fields to itself after it was dressed.
+        dress(form)
         grouped = AdminForm(form, form.grouped(), {}, model_admin=admin)
         return TemplateResponse(
             request,
@@ -282,32 +247,3 @@ class Pressed:
                 "back": self._home(),
             },
         )
-
-
-def attempt(
-    form: forms.BaseForm, perform: Callable[[], Any], *, keep: bool = True
-) -> Any:
-    """Return what `perform` returns, run in a transaction, undone unless `keep`.
-
-    A refusal, from a verb or from a database constraint, undoes everything and is
-    shown on the form: look at `form.errors`. Anything else is a bug and is raised.
-    """
-    try:
-        with transaction.atomic():
-            result = perform()
-            check_now()
-            if not keep:
-                transaction.set_rollback(True)
-    except (DomainError, DatabaseError) as error:
-        refusal = as_refusal(error)
-        if refusal is None:
-            raise
-        add_refusal(form, refusal)
-        return None
-    return result
-
-
-def check_now() -> None:
-    """Check the deferred constraints now, before anybody is told of a success."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

@@ -115,8 +115,8 @@ def _newest(model: Any) -> Any:
             row_name=Cast(_naming(model), models.TextField()),
         )
         .values(
-            "row_model", "row_key", "row_name", "history_id", "history_date", "history_type",
-            "operator", "reason", "ticket_id",
+            "row_model", "row_key", "row_name", "history_id", "history_date",
+            "history_type", "operator", "reason", "ticket_id",
         )[:RECENT]
     )  # fmt: skip
 

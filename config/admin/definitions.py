@@ -16,8 +16,9 @@ from django.http.response import HttpResponseBase
 from unfold.enums import ActionVariant
 
 from config.admin.audit import DESCRIPTION, NAMES, TITLE, audit_context, audit_fields
-from config.admin.commands import Command, CommandForm, Done, Pressed, check_now
-from config.admin.refusals import add_refusal, as_refusal
+from config.admin.commands import Command, Done, Pressed
+from config.admin.forms import CommandForm
+from config.admin.refusals import add_refusal, as_refusal, check_now
 from config.admin.screens import Fieldsets, PlangateAdmin
 from config.admin.widgets import dress
 from config.kernel.audit import AuditContext
@@ -49,7 +50,7 @@ class DefinitionForm(forms.BaseForm):
 
     def clean(self) -> Any:
         """Show what the verb or the database refused, when this is the second pass."""
-        cleaned = super().clean()  # type: ignore[misc]
+        cleaned = super().clean()
         if self.refusal is not None:
             add_refusal(self, self.refusal)
         return cleaned
@@ -58,13 +59,14 @@ class DefinitionForm(forms.BaseForm):
 class DefinitionAdmin(PlangateAdmin):
     """A form over one row, saved with a reason, a ticket and an effective time.
 
+    Override `save_definition` where a verb does the writing.
+
     Attributes:
         code_fields: fields that others refer to by value; fixed after creation, as
             the realm is.
         deletable: whether what nothing refers to may be deleted, by those who have
             the permission.
 
-    Override `save_definition` where a verb does the writing.
     """
 
     code_fields: ClassVar[Sequence[str]] = ()
@@ -122,7 +124,8 @@ class DefinitionAdmin(PlangateAdmin):
     ) -> Any:
         """Return the form class, with the questions why."""
         if "fields" not in options:
-            options["fields"] = flatten_fieldsets(self.get_fieldsets(request, obj))
+            groups: Any = self.get_fieldsets(request, obj)
+            options["fields"] = flatten_fieldsets(groups)
         if options["fields"] is not None:
             options["fields"] = _without_questions(options["fields"])
         form = super().get_form(request, obj, change, **options)

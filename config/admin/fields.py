@@ -93,7 +93,10 @@ class UtcDateTimeField(forms.SplitDateTimeField):
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("help_text", "Date and time in UTC.")
-        super().__init__(**options)
+        super().__init__(require_all_fields=False, **options)
+        date, time = self.fields
+        date.error_messages["incomplete"] = "Enter a date as well."
+        time.required = False
 
     def compress(self, data_list: Any) -> datetime | None:
         """Return the instant; a date alone is its first moment."""

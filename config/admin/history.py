@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import Http404, HttpRequest
+from django.http import Http404
 from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 
@@ -91,7 +91,7 @@ def entries(model: Any, rows: Sequence[Any], count: int) -> list[Entry]:
     return [_entry(model, row, older) for row, older in pairs]
 
 
-def history_page(screen: Any, request: HttpRequest, key: Any) -> TemplateResponse:
+def history_page(screen: Any, request: Any, key: Any) -> TemplateResponse:
     """Return the page of one row's history. 404 where nothing was ever recorded."""
     model = screen.model
     try:
@@ -105,7 +105,7 @@ def history_page(screen: Any, request: HttpRequest, key: Any) -> TemplateRespons
     # One row more than is shown: what the last one on the page changed from.
     listed = list(rows[page.start_index() - 1 : page.end_index() + 1])
     row = screen.get_object(request, str(key))
-    request.current_app = screen.admin_site.name  # type: ignore[attr-defined]
+    request.current_app = screen.admin_site.name
     return TemplateResponse(
         request,
         "admin/plangate/history.html",

@@ -57,7 +57,7 @@ class MetadataForm(forms.BaseForm):
 
     def clean(self) -> dict[str, Any]:
         """Put the document together and check it against its contract."""
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data  # type: ignore[misc]
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         field = self.metadata_field
         rest = cleaned.get(field)
         if field in self.errors or field not in self.fields:
@@ -65,6 +65,8 @@ class MetadataForm(forms.BaseForm):
         document = copy.deepcopy(rest) if isinstance(rest, dict) else rest or {}
         for known in simple_keys(self.metadata_contract):
             self._put_back(document, known, cleaned)
+        if field in self.errors:
+            return cleaned
         try:
             checked = check_metadata(self.metadata_contract, document, field)
         except Invalid as refusal:
@@ -128,7 +130,8 @@ def metadata_form(
         help_text=_help_of_rest(contract),
     )
     name = f"{contract.__name__}Form"
-    return type(base)(
+    metaclass: Any = type(base)
+    return metaclass(
         name,
         (MetadataForm, base),
         {

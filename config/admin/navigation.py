@@ -92,8 +92,9 @@ def _models(request: HttpRequest) -> list[Item]:
         if menu is None or not screen.has_view_permission(request):
             continue
         opts = model._meta
-        link = reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist")
-        found.append(_item(menu, link, str(opts.verbose_name_plural)))
+        link = _address(f"admin:{opts.app_label}_{opts.model_name}_changelist")
+        if link:
+            found.append(_item(menu, link, str(opts.verbose_name_plural)))
     return found
 
 
@@ -102,12 +103,17 @@ def _own_pages(request: HttpRequest) -> list[Item]:
     for page in _pages:
         if page.permission and not request.user.has_perm(page.permission):
             continue
-        try:
-            link = reverse(page.url_name)
-        except NoReverseMatch:
-            continue
-        found.append(_item(page.menu, link))
+        link = _address(page.url_name)
+        if link:
+            found.append(_item(page.menu, link))
     return found
+
+
+def _address(url_name: str) -> str | None:
+    try:
+        return reverse(url_name)
+    except NoReverseMatch:
+        return None
 
 
 def _item(menu: Menu, link: str, name: str = "") -> Item:

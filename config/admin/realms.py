@@ -12,7 +12,9 @@ from config.admin.bases import (
     ActionVariant,
     CommandForm,
     DefinitionAdmin,
+    Figure,
     Menu,
+    add_figure,
     command,
     known_fields,
     metadata_form,
@@ -24,6 +26,18 @@ from config.tenancy.services.realms import (
     change_realm,
     create_realm,
     set_realm_status,
+)
+
+add_figure(
+    Figure(
+        label="Active realms",
+        rows=lambda _at: Realm.objects.filter(status=RealmStatus.ACTIVE),
+        url_name="admin:tenancy_realm_changelist",
+        query=lambda _at: "status__exact=active",
+        permission="tenancy.view_realm",
+        icon="domain",
+        order=80,
+    )
 )
 
 STATUS_COLORS = {

@@ -1,9 +1,10 @@
 """Refusals, told beside the field they are about."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from config.api.constraints import refusal_of
 from config.api.errors import LOCK_NOT_AVAILABLE, RETRYABLE, sqlstate
@@ -62,3 +63,32 @@ def _problems(refusal: DomainError) -> list[tuple[str | None, str]]:
         (problem["field"], problem["message"]) if isinstance(problem, dict) else problem
         for problem in listed
     ]
+
+
+def attempt(
+    form: forms.BaseForm, perform: Callable[[], Any], *, keep: bool = True
+) -> Any:
+    """Return what `perform` returns, run in a transaction, undone unless `keep`.
+
+    A refusal, from a verb or from a database constraint, undoes everything and is
+    shown on the form: look at `form.errors`. Anything else is a bug and is raised.
+    """
+    try:
+        with transaction.atomic():
+            result = perform()
+            check_now()
+            if not keep:
+                transaction.set_rollback(True)
+    except (DomainError, DatabaseError) as error:
+        refusal = as_refusal(error)
+        if refusal is None:
+            raise
+        add_refusal(form, refusal)
+        return None
+    return result
+
+
+def check_now() -> None:
+    """Check the deferred constraints now, before anybody is told of a success."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")

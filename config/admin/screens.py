@@ -1,7 +1,7 @@
 """What every screen of ours has in common."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.contrib.admin.utils import quote, unquote
@@ -48,7 +48,9 @@ class PlangateAdmin(ExportableAdmin, ModelAdmin):  # type: ignore[misc]
     # The total beside a filtered count would cost a count of the whole table.
     show_full_result_count = False
     list_filter_submit = True
-    formfield_overrides: ClassVar[dict[Any, Any]] = {
+    actions_list: Sequence[Any] = ()
+    actions_detail: Sequence[Any] = ()
+    formfield_overrides: Mapping[type[Any], Mapping[str, Any]] = {
         models.TextField: {"widget": UnfoldAdminTextInputWidget},
         models.JSONField: {"form_class": JsonField, "widget": JsonWidget},
         ArrayField: {"form_class": LinesField},
@@ -121,7 +123,7 @@ class PlangateAdmin(ExportableAdmin, ModelAdmin):  # type: ignore[misc]
         ]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Fieldsets:
-        """Return the groups of the page, with what only a form has left out of a view."""
+        """Return the groups of the page; a view shows what is stored only."""
         groups: Fieldsets = list(super().get_fieldsets(request, obj))
         if self.can_edit(request, obj):
             return groups

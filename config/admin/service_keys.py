@@ -13,12 +13,15 @@ from config.admin.bases import (
     ACCESS,
     ActionVariant,
     CommandForm,
+    Figure,
     LinesField,
     Menu,
     RecordAdmin,
     UtcDateTimeField,
+    add_figure,
     command,
 )
+from config.admin.dashboard import SOON
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.tenancy.models import Realm, Scope, ServiceKey, ServiceKeyStatus
@@ -27,6 +30,19 @@ from config.tenancy.services.service_keys import (
     rotate_service_key,
     secret_text,
     set_service_key_status,
+)
+
+add_figure(
+    Figure(
+        label="Keys that expire within 14 days",
+        rows=lambda at: ServiceKey.objects.filter(
+            status=ServiceKeyStatus.ACTIVE, expires_at__gt=at, expires_at__lte=at + SOON
+        ),
+        url_name="admin:tenancy_servicekey_changelist",
+        permission="tenancy.view_servicekey",
+        icon="vpn_key_alert",
+        order=90,
+    )
 )
 
 _COLORS = {"Active": "success", "Disabled": "danger", "Expired": "warning"}

@@ -20,7 +20,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class StaffAdmin(DjangoUserAdmin, PlangateAdmin):
+class StaffAdmin(DjangoUserAdmin, PlangateAdmin):  # type: ignore[type-arg]
     """Members of staff. What they may do follows from their roles."""
 
     menu = Menu(ACCESS, icon="badge", order=30, label="Staff")
@@ -129,7 +129,8 @@ class RoleAdmin(RecordAdmin):
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Group]:
         """Return the roles with the number of their members."""
-        return super().get_queryset(request).annotate(member_count=models.Count("user"))
+        roles: models.QuerySet[Group] = super().get_queryset(request)
+        return roles.annotate(member_count=models.Count("user"))
 
     @admin.display(description="Members", ordering="member_count")
     def members(self, role: Any) -> int:

@@ -75,6 +75,10 @@ def dress(form: forms.BaseForm) -> None:
             field.widget = _dressed(field)
 
 
+DASHES = "---------"
+"""What the framework offers as no choice, where a form says nothing better."""
+
+
 def is_dressed(widget: forms.Widget) -> bool:
     """Return whether `widget` shows in the theme, or is meant to be hidden."""
     return (
@@ -86,7 +90,7 @@ def is_dressed(widget: forms.Widget) -> bool:
 
 def _dressed(field: forms.Field) -> forms.Widget:
     plain = field.widget
-    if isinstance(field, forms.ModelChoiceField) and field.empty_label:
+    if isinstance(field, forms.ModelChoiceField) and field.empty_label == DASHES:
         field.empty_label = "Choose…"
     kind: type[forms.Widget] = _kind(field, plain)
     widget = kind(attrs=dict(plain.attrs))

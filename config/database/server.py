@@ -54,7 +54,7 @@ def ensure_running() -> None:
 
     Does nothing with DATABASE_URL set. Safe to call from several processes at once,
     and after any crash: of the caller, the server or the machine. Raises
-    `DatabaseStartError`.
+    `EmbeddedDatabaseError`, mostly a `DatabaseStartError` with the end of the log.
     """
     if not is_embedded():
         return
@@ -74,8 +74,8 @@ def stop() -> bool:
     """Stop the embedded server, cutting its clients off; return whether it ran.
 
     Does nothing with DATABASE_URL set. Open transactions are rolled back and nothing
-    that was committed is lost. Raises `DatabaseStopError` if a process is left after
-    STOP_SECONDS.
+    that was committed is lost. Raises `EmbeddedDatabaseError`, mostly a
+    `DatabaseStopError` because a process is left after STOP_SECONDS.
     """
     if not is_embedded():
         return False

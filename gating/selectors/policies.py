@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.db.models import Q
 
@@ -13,7 +13,6 @@ from billing.policies.effective import (
     project_bundles,
 )
 from config.tenancy.models import Realm
-from gating.facts import Enforcement, SubjectScope
 from gating.models import (
     DEFAULT_BUNDLE_KEY,
     BundleStatus,
@@ -23,6 +22,9 @@ from gating.models import (
 )
 from gating.projection import PolicyFact, counter_key_of, target_of
 from gating.projection import PolicyKind as ProjectedKind
+
+if TYPE_CHECKING:
+    from gating.facts import Enforcement, SubjectScope
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,13 @@ def authorize(
         reading = read_facts(account=account, user=user, ask=request.ask, at=at)
         verdict = decide(request.ask, reading.facts)
         reached("authorize.decided")
+        admission = None
         if verdict.allowed:
             taker = Taker(account, user, request, idempotency_key, reading, verdict)
-            return taker.take(at=at, by=by)
+            admission = taker.take(at=at, by=by)
+    reached("authorize.committed")
+    if admission is not None:
+        return admission
     record_denial(
         user=user, ask=request.ask, facts=reading.facts, verdict=verdict, by=by
     )

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.db import transaction
 
 from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Refused
-from gating.facts import BillingMode
 from gating.guards import reached
 from gating.models import Lease, LeaseState, Rating
 from gating.options import options
@@ -25,6 +24,9 @@ from gating.settle import CommitFacts, settle
 from gating.settle import LeaseState as State
 from grants.models import CreditBalance
 from grants.services import funding
+
+if TYPE_CHECKING:
+    from gating.facts import BillingMode
 
 OPERATION = "commit"
 
@@ -143,7 +145,9 @@ def commit_lease(
             request_hash=request.digest,
             labels=request.labels,
         )
-        return _settle(booking, request.quantity_minor, use, at=at, by=by)
+        answer = _settle(booking, request.quantity_minor, use, at=at, by=by)
+    reached("commit.committed")
+    return answer
 
 
 def _stored(

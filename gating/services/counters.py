@@ -85,7 +85,7 @@ def _add(account: BillingAccount, item: Hold, *, held: bool) -> UUID:
                 key.window_end,
                 0 if held else quantity,
                 quantity if held else 0,
-                GUARDS.on,
+                GUARDS.guarded,
                 INT64_MAX if item.limit is None else item.limit,
             ],
         )
@@ -116,7 +116,7 @@ def settle_counters(takes: Iterable[Take]) -> None:
                     "take": take.quantity_minor,
                     "held": take.held_minor,
                     "counter": take.counter_id,
-                    "guarded": GUARDS.on,
+                    "guarded": GUARDS.guarded,
                     "limit": INT64_MAX if take.limit is None else take.limit,
                 },
             )

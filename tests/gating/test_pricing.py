@@ -282,6 +282,16 @@ def test_cost_beyond_64_bits_is_refused_too():
         rated(2**60, unit_price_xusd=0, cost_unit_quantity_minor=1)
 
 
+def test_a_missing_price_carries_nothing():
+    for side in (unrated().revenue, unrated().cost):
+        assert (
+            side.amount_xusd,
+            side.previous_remainder_numer,
+            side.next_remainder_numer,
+        ) == (0, 0, 0)
+        assert side.rate_identity is None
+
+
 @pytest.mark.parametrize(
     ("meter_code", "unit", "field"),
     [(None, "token", "meter_code"), ("chat", None, "unit")],
@@ -336,6 +346,12 @@ def test_the_identity_of_one_side_ignores_the_other():
 
     assert rate_identity(dearer, "revenue") == rate_identity(rate(), "revenue")
     assert rate_identity(dearer, "cost") != rate_identity(rate(), "cost")
+    assert rate_identity(
+        rate(cost_provenance={"source": "contract"}), "cost"
+    ) != rate_identity(rate(), "cost")
+    assert rate_identity(
+        rate(provenance={"source": "contract"}), "cost"
+    ) == rate_identity(rate(), "cost")
     assert rate_identity(rate(unit_price_xusd=9), "cost") == rate_identity(
         rate(), "cost"
     )

@@ -126,6 +126,7 @@ def test_split_by_weights_conserves_the_sum(total, weights):
         (-1, [1], "total"),
         (2**63, [1], "total"),
         ("5", [1], "total"),
+        (0, [], "weights"),
         (1, [], "weights"),
         (1, [0, 0], "weights"),
         (1, [2, -1], "weights"),

@@ -206,6 +206,19 @@ def test_boundary_refuses_years_without_a_name(anchor, interval, n):
     assert refusal.value.field == "n"
 
 
+@pytest.mark.parametrize(
+    ("anchor", "interval", "n", "expected"),
+    [
+        (utc(1, 1, 2), DAILY, -1, utc(1, 1, 1)),
+        (utc(1, 2, 1), MONTHLY, -1, utc(1, 1, 1)),
+        (utc(9999, 12, 30), DAILY, 1, utc(9999, 12, 31)),
+        (utc(9999, 11, 30), MONTHLY, 1, utc(9999, 12, 30)),
+    ],
+)
+def test_boundary_reaches_the_first_and_the_last_day(anchor, interval, n, expected):
+    assert boundary(anchor, interval, n) == expected
+
+
 def test_the_last_period_of_time_is_open():
     _, period = period_containing(utc(9999, 12, 15), MONTHLY, LAST)
 

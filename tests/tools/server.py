@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -48,27 +49,34 @@ def running_server(url=None, **environment):
         "PLANGATE_LOG_LEVEL": "40",
         **environment,
     }
-    process = subprocess.Popen(
-        server_arguments("127.0.0.1", port), env=env, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )
-    try:
-        _wait(f"{base}/health", process)
-        yield base
-    finally:
-        process.send_signal(signal.SIGTERM)
+    # A file, not a pipe: nobody would empty the pipe while the server runs.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            server_arguments("127.0.0.1", port), env=env, start_new_session=True,
+            stdout=output, stderr=subprocess.STDOUT,
+        )
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _wait(f"{base}/health", process, output)
+            yield base
+        finally:
+            _end(process)
 
 
-def _wait(url, process, seconds=30):
+def _end(process):
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait(url, process, output, seconds=30):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AssertionError(process.stdout.read().decode())
+            output.seek(0)
+            raise AssertionError(output.read().decode())
         try:
             with urllib.request.urlopen(url, timeout=2):
                 return

@@ -39,7 +39,7 @@ class Shapes:
         self.components: dict[str, Schema] = shared.get("$defs", {})
 
     def of(self, name: str, slot: Slot) -> Schema:
-        """Return the schema of an operation's body or answer; any value if undeclared."""
+        """Return the schema of a body or answer; any value where undeclared."""
         return self._found.get((name, slot), {})
 
 

@@ -21,7 +21,7 @@ _MAX_KEY_LENGTH = 64
 _MIN_WORD = 3
 _MIN_SINGLE_WORD = 5
 _MIN_RUN_TOGETHER = 10
-_MAX_EDITS = 2
+_MAX_SLIPS = 2
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 
@@ -174,7 +174,7 @@ def _sibling(level: _Level, words: tuple[str, ...]) -> str | None:
     if words in level.shortened:
         return level.shortened[words]
     for known, name in level.folded.items():
-        if abs(len(known) - len(folded)) > _MAX_EDITS:
+        if abs(len(known) - len(folded)) > _MAX_SLIPS:
             continue
         if _close(words, level.words[name]):
             return name
@@ -188,7 +188,7 @@ def _close(words: tuple[str, ...], known: tuple[str, ...]) -> bool:
     """
     if len(words) != len(known):
         one, other = "".join(words), "".join(known)
-        return len(other) >= _MIN_RUN_TOGETHER and _edits(one, other) <= 1
+        return len(other) >= _MIN_RUN_TOGETHER and _one_edit(one, other)
     alone = len(known) == 1
     slips = 0
     for word, right in zip(words, known, strict=True):
@@ -196,7 +196,7 @@ def _close(words: tuple[str, ...], known: tuple[str, ...]) -> bool:
             slips += 1
             if not _slip(word, right, alone=alone):
                 return False
-    return slips <= _MAX_EDITS
+    return slips <= _MAX_SLIPS
 
 
 def _slip(word: str, right: str, *, alone: bool) -> bool:
@@ -205,26 +205,26 @@ def _slip(word: str, right: str, *, alone: bool) -> bool:
     A changed letter counts inside a compound only, and there not in the first place:
     it makes other words (mode, code). A lone word keeps its first letter (mail, email).
     """
-    if len(right) < (_MIN_SINGLE_WORD if alone else _MIN_WORD):
-        return False
-    if _edits(word, right) > 1:
+    shortest = _MIN_SINGLE_WORD if alone else _MIN_WORD
+    if len(right) < shortest or not _one_edit(word, right):
         return False
     same_first = word[:1] == right[:1]
     changed = len(word) == len(right) and sorted(word) != sorted(right)
     return same_first and not changed if alone else same_first or not changed
 
 
-def _edits(one: str, other: str) -> int:
-    """Return 0 or 1 letters inserted, dropped, changed or swapped; 2 means more."""
+def _one_edit(one: str, other: str) -> bool:
+    """Return whether one letter inserted, dropped, changed or swapped separates them.
+
+    Not meant for equal texts.
+    """
     start, shorter = 0, min(len(one), len(other))
     while start < shorter and one[start] == other[start]:
         start += 1
     one, other = one[start:], other[start:]
-    if not one and not other:
-        return 0
-    if one[1:] == other[1:] or one[1:] == other or one == other[1:]:
-        return 1
-    return 1 if one[:2] == other[1::-1] and one[2:] == other[2:] else 2
+    if one[1:] in (other, other[1:]) or one == other[1:]:
+        return True
+    return one[:2] == other[1::-1] and one[2:] == other[2:]
 
 
 def _words(key: str) -> tuple[str, ...]:

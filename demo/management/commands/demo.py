@@ -2,10 +2,12 @@
 
 import argparse
 import socket
+import time
 from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from config import database
 from config.tenancy.management.commands.serve import server_arguments
@@ -14,6 +16,7 @@ from demo.processes import Supervisor, manage, wait_until_healthy
 from demo.realm import ensure_demo_realm
 
 START_SECONDS = 30
+LEAVE_SECONDS = 3
 
 
 class Command(BaseCommand):
@@ -34,8 +37,7 @@ class Command(BaseCommand):
             self._run(supervisor, port)
         finally:
             supervisor.end()
-            if database.is_embedded() and not database.other_clients():
-                database.stop()
+            self._stop_database()
             self.stdout.write("Stopped.")
 
     def _run(self, supervisor: Supervisor, port: int) -> None:
@@ -64,6 +66,19 @@ class Command(BaseCommand):
         lost = supervisor.watch()
         if lost:
             raise CommandError(f"The {lost} process ended by itself.")
+
+    def _stop_database(self) -> None:
+        """Stop the embedded database, unless somebody else is using it."""
+        connections.close_all()
+        if not database.is_embedded():
+            return
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while database.other_clients() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if database.other_clients():
+            self.stdout.write("The database stays up: something else is using it.")
+        else:
+            database.stop()
 
     def _step(self, what: str) -> None:
         self.stdout.write(f"==> {what}")

@@ -1,0 +1,229 @@
+"""Ratings: usage that was reported, what it cost, and what of it was applied."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import display
+
+from catalog.admin.bases import ReadOnlyInline
+from catalog.admin.words import linked, money, units
+from config.admin.bases import GATE, Menu, RecordAdmin
+from config.admin.values import NOTHING, instant_text
+from config.kernel.money import format_xusd
+from gating.admin.subjects import SEARCHED, account, feature, moment, user
+from gating.admin.words import reasons_text
+from gating.models import ApplicationStatus, Direction, LineStatus, RatedRecord, Rating
+
+STATUS_COLORS = {
+    ApplicationStatus.APPLIED.label: "success",
+    ApplicationStatus.CLIPPED.label: "warning",
+    ApplicationStatus.QUARANTINED.label: "danger",
+}
+LINE_COLORS = {
+    LineStatus.PRICED.label: "success",
+    LineStatus.MISSING_PRICE.label: "danger",
+}
+_PAID_BY = "gate_rating:"
+
+
+class RatedRecordInline(ReadOnlyInline):
+    """The lines of a rating, one per meter."""
+
+    model = RatedRecord
+    verbose_name_plural = "meters"
+    fields = ("line_number", "meter_code", "quantity", "amount", "cost", "state")
+    readonly_fields = fields
+    ordering = ("line_number",)
+
+    @display(description="Quantity")
+    def quantity(self, line: RatedRecord) -> str:
+        """Return the quantity, in the meter's smallest unit."""
+        return units(line.quantity_minor, line.unit)
+
+    @display(description="Price")
+    def amount(self, line: RatedRecord) -> Any:
+        """Return what the customer pays."""
+        return money(line.amount_xusd)
+
+    @display(description="Our cost")
+    def cost(self, line: RatedRecord) -> Any:
+        """Return what the provider charges us."""
+        return money(line.cost_xusd)
+
+    @display(description="State", label=LINE_COLORS)
+    def state(self, line: RatedRecord) -> str:
+        """Return whether there was a price."""
+        return str(line.get_rating_status_display())
+
+
+@admin.register(Rating)
+class RatingAdmin(RecordAdmin):
+    """Ratings."""
+
+    menu = Menu(GATE, icon="request_quote", order=40)
+    empty_message = "No usage was reported yet. A rating appears with the first commit."
+    inlines = (RatedRecordInline,)
+    list_display = (
+        "when", account, user, feature, "quantity", "amount", "paid", "applied_label",
+        "reasons", "realm",
+    )  # fmt: skip
+    list_filter = (
+        ("rated_at", RangeDateTimeFilter), "application_status", "rating_kind",
+        "direction", "billing_mode", "realm",
+    )  # fmt: skip
+    list_select_related = ("realm", "account", "user")
+    search_fields = (*SEARCHED, "lease__lease", "id", "trace_id")
+    search_help_text = (
+        "Principal, user id, e-mail, feature code, lease reference, commit id"
+    )
+    # Keys grow with time, and their index is there.
+    ordering = ("-id",)
+    export_fields = (
+        "id", "realm", "account__billing_principal_id", "user__business_user_id",
+        "rating_kind", "direction", "lease__lease", "feature_code",
+        "canonical_quantity_minor", "canonical_amount_xusd", "canonical_cost_xusd",
+        "application_status", "reason_codes", "applied_quantity_minor",
+        "applied_amount_xusd", "applied_cost_xusd", "funded_xusd", "billing_mode",
+        "late_rating", "rated_at", "trace_id",
+    )  # fmt: skip
+    fieldsets = (
+        (
+            None,
+            {"fields": ("when_text", account, user, feature, "kind", "lease_link",
+                        "realm")},
+        ),
+        (
+            "Reported",
+            {
+                "fields": ("quantity", "amount", "cost"),
+                "description": "The whole of it, at the prices of that moment. "
+                "Quantities count the smallest unit.",
+            },
+        ),
+        (
+            "Applied",
+            {
+                "fields": ("applied_label", "reasons", "applied_quantity",
+                           "applied_amount", "applied_cost", "paid", "owed"),
+                "description": "What counted against quotas and money.",
+            },
+        ),
+        (
+            "How it was settled",
+            {
+                "fields": ("billing_mode", "late_rating", "plan_assignment",
+                           "reversal", "evidence"),
+                "classes": ("collapse",),
+            },
+        ),
+        (
+            "For engineers",
+            {
+                "fields": ("id", "operation", "idempotency_key", "trace_id",
+                           "pricing_fingerprint", "cost_fingerprint", "labels",
+                           "pricing_snapshot", "cost_snapshot", "response"),
+                "classes": ("collapse",),
+            },
+        ),
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rating]:
+        """Return the ratings with the units of their lines."""
+        ratings: QuerySet[Rating] = super().get_queryset(request)
+        lines = RatedRecord.objects.only("rating_id", "unit", "line_number")
+        return ratings.select_related("lease").prefetch_related(
+            Prefetch("lines", lines.order_by("line_number"), to_attr="read_lines")
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> Any:
+        """Return what matches; a credit entry's source names the rating it paid."""
+        term = search_term.strip().removeprefix(_PAID_BY)
+        return super().get_search_results(request, queryset, term)
+
+    @display(description="When (UTC)", ordering="rated_at")
+    def when(self, rating: Rating) -> str:
+        """Return when it was rated."""
+        return moment(rating.rated_at)
+
+    @display(description="When")
+    def when_text(self, rating: Rating) -> str:
+        """Return when it was rated."""
+        return instant_text(rating.rated_at)
+
+    @display(description="Reported as")
+    def kind(self, rating: Rating) -> str:
+        """Return how the usage came in."""
+        if rating.direction == Direction.CREDIT:
+            return Direction.CREDIT.label
+        return str(rating.get_rating_kind_display())
+
+    @display(description="Lease")
+    def lease_link(self, rating: Rating) -> Any:
+        """Return the lease that was committed, as a link."""
+        return linked(rating.lease)
+
+    @display(description="Takes back")
+    def reversal(self, rating: Rating) -> Any:
+        """Return the rating that this one reverses, as a link."""
+        return linked(rating.reversal_of)
+
+    @display(description="Quantity", ordering="canonical_quantity_minor")
+    def quantity(self, rating: Rating) -> str:
+        """Return the quantity that was reported."""
+        return units(rating.canonical_quantity_minor, _unit(rating))
+
+    @display(description="Price", ordering="canonical_amount_xusd")
+    def amount(self, rating: Rating) -> Any:
+        """Return what it costs the customer."""
+        return money(rating.canonical_amount_xusd)
+
+    @display(description="Our cost", ordering="canonical_cost_xusd")
+    def cost(self, rating: Rating) -> Any:
+        """Return what it costs us."""
+        return money(rating.canonical_cost_xusd)
+
+    @display(description="Applied", label=STATUS_COLORS, ordering="application_status")
+    def applied_label(self, rating: Rating) -> str:
+        """Return how much of it was applied."""
+        return str(rating.get_application_status_display())
+
+    @display(description="Because")
+    def reasons(self, rating: Rating) -> str:
+        """Return why not all of it was applied."""
+        return reasons_text(rating.reason_codes) or NOTHING
+
+    @display(description="Quantity applied")
+    def applied_quantity(self, rating: Rating) -> str:
+        """Return the quantity that counted against quotas."""
+        return units(rating.applied_quantity_minor, _unit(rating))
+
+    @display(description="Price applied")
+    def applied_amount(self, rating: Rating) -> Any:
+        """Return the amount that counts."""
+        return money(rating.applied_amount_xusd)
+
+    @display(description="Our cost applied")
+    def applied_cost(self, rating: Rating) -> Any:
+        """Return our cost of what was applied."""
+        return money(rating.applied_cost_xusd)
+
+    @display(description="Paid by the balance", ordering="funded_xusd")
+    def paid(self, rating: Rating) -> Any:
+        """Return what the user's balance paid."""
+        return money(rating.funded_xusd)
+
+    @display(description="Owed")
+    def owed(self, rating: Rating) -> str:
+        """Return what remains to be paid."""
+        return format_xusd(rating.applied_amount_xusd - rating.funded_xusd)
+
+
+def _unit(rating: Any) -> str:
+    """Return the unit of a rating's quantity: its lines', where they agree."""
+    found = {line.unit for line in rating.read_lines}
+    return found.pop() if len(found) == 1 else "unit"

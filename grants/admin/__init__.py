@@ -1,0 +1,5 @@
+"""The screens of what is given."""
+
+from grants.admin import balances, entries
+
+__all__ = ["balances", "entries"]

@@ -1,0 +1,47 @@
+"""Amounts as people type them."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from config.kernel.money import INT64_MAX, xusd_to_usd_text
+
+DECIMALS = 6
+_AMOUNT = re.compile(r"\$?\s*([0-9]+)(?:\.([0-9]+))?")
+
+
+class UsdField(forms.CharField):
+    """An amount typed in US dollars, read as exact XUSD (millionths of a dollar)."""
+
+    def to_python(self, value: Any) -> Any:
+        """Return the XUSD. Refuses more than 6 decimals, and what is no amount."""
+        text: Any = super().to_python(value)
+        if text in self.empty_values:
+            return None
+        found = _AMOUNT.fullmatch(text)
+        if found is None:
+            raise ValidationError(
+                "Write the amount in digits, with a point before the cents and no "
+                "commas, like 1250.50."
+            )
+        dollars, decimals = found[1], found[2] or ""
+        if len(decimals) > DECIMALS:
+            raise ValidationError(
+                f"{text} has {len(decimals)} decimals; the most is {DECIMALS}, because "
+                "the smallest amount is one millionth of a dollar."
+            )
+        # Ten thousand digits are refused before they are converted.
+        too_long = len(dollars) > len(str(INT64_MAX))
+        xusd = int(f"{dollars[:20]}{decimals:0<{DECIMALS}}")
+        if too_long or xusd > INT64_MAX:
+            raise ValidationError(
+                f"The largest amount is ${xusd_to_usd_text(INT64_MAX)}."
+            )
+        if xusd == 0:
+            raise ValidationError("The amount must be more than $0.")
+        return xusd
+
+    def run_validators(self, value: Any) -> None:
+        """Run none: those of a text do not fit an amount."""

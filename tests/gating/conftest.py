@@ -1,0 +1,17 @@
+"""A gate to ask: a priced feature, its policies, users, and what was written."""
+
+import pytest
+
+from tests.gating.gate import Gate
+
+
+@pytest.fixture
+def gate(realm, account, user, at, by):
+    """The gate of one user of one account, rolled back after the test."""
+    return Gate(realm, account, user, at, by)
+
+
+@pytest.fixture
+def signed(api):
+    """A client that calls for that user."""
+    return api.bound(principal_id="acme", user_id="u-1")

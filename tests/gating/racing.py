@@ -1,0 +1,81 @@
+"""Races: the same instant in many threads, each with a connection of its own."""
+
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+from django.db import connection
+
+from gating import guards
+from gating.guards import GUARDS
+
+JITTER_SECONDS = 0.002
+
+
+class Racers:
+    """Threads that start their calls together; connections last until `close`."""
+
+    def __init__(self, count, seed):
+        self.count = count
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.pool = ThreadPoolExecutor(count)
+
+    def race(self, calls):
+        """Call all at once; return each one's result, or the exception it raised."""
+        assert len(calls) <= self.count
+        barrier = threading.Barrier(len(calls))
+        delays = [self.chance.random() * JITTER_SECONDS for _ in calls]
+        futures = [self.pool.submit(self._run, barrier, delay, call) for delay, call in zip(delays, calls, strict=True)]
+        return [future.result(timeout=60) for future in futures]
+
+    def _run(self, barrier, delay, call):
+        barrier.wait(timeout=30)
+        time.sleep(delay)
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - a refusal is a result.
+            return error
+
+    def close(self):
+        barrier = threading.Barrier(self.count)
+
+        def bye():
+            barrier.wait(timeout=30)
+            connection.close()
+
+        for future in [self.pool.submit(bye) for _ in range(self.count)]:
+            future.result(timeout=60)
+        self.pool.shutdown()
+
+
+@contextmanager
+def racers(count, seed=None):
+    found = Racers(count, seed or random.SystemRandom().randrange(10**9))
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@contextmanager
+def guarded(**switches):
+    """Run the block with these guards; put the usual ones back."""
+    usual = replace(GUARDS)
+    try:
+        for name, value in switches.items():
+            setattr(guards.GUARDS, name, value)
+        yield
+    finally:
+        for name in ("lock", "guarded", "pause_seconds", "crash_at"):
+            setattr(guards.GUARDS, name, getattr(usual, name))
+
+
+def deadlocks():
+    """How many deadlocks this database has seen."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        return cursor.fetchone()[0]

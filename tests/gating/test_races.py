@@ -1,0 +1,324 @@
+"""No over-admission, no double spend, one outcome: whatever runs beside it.
+
+Each race is run with the guards on, and a control run with them off must fail, or the
+race would prove nothing. The long forms run with PLANGATE_SOAK=1.
+"""
+
+from collections import Counter as Tally
+from datetime import timedelta
+
+import pytest
+from django.db.models import Sum
+
+from billing.services.accounts import ensure_account
+from gating.models import Counter, Denial, Lease, Rating, Seat
+from gating.services.admissions import Admission
+from gating.services.denials import GateDenied
+from gating.services.leases import expire_leases
+from gating.services.state import GateMoved
+from grants.models import CreditBalance
+from tests.conftest import make_realm
+from tests.gating.gate import Gate
+from tests.gating.racing import deadlocks, guarded, racers
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+SHORT_AND_LONG = pytest.mark.parametrize("rounds", [25, pytest.param(200, marks=pytest.mark.soak)])
+FEW_AND_MANY = pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.soak)])
+GRACE = timedelta(hours=12, seconds=60)
+
+
+def fresh_gate(at, by):
+    """A gate in a realm of its own, with committed rows."""
+    realm = make_realm(at, by)
+    account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
+    return Gate(realm, account, None, at, by).of_user("u-1")
+
+
+def admitted(results):
+    return [result for result in results if isinstance(result, Admission)]
+
+
+def refused(results):
+    return [result for result in results if not isinstance(result, Admission)]
+
+
+def report(name, racing, rounds, tally):
+    print(f"{name}: seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}")
+
+
+def twenty_of_75(at, by, racing, **setup):
+    """Race twenty authorizes of 75 by four users against 500 of their account."""
+    gate = fresh_gate(at, by)
+    gate.feature()
+    gate.quota(500, subject_scope="account")
+    users = [gate, *(gate.of_user(f"u-{n}") for n in (2, 3, 4))]
+    callers = [racing.chance.choice(users) for _ in range(20)]
+    results = racing.race([lambda who=who, n=n: who.authorize(75, key=f"k-{n}") for n, who in enumerate(callers)])
+    return gate, results
+
+
+@SHORT_AND_LONG
+def test_twenty_holds_of_75_against_500_admit_exactly_six(at, by, rounds):
+    tally = Tally()
+    with racers(20) as racing:
+        for _ in range(rounds):
+            gate, results = twenty_of_75(at, by, racing)
+
+            tally[len(admitted(results))] += 1
+            assert {type(r) for r in refused(results)} == {GateDenied}, results
+            assert {r.code for r in refused(results)} == {"QUOTA.EXHAUSTED"}
+            assert gate.used() == (0, 450)
+            assert Denial.objects.filter(realm=gate.realm).aggregate(n=Sum("count"))["n"] == 14
+        report("twenty of 75 against 500", racing, rounds, tally)
+    assert tally == {6: rounds}
+
+
+@FEW_AND_MANY
+def test_control_without_guards_the_same_race_over_admits(at, by, rounds):
+    tally = Tally()
+    with racers(20) as racing, guarded(lock=False, guarded=False, pause_seconds=0.005):
+        for _ in range(rounds):
+            gate, results = twenty_of_75(at, by, racing)
+            tally[len(admitted(results))] += 1
+            assert gate.used()[1] == 75 * len(admitted(results))
+        report("control, guards off", racing, rounds, tally)
+    assert sum(count for n, count in tally.items() if n > 6) > 0, tally
+
+
+@FEW_AND_MANY
+def test_the_guarded_statements_alone_never_over_admit(at, by, rounds):
+    tally = Tally()
+    with racers(20) as racing, guarded(lock=False, pause_seconds=0.005):
+        for _ in range(rounds):
+            gate, results = twenty_of_75(at, by, racing)
+            tally[len(admitted(results))] += 1
+            assert {type(r) for r in refused(results)} <= {GateDenied, GateMoved}
+            assert gate.used()[1] == 75 * len(admitted(results)) <= 500
+        report("lock off, statements guarded", racing, rounds, tally)
+
+
+@FEW_AND_MANY
+def test_the_last_credit_is_held_once(at, by, rounds):
+    tally = Tally()
+    with racers(20) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature(price=10)
+            gate.credit(5000)
+            results = racing.race([lambda n=n: gate.authorize(75, key=f"k-{n}") for n in range(20)])
+
+            tally[len(admitted(results))] += 1
+            assert {r.code for r in refused(results)} == {"FUNDING.EXHAUSTED"}
+            assert gate.balance() == (500, 4500, 0)
+        report("twenty holds of 750 against 5,000 xusd", racing, rounds, tally)
+    assert tally == {6: rounds}
+
+
+@FEW_AND_MANY
+def test_a_rate_admits_exactly_its_limit(at, by, rounds):
+    tally = Tally()
+    with racers(20) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature()
+            gate.rate(10)
+            results = racing.race([lambda n=n: gate.authorize(key=f"k-{n}") for n in range(20)])
+            tally[len(admitted(results))] += 1
+            assert gate.used(kind="rate") == (10, 0)
+        report("twenty requests against a rate of 10", racing, rounds, tally)
+    assert tally == {10: rounds}
+
+
+@FEW_AND_MANY
+def test_no_more_users_sit_than_there_are_seats(at, by, rounds):
+    tally = Tally()
+    with racers(10) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature()
+            gate.seats(3)
+            users = [gate.of_user(f"u-{n}") for n in range(10)]
+            results = racing.race([lambda who=who: who.authorize() for who in users])
+            tally[len(admitted(results))] += 1
+            assert Seat.objects.filter(realm=gate.realm).count() == 3
+        report("ten users for three seats", racing, rounds, tally)
+    assert tally == {3: rounds}
+
+
+@SHORT_AND_LONG
+def test_one_key_sixteen_times_is_one_lease(at, by, rounds):
+    tally = Tally()
+    with racers(16) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature()
+            gate.quota(500)
+            results = racing.race([lambda: gate.authorize(75, key="k")] * 16)
+
+            assert len(admitted(results)) == 16, results
+            assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
+            assert Lease.objects.filter(realm=gate.realm).count() == 1
+            assert gate.used() == (0, 75)
+            tally[sum(not r.replayed for r in results)] += 1
+        report("one authorize key by sixteen", racing, rounds, tally)
+    assert tally == {1: rounds}
+
+
+@FEW_AND_MANY
+def test_one_key_sixteen_times_is_one_rating(at, by, rounds):
+    tally = Tally()
+    with racers(16) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature(price=10)
+            gate.credit(1000)
+            lease = gate.lease(75)
+            results = racing.race([lambda: gate.commit(lease, 60, key="k")] * 16)
+
+            assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
+            assert Rating.objects.filter(realm=gate.realm).count() == 1
+            assert gate.balance() == (400, 0, 600)
+            tally[sum(not r.replayed for r in results)] += 1
+        report("one commit key by sixteen", racing, rounds, tally)
+    assert tally == {1: rounds}
+
+
+@FEW_AND_MANY
+def test_eight_commits_of_one_lease_apply_once(at, by, rounds):
+    tally = Tally()
+    with racers(8) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature(price=10)
+            gate.credit(1000)
+            gate.quota(500)
+            lease = gate.lease(50)
+            results = racing.race([lambda n=n: gate.commit(lease, 50, key=f"k-{n}") for n in range(8)])
+
+            statuses = Tally(r.data["application_status"] for r in results)
+            assert statuses == {"applied": 1, "quarantined": 7}
+            assert sorted(int(r.data["amount_xusd"]) for r in results) == [0] * 7 + [500]
+            assert (gate.used(), gate.balance()) == ((50, 0), (500, 0, 500))
+            tally["one applied"] += 1
+        report("eight commits of one lease", racing, rounds, tally)
+
+
+@SHORT_AND_LONG
+def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
+    """The last instant of the grace, committed, against the first one after, expired."""
+    tally = Tally()
+    with racers(2) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature(price=10)
+            gate.credit(1000)
+            gate.quota(500)
+            lease = gate.lease(75)
+            last = gate.at_instant(at + GRACE)
+            # SKIP LOCKED leaves a busy account to the next run, which is this one's too.
+            sweep = lambda: expire_leases(at=last.at + timedelta(microseconds=1)) + expire_leases(at=last.at + timedelta(microseconds=1))  # noqa: E731
+            answer, _ = racing.race([lambda: last.commit(lease, 75), sweep])
+
+            row, status = gate.row(lease), answer.data["application_status"]
+            tally[row.state] += 1
+            assert (row.state, status) in {("closed", "applied"), ("expired", "quarantined")}
+            spent = 750 if status == "applied" else 0
+            assert gate.used() == ((75, 0) if spent else (0, 0))
+            assert gate.balance() == (1000 - spent, 0, spent)
+        report("commit against expiry", racing, rounds, tally)
+    assert sum(tally.values()) == rounds
+
+
+@FEW_AND_MANY
+def test_commit_and_cancel_end_in_exactly_one_outcome(at, by, rounds):
+    tally = Tally()
+    with racers(2) as racing:
+        for _ in range(rounds):
+            gate = fresh_gate(at, by)
+            gate.feature(price=10)
+            gate.credit(1000)
+            lease = gate.lease(75)
+            answer, end = racing.race([lambda: gate.commit(lease, 75), lambda: gate.cancel(lease)])
+
+            applied = answer.data["application_status"] == "applied"
+            tally[gate.row(lease).state] += 1
+            assert end.canceled is not applied
+            assert gate.balance() == ((250, 0, 750) if applied else (1000, 0, 0))
+        report("commit against cancel", racing, rounds, tally)
+
+
+def check_account(gate):
+    """What is held is what the active leases hold; what is used is what was applied."""
+    active = Lease.objects.filter(realm=gate.realm, state="active")
+    held = active.aggregate(q=Sum("reserved_minor"), x=Sum("reserved_xusd"))
+    applied = Rating.objects.filter(realm=gate.realm).aggregate(q=Sum("applied_quantity_minor"), x=Sum("funded_xusd"))
+    counted = Counter.objects.filter(realm=gate.realm, kind="quota").aggregate(u=Sum("used_minor"), r=Sum("reserved_minor"))
+    money = CreditBalance.objects.filter(realm=gate.realm).aggregate(s=Sum("spent_xusd"), r=Sum("reserved_xusd"))
+    assert (counted["r"] or 0) == (held["q"] or 0)
+    assert (money["r"] or 0) == (held["x"] or 0)
+    assert (counted["u"] or 0) == (applied["q"] or 0)
+    assert (money["s"] or 0) == (applied["x"] or 0)
+    for counter in Counter.objects.filter(realm=gate.realm, kind="quota"):
+        assert counter.used_minor + counter.reserved_minor <= 500
+
+
+@pytest.mark.parametrize("rounds", [6, pytest.param(150, marks=pytest.mark.soak)])
+def test_everything_at_once_keeps_the_sums(at, by, rounds):
+    """Authorize, commit, cancel, expiry and repeats of any of them, in any order."""
+    tally, before = Tally(), deadlocks()
+    with racers(12) as racing:
+        gate = fresh_gate(at, by)
+        gate.feature(price=3, meters=["tokens"])
+        gate.price("tokens", 1, per=3)
+        gate.quota(500, subject_scope="account")
+        users = [gate, gate.of_user("u-2"), gate.of_user("u-3")]
+        for who in users:
+            who.credit(2000)
+        keys, clock = [], at
+        for number in range(rounds):
+            clock += timedelta(minutes=racing.chance.choice([1, 30, 400]))
+            open_leases = list(Lease.objects.filter(realm=gate.realm).order_by("?")[:20])
+            calls = [random_call(racing.chance, [who.at_instant(clock) for who in users], open_leases, keys, number, n) for n in range(12)]
+            for result in racing.race([call for _, call in calls]):
+                tally[type(result).__name__] += 1
+                assert not isinstance(result, GateMoved | AssertionError), result
+            check_account(gate)
+        report("everything at once", racing, rounds, tally)
+    assert deadlocks() == before
+    assert set(tally) <= {"Admission", "GateDenied", "Cancellation", "int", "LeaseUnknown", "KeyReused"}, tally
+
+
+def random_call(chance, users, leases, keys, number, n):
+    who, key = chance.choice(users), f"k-{number}-{n}"
+    what = chance.choice(["authorize", "authorize", "commit", "commit", "cancel", "expire", "again"])
+    if what == "again" and keys:
+        key, estimate = chance.choice(keys)
+        return what, lambda: who.authorize(estimate, key=key)
+    if what == "commit" and leases:
+        lease, quantity = chance.choice(leases).lease, chance.randrange(1, 120)
+        return what, lambda: who.commit(lease, quantity, key=key, meters=[("chat", quantity), ("tokens", 2)])
+    if what == "cancel" and leases:
+        lease = chance.choice(leases).lease
+        return what, lambda: who.cancel(lease)
+    if what == "expire":
+        return what, lambda: expire_leases(at=who.at)
+    estimate = chance.choice([None, 1, 40, 90])
+    keys.append((key, estimate))
+    return "authorize", lambda: who.authorize(estimate, key=key)
+
+
+def test_preflight_reads_in_a_transaction_that_cannot_write(at, by):
+    gate = fresh_gate(at, by)
+    gate.feature(price=10)
+    from django.db import DatabaseError, connection, transaction
+
+    from gating.selectors.facts import one_snapshot
+
+    with pytest.raises(DatabaseError, match="read-only"), one_snapshot():
+        Lease.objects.filter(realm=gate.realm).update(labels={})
+    gate.credit(100)
+    assert gate.preflight(10).data["feature_code"] == "chat"
+    assert connection.in_atomic_block is False
+    with transaction.atomic():
+        assert gate.preflight(10)

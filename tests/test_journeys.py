@@ -1,0 +1,257 @@
+"""The official client, unchanged, against the running server."""
+
+import asyncio
+import inspect
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from vlunaai.bearer_client import BearerClient, BearerClientOptions
+from vlunaai.core.auth.service_key import ServiceKeyCredentials
+from vlunaai.core.client.http import RequestContext
+from vlunaai.core.errors import VlunaAIError
+from vlunaai.core.state import VlunaAIConfig
+from vlunaai.service_client import ServiceClient, ServiceClientOptions
+
+from tests.tools.server import running_server
+
+SERVICE_OPERATIONS = 93
+BEARER_OPERATIONS = 21
+
+
+def operations_of(client):
+    """Return the names of a client's operations."""
+    return {
+        name
+        for name, member in inspect.getmembers(client, inspect.iscoroutinefunction)
+        if not name.startswith("_") and name != "close"
+    }
+
+
+class Journey:
+    """Calls a client's operations and notes which ones answered as their model says."""
+
+    def __init__(self, client):
+        self.client = client
+        self.worked = set()
+
+    async def __call__(self, operation, *args, **kwargs):
+        answer = await getattr(self.client, operation)(*args, **kwargs)
+        self.worked.add(operation)
+        return getattr(answer, "data", answer)
+
+    async def refused(self, operation, *args, **kwargs):
+        """Return the refusal of a call that must be refused."""
+        with pytest.raises(VlunaAIError) as caught:
+            await getattr(self.client, operation)(*args, **kwargs)
+        return caught.value
+
+
+@pytest.fixture
+def credentials(committed_realm, at, by):
+    from config.tenancy.services.service_keys import create_service_key, secret_text
+
+    key = create_service_key(realm=committed_realm, at=at, by=by)
+    return committed_realm.pk, ServiceKeyCredentials(key.key_id, secret_text(key))
+
+
+def test_official_client_runs_the_main_job(credentials, capsys):
+    realm_id, key = credentials
+    with running_server() as base:
+        service, bearer = asyncio.run(drive(base, realm_id, key))
+
+    assert len(operations_of(ServiceClient)) == SERVICE_OPERATIONS
+    assert len(operations_of(BearerClient)) == BEARER_OPERATIONS
+    assert service == WORKING_SERVICE
+    assert bearer == WORKING_BEARER
+    with capsys.disabled():
+        print(
+            f"\nofficial client: {len(service)} of {SERVICE_OPERATIONS} service and "
+            f"{len(bearer)} of {BEARER_OPERATIONS} bearer operations worked"
+        )
+
+
+async def drive(base, realm_id, key):
+    client = ServiceClient(
+        ServiceClientOptions(
+            config=VlunaAIConfig(realm_id=realm_id, base_url=f"{base}/mgt/v1"),
+            service_key=key,
+            error_mode="raise",
+        )
+    )
+    call = Journey(client)
+    acting = RequestContext(principal_id="acme", user_id="u-1")
+    try:
+        plan = await _catalog_and_plan(call)
+        token = await call("issue_platform_token", body={"principal_id": "acme", "user_id": "u-1"})
+        account_id = token.billing_account_id
+        await _accounts(call, account_id)
+        await _assignments(call, plan, account_id)
+        await _gate(call, acting)
+        bearer = await _as_end_user(base, realm_id, token.access_token)
+    finally:
+        await client.close()
+    return call.worked, bearer
+
+
+async def _catalog_and_plan(call):
+    family = await call("upsert_feature_family", body={"feature_family_code": "chat", "name": "Chat"})
+    await call("list_feature_families", query={"q": "chat"})
+    await call("get_feature_family", family.feature_family_id)
+    await call("update_feature_family", family.feature_family_id, body={"name": "Chat models"})
+    feature = await call("upsert_feature", body={"feature_code": "chat.large", "feature_family_code": "chat"})
+    await call("list_features", query={"feature_family_code": "chat"})
+    await call("get_feature", feature.feature_id)
+    await call("update_feature", feature.feature_id, body={"name": "Large model"})
+    price = {"unit_price_xusd": "3000", "unit_quantity_minor": "1000", "unit_cost_xusd": "1000", "cost_unit_quantity_minor": "1000"}
+    meter = await call("upsert_meter", body={"meter_code": "chat.large", "unit": "token", "meter_prices": price})
+    await call("list_meters", query={"feature_code": "chat.large"})
+    await call("get_meter", meter.meter_id)
+    await call("update_meter", meter.meter_id, body={"unit": "token"})
+    plan = await call(
+        "upsert_billing_plan",
+        body={"plan_code": "pro", "name": "Pro", "kind": "base", "priority": 10, "metadata": {"billing_defaults": {"period": {"billing_mode": "prepaid"}}}},
+    )
+    await call("list_billing_plans", query={"kind": "base"})
+    await call("get_billing_plan", plan.plan_id)
+    await call("update_billing_plan", plan.plan_id, body={"name": "Professional"})
+    rules = await call(
+        "upsert_billing_plan_entitlements",
+        plan.plan_id,
+        body={"mode": "replace", "items": [{"feature_family_code": "chat", "effect": "allow"}]},
+    )
+    spare = await call(
+        "upsert_billing_plan_entitlements",
+        plan.plan_id,
+        body={"mode": "append", "items": [{"feature_code": "chat.large", "effect": "allow"}]},
+    )
+    extra = next(rule for rule in spare.items if rule.feature_code)
+    await call("delete_billing_plan_entitlement", plan.plan_id, extra.bpe_id)
+    left = await call("list_billing_plan_entitlements", plan.plan_id)
+    assert [rule.bpe_id for rule in left.items] == [rule.bpe_id for rule in rules.items]
+    return plan
+
+
+async def _accounts(call, account_id):
+    await call("list_billing_accounts", query={"billing_principal_id": "acme"})
+    await call("update_billing_account", account_id, body={"seat_limit": 3})
+    seats = await call("get_billing_account_seat_summary", account_id)
+    assert (seats.seat_limit, seats.active_user_count) == (3, 1)
+    user = await call("create_billing_user", account_id, body={"user_id": "u-2", "display_name": "Two"})
+    await call("get_billing_user", user.billing_user_id)
+    await call("update_billing_user", user.billing_user_id, body={"email": "two@acme.example"})
+    await call("disable_billing_user", user.billing_user_id)
+    await call("restore_billing_user", user.billing_user_id)
+    people = await call("list_billing_users", account_id)
+    assert {person.user_id for person in people.items} == {"u-1", "u-2"}
+    await call(
+        "update_billing_account_billing_details",
+        account_id,
+        body={"billing_email": "pay@acme.example", "tax_ids": [{"type": "eu_vat", "value": "DE123456789"}]},
+    )
+
+
+async def _assignments(call, plan, account_id):
+    start = datetime.now(UTC) - timedelta(days=1)
+    body = {
+        "billing_account_id": account_id,
+        "assignment_scope": "account",
+        "plan_id": plan.plan_id,
+        "source_kind": "ops.manual",
+        "source_ref": "contract-7",
+        "window_start": start.isoformat(),
+        "metadata": {"operator": "ada", "reason": "signed", "ticket_id": "T-7"},
+    }
+    once = RequestContext(idempotency_key="assign-1")
+    first = await call("create_billing_plan_assignment", body=body, context=once)
+    replay = await call("create_billing_plan_assignment", body=body, context=once)
+    assert replay == first
+    conflict = await call.refused("create_billing_plan_assignment", body={**body, "source_ref": "other"}, context=once)
+    assert conflict.status == 409
+    bounded = {**body, "window_end": (start + timedelta(days=400)).isoformat()}
+    merged = await call("create_billing_plan_assignment", body=bounded)
+    assert merged.assignment_id == first.assignment_id
+    assert merged.window_end is not None
+    paused = await call("update_billing_plan_assignment", first.assignment_id, body={"status": "paused"})
+    assert paused.status.value == "paused"
+    await call("update_billing_plan_assignment", first.assignment_id, body={"status": "active", "window_end": None})
+    listed = await call("list_billing_plan_assignments", query={"billing_account_id": account_id, "plan_code": "pro"})
+    assert [row.assignment_id for row in listed.items] == [first.assignment_id]
+    state = await call("get_billing_account_billing_state", account_id, query={"user_id": "u-1"})
+    assert state.plans.base.plan_code == "pro"
+    assert state.billing_mode.value == "prepaid"
+
+
+async def _gate(call, acting):
+    broke = await call.refused("gate_authorize", body={"feature_code": "chat.large", "estimated_quantity_minor": "1000"}, context=acting)
+    assert (broke.status, broke.code) == (402, "FUNDING.EXHAUSTED")
+    await _credit(call, acting)
+    ask = {"feature_code": "chat.large", "estimated_quantity_minor": "1000"}
+    sure = await call.client.gate_preflight(body=ask, context=acting)
+    assert sure.status == 200
+    call.worked.add("gate_preflight")
+    held = await call("gate_authorize", body=ask, context=acting)
+    used = await call(
+        "gate_commit",
+        body={"lease": held.lease, "feature_code": "chat.large", "quantity_minor": "1500", "labels": {"job": "a"}},
+        context=acting,
+    )
+    assert used.amount_xusd == "4500"
+    balance = await call("get_credit_balance", context=acting)
+    assert balance.available_balance.xusd == str(1_000_000 - 4_500)
+    limits = await call("gate_list_feature_limits", query={"expand": "quotas,rates"}, context=acting)
+    assert [limit.feature_code for limit in limits] == ["chat.large"]
+    meters = await call("gate_list_meter_limits", query={"expand": "pricing,coverage"}, context=acting)
+    assert [meter.meter_code for meter in meters] == ["chat.large"]
+
+
+async def _credit(call, acting):
+    """Credit the user through our own operation, signed by the client's own signer."""
+    http = call.client._http
+    users = await http.request(path="/billing-accounts", operation="list", context=acting)
+    account_id = users["data"]["items"][0]["billing_account_id"]
+    people = await http.request(path=f"/billing-accounts/{account_id}/users", query={"user_id": "u-1"}, operation="users")
+    user_id = people["data"]["items"][0]["billing_user_id"]
+    answer = await http.request(
+        path=f"/billing-users/{user_id}/credits",
+        method="POST",
+        body={"amount_xusd": "1000000", "source_ref": "INV-1"},
+        operation="credit",
+    )
+    assert answer["ok"] is True
+
+
+async def _as_end_user(base, realm_id, token):
+    client = BearerClient(
+        BearerClientOptions(
+            config=VlunaAIConfig(realm_id=realm_id, base_url=f"{base}/api/v1"),
+            error_mode="raise",
+        )
+    )
+    call = Journey(client)
+    try:
+        bearing = RequestContext(access_token=token)
+        state = await call("get_current_billing_state", context=bearing)
+        assert state.user_id == "u-1"
+        balance = await call("get_credit_balance", context=bearing)
+        assert balance.available_balance.xusd == str(1_000_000 - 4_500)
+    finally:
+        await client.close()
+    return call.worked
+
+
+WORKING_SERVICE = {
+    "upsert_feature_family", "list_feature_families", "get_feature_family", "update_feature_family",
+    "upsert_feature", "list_features", "get_feature", "update_feature",
+    "upsert_meter", "list_meters", "get_meter", "update_meter",
+    "upsert_billing_plan", "list_billing_plans", "get_billing_plan", "update_billing_plan",
+    "upsert_billing_plan_entitlements", "list_billing_plan_entitlements", "delete_billing_plan_entitlement",
+    "issue_platform_token",
+    "list_billing_accounts", "update_billing_account", "get_billing_account_seat_summary",
+    "get_billing_account_billing_state", "update_billing_account_billing_details",
+    "create_billing_user", "list_billing_users", "get_billing_user", "update_billing_user",
+    "disable_billing_user", "restore_billing_user",
+    "create_billing_plan_assignment", "update_billing_plan_assignment", "list_billing_plan_assignments",
+    "gate_authorize", "gate_preflight", "gate_commit", "gate_list_feature_limits", "gate_list_meter_limits",
+    "get_credit_balance",
+}
+WORKING_BEARER = {"get_current_billing_state", "get_credit_balance"}

@@ -1,0 +1,145 @@
+"""One valid row of every table in a realm, made by the verbs that make them.
+
+Tests of rules that hold for *all* tables and addresses start from here: two worlds of
+two realms, or two accounts of one, and then something that must be refused.
+"""
+
+import hashlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+from billing.services.accounts import ensure_account, set_seat_limit
+from billing.services.assignments import Identity, assign_plan
+from billing.services.entitlements import Target, append_entitlements
+from billing.services.plans import upsert_plan
+from billing.services.tokens import issue_token
+from billing.services.users import ensure_user
+from catalog.models import FeatureMeter, Meter
+from catalog.services.families import upsert_feature_family
+from catalog.services.features import upsert_feature
+from catalog.services.prices import PriceTerms, set_meter_price
+from config.kernel.windows import Window
+from config.tenancy.models import ServiceKeyNonce, StoredAnswer
+from config.tenancy.services.service_keys import create_service_key
+from gating.facts import Ask
+from gating.services.admissions import AuthorizeRequest
+from gating.services.authorize import authorize
+from gating.services.bundles import upsert_bundle
+from gating.services.commits import CommitRequest, commit_lease
+from gating.services.denials import GateDenied
+from gating.services.policies import create_policy
+from grants.models import CreditEntry
+from grants.services.credits import credit_balance
+
+PRINCIPAL, USER = "acme", "u-1"
+
+
+def build_world(realm, *, at, by, principal=PRINCIPAL):
+    """Fill a realm; return its rows by what they are."""
+    world = SimpleNamespace(realm=realm, at=at, by=by)
+    world.key = create_service_key(realm=realm, at=at, by=by)
+    _catalog(world)
+    _plans(world)
+    _policies(world)
+    _account(world, principal)
+    _tenancy(world)
+    return world
+
+
+def neighbor(world, *, principal="globex"):
+    """Return the same catalog and plans with another account of the same realm."""
+    other = SimpleNamespace(**vars(world))
+    _account(other, principal)
+    return other
+
+
+def _catalog(world):
+    realm, at, by = world.realm, world.at, world.by
+    world.family, _ = upsert_feature_family(realm=realm, feature_family_code="ai", at=at, by=by)
+    world.feature, _ = upsert_feature(realm=realm, feature_code="chat", feature_family_code="ai", at=at, by=by)
+    world.meter = Meter.objects.get(realm=realm, meter_code="chat")
+    world.link = FeatureMeter.objects.get(realm=realm, feature=world.feature)
+    # 7 for 2: a commit of 1 leaves a remainder.
+    terms = PriceTerms(unit_price_xusd=7, unit_cost_xusd=3, unit_quantity_minor=2)
+    world.price = set_meter_price(meter=world.meter, terms=terms, at=at, by=by)
+
+
+def _plans(world):
+    realm, at, by = world.realm, world.at, world.by
+    metadata = {"gate_bundle_key": "pro", "billing_defaults": {"period": {"billing_mode": "prepaid"}}}
+    world.bundle, _ = upsert_bundle(realm=realm, bundle_key="pro", at=at, by=by)
+    world.plan, _ = upsert_plan(
+        realm=realm, plan_code="pro", name="Pro", kind="base", priority=10, metadata=metadata, at=at, by=by
+    )
+    append_entitlements(plan=world.plan, targets=[Target(effect="allow", feature_code="chat")], at=at, by=by)
+    world.entitlement = world.plan.entitlements.get()
+    world.higher_plan, _ = upsert_plan(
+        realm=realm, plan_code="max", name="Max", kind="base", priority=20, at=at, by=by
+    )
+
+
+def _policies(world):
+    common = {"bundle": world.bundle, "feature_code": "chat", "at": world.at, "by": world.by}
+    world.policy = create_policy(
+        name="chats", kind="quota", unit="call", window_sec=86_400, limit_minor=500, **common
+    )
+    create_policy(name="per minute", kind="rate", unit="request", window_sec=60, limit_count=100, **common)
+    create_policy(name="team", kind="seats", unit="seat", window_sec=0, limit_count=9, **common)
+
+
+def _account(world, principal):
+    realm, at, by = world.realm, world.at, world.by
+    world.principal = principal
+    account = ensure_account(realm=realm, principal_id=principal, at=at, by=by)
+    world.account = set_seat_limit(account=account, seat_limit=9, at=at, by=by)
+    world.user = ensure_user(account=account, business_user_id=USER, at=at, by=by)
+    world.assignment = _assigned(world, None)
+    world.user_assignment = _assigned(world, world.user)
+    world.token = issue_token(
+        user=world.user, service_key_id=world.key.key_id, scopes=None, ttl_seconds=900, traits={}, nonce=None,
+        request=principal.encode(), at=at, by=replace(by, idempotency_key=f"token of {principal}"),
+    )
+    credit_balance(user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by)
+    _usage(world)
+
+
+def _assigned(world, user):
+    identity = Identity(world.account, user, world.plan, "ops.manual", "contract-1")
+    row, _ = assign_plan(identity=identity, window=Window(world.at), at=world.at, by=world.by)
+    return row
+
+
+def _usage(world):
+    """A commit that costs, an open lease, and a denial."""
+    world.closed_lease = _lease(world, "closed-1")
+    commit_lease(
+        account=world.account, user=world.user, request=CommitRequest(world.closed_lease, "chat", 1, [], {}),
+        idempotency_key="commit-1", at=world.at, by=world.by,
+    )
+    world.lease = _lease(world, "open-1")
+    try:
+        authorize(
+            account=world.account, user=world.user, request=AuthorizeRequest(Ask("chat", estimate_minor=10**6), None, {}),
+            idempotency_key="denied-1", at=world.at, by=world.by,
+        )
+    except GateDenied:
+        pass
+    else:
+        raise AssertionError("an estimate over the quota was admitted")
+    world.entry = CreditEntry.objects.get(user=world.user, kind="credit")
+
+
+def _lease(world, key):
+    admitted = authorize(
+        account=world.account, user=world.user, request=AuthorizeRequest(Ask("chat", estimate_minor=2), None, {}),
+        idempotency_key=key, at=world.at, by=world.by,
+    )
+    return admitted.data["lease"]
+
+
+def _tenancy(world):
+    ServiceKeyNonce.objects.create(key_id=world.key.pk, nonce="0" * 32, seen_at=world.at)
+    StoredAnswer.objects.create(
+        realm=world.realm, caller=f"service_key:{world.key.pk}", method="POST", path="/mgt/v1/meters", key="k-1",
+        request_hash=hashlib.sha256(b"{}").digest(), status=201, body=b"{}", expires_at=world.at,
+    )
