@@ -15,11 +15,14 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     from django.core.management import execute_from_command_line
 
-    from config.database import ensure_running
+    from config.database import EmbeddedDatabaseError, ensure_running
 
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     if command not in WITHOUT_DATABASE:
-        ensure_running()
+        try:
+            ensure_running()
+        except EmbeddedDatabaseError as error:
+            sys.exit(str(error))
     execute_from_command_line(sys.argv)
 
 

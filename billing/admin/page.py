@@ -9,9 +9,14 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from billing.admin.words import STATE_COLORS, short_text, state_of
-from billing.models import BillingAccount, BillingUser
+from billing.models import BillingAccount, BillingUser, SourceKind
 from billing.policies.effective import AssignedPlan, bundle_key_of, by_precedence
-from billing.selectors.effective import BillingState, billing_state, entitled_features
+from billing.selectors.effective import (
+    BillingState,
+    assigned_plans,
+    billing_state,
+    entitled_features,
+)
 from billing.selectors.users import seat_summary
 from config.admin.bases import UtcDateTimeField
 from config.admin.values import instant_text
@@ -77,7 +82,7 @@ def account_panels(
         "issue_anchor_text": ANCHORS[state.issue_anchor.value],
         "issue_anchor_from": _source_text(state.issue_anchor),
         "bundle_key": _bundle_text(state),
-        "assignment_rows": _assignment_rows(state),
+        "assignment_rows": _assignment_rows(account, state, at=at),
         "features": sorted(entitled_features(state).items()),
         "seats": seat_summary(account),
         "user_rows": _user_rows(account),
@@ -103,17 +108,32 @@ def _bundle_text(state: BillingState) -> str:
     return "the realm's default bundle"
 
 
-def _assignment_rows(state: BillingState) -> list[dict[str, Any]]:
-    ranked = by_precedence(state.assigned)
+def _assignment_rows(
+    account: BillingAccount, state: BillingState, *, at: datetime
+) -> list[dict[str, Any]]:
+    """Return every assignment of the account and its users, the living ones first."""
+    assigned = assigned_plans(
+        account=account,
+        user_id=None,
+        everyone=True,
+        as_of=state.as_of,
+        known_at=state.known_at,
+        at=at,
+    )
+    users = BillingUser.objects.in_bulk(
+        {plan.user_id for plan in assigned if plan.user_id}
+    )
+    rows = [_assignment_row(plan, users, state) for plan in by_precedence(assigned)]
     order = ("In effect", "Starts later", "Paused", "Plan inactive")
-    rows = [_assignment_row(plan, state) for plan in ranked]
     return sorted(
         rows,
         key=lambda row: order.index(row["state"]) if row["state"] in order else 9,
     )
 
 
-def _assignment_row(plan: AssignedPlan, state: BillingState) -> dict[str, Any]:
+def _assignment_row(
+    plan: AssignedPlan, users: dict[Any, BillingUser], state: BillingState
+) -> dict[str, Any]:
     word = state_of(
         plan.status,
         plan.window_start,
@@ -121,17 +141,19 @@ def _assignment_row(plan: AssignedPlan, state: BillingState) -> dict[str, Any]:
         plan_active=plan.plan_active,
         at=state.as_of,
     )
-    address = reverse(
-        "admin:billing_planassignment_change", args=[plan.assignment_id]
-    )
     return {
         "plan": plan,
         "state": word,
         "color": STATE_COLORS.get(word, "default"),
         "start": short_text(plan.window_start),
         "end": short_text(plan.window_end) if plan.window_end else "no end",
-        "holder": "Whole account" if plan.scope == "account" else "One user",
-        "address": address,
+        "source": SourceKind(plan.source_kind).label,
+        "holder": "Whole account"
+        if plan.user_id is None
+        else f"User {users[plan.user_id]}",
+        "address": reverse(
+            "admin:billing_planassignment_change", args=[plan.assignment_id]
+        ),
         "buttons": _buttons(word, plan),
     }
 

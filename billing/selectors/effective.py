@@ -49,7 +49,7 @@ _STATUS = """
 
 _GOVERNING = """
     a.realm_id = %(realm_id)s AND a.account_id = %(account_id)s
-    AND (a.scope = 'account' OR a.user_id = %(user_id)s)
+    AND (a.scope = 'account' OR a.user_id = %(user_id)s OR %(everyone)s)
 """
 
 _LIVE = f"""
@@ -92,10 +92,12 @@ def assigned_plans(
     as_of: datetime,
     known_at: datetime | None = None,
     at: datetime | None = None,
+    everyone: bool = False,
 ) -> list[AssignedPlan]:
     """Return every assignment that governs the account, or one user of it.
 
-    Whether effective or not: `effective_plans` chooses. `at` is the present instant;
+    With `everyone`, those of all its users too. Whether effective or not:
+    `effective_plans` chooses. `at` is the present instant;
     where neither time lies before it, the live tables answer.
     """
     present = at or as_of
@@ -104,6 +106,7 @@ def assigned_plans(
         "realm_id": account.realm_id,
         "account_id": account.pk,
         "user_id": user_id,
+        "everyone": everyone,
         "as_of": as_of,
         "known_at": known_at or max(present, as_of),
     }

@@ -50,7 +50,7 @@ def random_operation(dice, clock, rows):
 
     `rows` are the identities (subject, plan, ref) that exist.
     """
-    at = clock - dice.choice([0, 0, 0, 0, 0, 1, 2])
+    at = clock - dice.choice([0, 0, 0, 0, 1, 2])
     effective = dice.choice([at, at, at, at - 1, at - 3, at - 6, at + 1])
     verb = dice.choice(
         ["assign"] * 8 + ["edit_plan"] * 2 + ["change"] * 3 + ["upgrade", "downgrade"] * 2
@@ -62,9 +62,9 @@ def random_operation(dice, clock, rows):
     if verb not in {"assign", "edit_plan"}:
         op = replace(op, row=dice.randrange(len(rows)))
     op = _ARGUMENTS.get(verb, _nothing)(dice, op)
-    if verb == "assign" and rows and dice.random() < 0.4:
+    if verb == "assign" and rows and dice.random() < 0.6:
         subject, plan, ref = dice.choice(rows)
-        op = replace(op, subject=subject, plan=plan, ref=ref)
+        op = replace(op, subject=subject, plan=plan, ref=dice.choice([ref, ref, "t"]))
     return op
 
 
@@ -73,7 +73,7 @@ def _nothing(_dice, op):
 
 
 def _window(dice):
-    start = dice.choice([0, 2, 3, 4, 4, 6, 8, 11])
+    start = dice.choice([0, 2, 3, 4, 4, 4, 4, 6, 8, 11])
     end = dice.choice([None, None, None, *range(start, start + 7)])
     return start, end
 
@@ -257,7 +257,7 @@ def _facts(plan):
     )
 
 
-def play(realm, by, number, *, seed, reads=20):
+def play(realm, by, number, *, seed, reads=16):
     """Play one random story on the system and return it."""
     dice = random.Random(f"{seed}:{number}")
     story = Story(number, [(kind, dice.randrange(2)) for kind in KINDS])

@@ -8,6 +8,7 @@ from collections import Counter as Tally
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Sum
 
 from billing.services.accounts import ensure_account
@@ -28,8 +29,9 @@ FEW_AND_MANY = pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pyt
 GRACE = timedelta(hours=12, seconds=60)
 
 
-def fresh_gate(at, by):
-    """A gate in a realm of its own, with committed rows."""
+def arena(at, by):
+    """A gate in a realm of its own, with committed rows; rounds use an account each."""
+    assert connection.settings_dict["NAME"].startswith("test_"), "this would write to a real database"
     realm = make_realm(at, by)
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
     return Gate(realm, account, None, at, by).of_user("u-1")
@@ -47,64 +49,71 @@ def report(name, racing, rounds, tally):
     print(f"{name}: seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}")
 
 
-def twenty_of_75(at, by, racing, **setup):
-    """Race twenty authorizes of 75 by four users against 500 of their account."""
-    gate = fresh_gate(at, by)
+def account_quota(at, by):
+    """An arena with 500 of its feature for each account and day."""
+    gate = arena(at, by)
     gate.feature()
     gate.quota(500, subject_scope="account")
+    return gate
+
+
+def twenty_of_75(gate, racing):
+    """Race twenty authorizes of 75 by four users against 500 of their account."""
     users = [gate, *(gate.of_user(f"u-{n}") for n in (2, 3, 4))]
     callers = [racing.chance.choice(users) for _ in range(20)]
-    results = racing.race([lambda who=who, n=n: who.authorize(75, key=f"k-{n}") for n, who in enumerate(callers)])
-    return gate, results
+    return racing.race([lambda who=who, n=n: who.authorize(75, key=f"k-{n}") for n, who in enumerate(callers)])
 
 
 @SHORT_AND_LONG
 def test_twenty_holds_of_75_against_500_admit_exactly_six(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), account_quota(at, by)
     with racers(20) as racing:
-        for _ in range(rounds):
-            gate, results = twenty_of_75(at, by, racing)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            results = twenty_of_75(gate, racing)
 
             tally[len(admitted(results))] += 1
             assert {type(r) for r in refused(results)} == {GateDenied}, results
             assert {r.code for r in refused(results)} == {"QUOTA.EXHAUSTED"}
-            assert gate.used() == (0, 450)
-            assert Denial.objects.filter(realm=gate.realm).aggregate(n=Sum("count"))["n"] == 14
+            assert gate.used(subject_scope="account") == (0, 450)
+            assert Denial.objects.filter(account=gate.account).aggregate(n=Sum("count"))["n"] == 14
         report("twenty of 75 against 500", racing, rounds, tally)
     assert tally == {6: rounds}
 
 
 @FEW_AND_MANY
 def test_control_without_guards_the_same_race_over_admits(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), account_quota(at, by)
     with racers(20) as racing, guarded(lock=False, guarded=False, pause_seconds=0.005):
-        for _ in range(rounds):
-            gate, results = twenty_of_75(at, by, racing)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            results = twenty_of_75(gate, racing)
             tally[len(admitted(results))] += 1
-            assert gate.used()[1] == 75 * len(admitted(results))
+            assert gate.used(subject_scope="account")[1] == 75 * len(admitted(results))
         report("control, guards off", racing, rounds, tally)
     assert sum(count for n, count in tally.items() if n > 6) > 0, tally
 
 
 @FEW_AND_MANY
 def test_the_guarded_statements_alone_never_over_admit(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), account_quota(at, by)
     with racers(20) as racing, guarded(lock=False, pause_seconds=0.005):
-        for _ in range(rounds):
-            gate, results = twenty_of_75(at, by, racing)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            results = twenty_of_75(gate, racing)
             tally[len(admitted(results))] += 1
             assert {type(r) for r in refused(results)} <= {GateDenied, GateMoved}
-            assert gate.used()[1] == 75 * len(admitted(results)) <= 500
+            assert gate.used(subject_scope="account")[1] == 75 * len(admitted(results)) <= 500
         report("lock off, statements guarded", racing, rounds, tally)
 
 
 @FEW_AND_MANY
 def test_the_last_credit_is_held_once(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
     with racers(20) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature(price=10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             gate.credit(5000)
             results = racing.race([lambda n=n: gate.authorize(75, key=f"k-{n}") for n in range(20)])
 
@@ -117,12 +126,12 @@ def test_the_last_credit_is_held_once(at, by, rounds):
 
 @FEW_AND_MANY
 def test_a_rate_admits_exactly_its_limit(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature()
+    realm.rate(10)
     with racers(20) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature()
-            gate.rate(10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             results = racing.race([lambda n=n: gate.authorize(key=f"k-{n}") for n in range(20)])
             tally[len(admitted(results))] += 1
             assert gate.used(kind="rate") == (10, 0)
@@ -132,33 +141,33 @@ def test_a_rate_admits_exactly_its_limit(at, by, rounds):
 
 @FEW_AND_MANY
 def test_no_more_users_sit_than_there_are_seats(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature()
+    realm.seats(3)
     with racers(10) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature()
-            gate.seats(3)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             users = [gate.of_user(f"u-{n}") for n in range(10)]
             results = racing.race([lambda who=who: who.authorize() for who in users])
             tally[len(admitted(results))] += 1
-            assert Seat.objects.filter(realm=gate.realm).count() == 3
+            assert Seat.objects.filter(account=gate.account).count() == 3
         report("ten users for three seats", racing, rounds, tally)
     assert tally == {3: rounds}
 
 
 @SHORT_AND_LONG
 def test_one_key_sixteen_times_is_one_lease(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature()
+    realm.quota(500)
     with racers(16) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature()
-            gate.quota(500)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             results = racing.race([lambda: gate.authorize(75, key="k")] * 16)
 
             assert len(admitted(results)) == 16, results
             assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
-            assert Lease.objects.filter(realm=gate.realm).count() == 1
+            assert Lease.objects.filter(account=gate.account).count() == 1
             assert gate.used() == (0, 75)
             tally[sum(not r.replayed for r in results)] += 1
         report("one authorize key by sixteen", racing, rounds, tally)
@@ -167,17 +176,17 @@ def test_one_key_sixteen_times_is_one_lease(at, by, rounds):
 
 @FEW_AND_MANY
 def test_one_key_sixteen_times_is_one_rating(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
     with racers(16) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature(price=10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
             lease = gate.lease(75)
             results = racing.race([lambda: gate.commit(lease, 60, key="k")] * 16)
 
             assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
-            assert Rating.objects.filter(realm=gate.realm).count() == 1
+            assert Rating.objects.filter(account=gate.account).count() == 1
             assert gate.balance() == (400, 0, 600)
             tally[sum(not r.replayed for r in results)] += 1
         report("one commit key by sixteen", racing, rounds, tally)
@@ -186,13 +195,13 @@ def test_one_key_sixteen_times_is_one_rating(at, by, rounds):
 
 @FEW_AND_MANY
 def test_eight_commits_of_one_lease_apply_once(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
+    realm.quota(500)
     with racers(8) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature(price=10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
-            gate.quota(500)
             lease = gate.lease(50)
             results = racing.race([lambda n=n: gate.commit(lease, 50, key=f"k-{n}") for n in range(8)])
 
@@ -207,13 +216,13 @@ def test_eight_commits_of_one_lease_apply_once(at, by, rounds):
 @SHORT_AND_LONG
 def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
     """The last instant of the grace, committed, against the first one after, expired."""
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
+    realm.quota(500)
     with racers(2) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature(price=10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
-            gate.quota(500)
             lease = gate.lease(75)
             last = gate.at_instant(at + GRACE)
             # SKIP LOCKED leaves a busy account to the next run, which is this one's too.
@@ -232,11 +241,11 @@ def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
 
 @FEW_AND_MANY
 def test_commit_and_cancel_end_in_exactly_one_outcome(at, by, rounds):
-    tally = Tally()
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
     with racers(2) as racing:
-        for _ in range(rounds):
-            gate = fresh_gate(at, by)
-            gate.feature(price=10)
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
             lease = gate.lease(75)
             answer, end = racing.race([lambda: gate.commit(lease, 75), lambda: gate.cancel(lease)])
@@ -253,13 +262,14 @@ def check_account(gate):
     active = Lease.objects.filter(realm=gate.realm, state="active")
     held = active.aggregate(q=Sum("reserved_minor"), x=Sum("reserved_xusd"))
     applied = Rating.objects.filter(realm=gate.realm).aggregate(q=Sum("applied_quantity_minor"), x=Sum("funded_xusd"))
-    counted = Counter.objects.filter(realm=gate.realm, kind="quota").aggregate(u=Sum("used_minor"), r=Sum("reserved_minor"))
+    quotas = Counter.objects.filter(realm=gate.realm, kind="quota", subject_scope="account")
+    counted = quotas.aggregate(u=Sum("used_minor"), r=Sum("reserved_minor"))
     money = CreditBalance.objects.filter(realm=gate.realm).aggregate(s=Sum("spent_xusd"), r=Sum("reserved_xusd"))
     assert (counted["r"] or 0) == (held["q"] or 0)
     assert (money["r"] or 0) == (held["x"] or 0)
     assert (counted["u"] or 0) == (applied["q"] or 0)
     assert (money["s"] or 0) == (applied["x"] or 0)
-    for counter in Counter.objects.filter(realm=gate.realm, kind="quota"):
+    for counter in quotas:
         assert counter.used_minor + counter.reserved_minor <= 500
 
 
@@ -268,7 +278,7 @@ def test_everything_at_once_keeps_the_sums(at, by, rounds):
     """Authorize, commit, cancel, expiry and repeats of any of them, in any order."""
     tally, before = Tally(), deadlocks()
     with racers(12) as racing:
-        gate = fresh_gate(at, by)
+        gate = arena(at, by)
         gate.feature(price=3, meters=["tokens"])
         gate.price("tokens", 1, per=3)
         gate.quota(500, subject_scope="account")
@@ -309,10 +319,8 @@ def random_call(chance, users, leases, keys, number, n):
 
 
 def test_preflight_reads_in_a_transaction_that_cannot_write(at, by):
-    gate = fresh_gate(at, by)
+    gate = arena(at, by)
     gate.feature(price=10)
-    from django.db import DatabaseError, connection, transaction
-
     from gating.selectors.facts import one_snapshot
 
     with pytest.raises(DatabaseError, match="read-only"), one_snapshot():

@@ -1,0 +1,134 @@
+"""The admin as support uses it, in a real headless browser."""
+
+import re
+
+import pytest
+
+from tests.tools.browser import browser, executable
+from tests.tools.server import running_server
+
+PASSWORD = "a long enough password"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def desk(committed_realm, at, by):
+    """An account with a starter plan, a pro plan to assign, and a support login."""
+    from django.contrib.auth.models import Group, User
+
+    from billing.services.accounts import ensure_account
+    from billing.services.plans import upsert_plan
+    from billing.services.users import create_user
+
+    account = ensure_account(
+        realm=committed_realm, principal_id=f"aurora {committed_realm.pk}", at=at, by=by
+    )
+    create_user(account=account, business_user_id="mia", metadata={}, at=at, by=by)
+    for code, name, priority in (("starter", "Starter", 10), ("pro", "Pro", 20)):
+        upsert_plan(realm=committed_realm, plan_code=code, name=name, kind="base", priority=priority, at=at, by=by)
+    username = f"support-{committed_realm.pk}"
+    member = User.objects.create_user(username, password=PASSWORD, is_staff=True)
+    member.groups.add(Group.objects.get(name="Support"))
+    return account, username
+
+
+class Desk:
+    """One browser tab, and everything it complained about."""
+
+    def __init__(self, chromium, base):
+        self.page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+        self.base = base
+        self.complaints = []
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._asked)
+
+    def _heard(self, message):
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _asked(self, request):
+        if not request.url.startswith((self.base, "data:", "blob:")):
+            self.complaints.append(f"foreign request {request.url}")
+
+    def sign_in(self, username):
+        self.page.goto(f"{self.base}/admin/login/")
+        self.page.fill("#id_username", username)
+        self.page.fill("#id_password", PASSWORD)
+        self.page.click("button[type=submit], input[type=submit]")
+
+    def text(self):
+        return self.page.inner_text("body")
+
+
+def test_support_assigns_pauses_and_reads_history(desk):
+    assert executable(), "Chromium is missing: run python -m tests.tools.browser"
+    account, username = desk
+    with running_server() as base, browser() as chromium:
+        tab = Desk(chromium, base)
+        page = tab.page
+        tab.sign_in(username)
+        page.goto(f"{base}/admin/billing/billingaccount/?q={account.realm_id}")
+        page.click("#result_list tbody a")
+        page.wait_for_selector("text=Default plan")
+
+        page.click("text=Assign plan")
+        page.select_option("#id_plan", label="Pro (pro)")
+        page.fill("#id_source_ref", "CN-1")
+        page.click("#command_form button[type=submit]")
+        refused = tab.text()
+        assert "This field is required." in refused
+
+        page.fill("#id_reason", "signed the contract")
+        page.fill("#id_ticket_id", "SUP-1")
+        page.click("#command_form button[type=submit]")
+        assert "This is what will happen" in tab.text()
+        assert "Nothing is saved yet" in tab.text()
+
+        page.click("#command_form button[type=submit]")
+        assert re.search(r"Pro is assigned to aurora", tab.text())
+        assert "IN EFFECT" in tab.text().upper()
+
+        page.click("table.plangate-table >> text=Pause")
+        page.fill("#id_reason", "invoice disputed")
+        page.fill("#id_ticket_id", "FIN-1")
+        page.click("#command_form button[type=submit]")
+        assert "Pro is paused since" in tab.text()
+
+        page.click("table.plangate-table >> text=Pro")
+        page.click("a[href$='/history/']")
+        history = tab.text()
+        assert "signed the contract" in history
+        assert "invoice disputed" in history
+        assert "SUP-1" in history
+        assert tab.complaints == []
+
+
+def test_reversed_window_is_refused_on_its_field(desk):
+    account, username = desk
+    with running_server() as base, browser() as chromium:
+        tab = Desk(chromium, base)
+        tab.sign_in(username)
+        page = tab.page
+        page.goto(f"{base}/admin/billing/billingaccount/{account.pk}/do/assign/")
+        page.select_option("#id_plan", label="Starter (starter)")
+        page.fill("#id_effective_at_0", "2026-05-01")
+        page.fill("#id_window_end_0", "2026-04-01")
+        page.fill("#id_source_ref", "CN-2")
+        page.fill("#id_reason", "a slip")
+        page.fill("#id_ticket_id", "SUP-2")
+        page.click("#command_form button[type=submit]")
+
+        assert "The end must be after the start." in tab.text()
+    assert not account.assignments.filter(source_ref="CN-2").exists()
+
+
+def test_api_docs_make_no_foreign_request(committed):
+    with running_server() as base, browser() as chromium:
+        tab = Desk(chromium, base)
+        tab.page.goto(f"{base}/docs/")
+        tab.page.wait_for_selector(".opblock", timeout=20_000)
+
+        assert "/mgt/v1/gate/authorize" in tab.text()
+        assert tab.complaints == []
