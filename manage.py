@@ -6,8 +6,14 @@ import sys
 
 # These work without a database, or manage it themselves.
 WITHOUT_DATABASE = {
-    "database", "help", "spectacular", "collectstatic", "version", "--help", "--version",
-}  # fmt: skip
+    "database",
+    "help",
+    "spectacular",
+    "collectstatic",
+    "version",
+    "--help",
+    "--version",
+}
 
 
 def main() -> None:

@@ -6,6 +6,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # Requests are served by the role that owns nothing and cannot rewrite history.
 os.environ.setdefault("PLANGATE_DATABASE_ROLE", "app")
 
-from django.core.wsgi import get_wsgi_application  # noqa: E402 - after the environment.
+from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()

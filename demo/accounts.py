@@ -19,7 +19,7 @@ from grants.services.credits import credit_balance
 class Customer:
     """One customer under construction: shorthand for the verbs, at chosen times.
 
-    Days are counted from now: −30 is thirty days ago.
+    Days are counted from now: -30 is thirty days ago.
     """
 
     realm: Realm

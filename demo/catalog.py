@@ -100,7 +100,8 @@ def create_catalog(realm: Realm, *, at: datetime, by: AuditContext) -> dict[str,
         )
     for sold in FEATURES:
         _create_feature(realm, sold, at=at, by=by)
-    return {offered.code: _create_plan(realm, offered, at=at, by=by) for offered in PLANS}
+    made = [_create_plan(realm, offered, at=at, by=by) for offered in PLANS]
+    return {plan.plan_code: plan for plan in made}
 
 
 def _create_feature(

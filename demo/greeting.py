@@ -2,7 +2,7 @@
 
 from demo.realm import Demo
 
-SNIPPET = '''.venv/bin/python - <<'PY'
+SNIPPET = """.venv/bin/python - <<'PY'
 import asyncio
 from vlunaai.core.auth.service_key import ServiceKeyCredentials
 from vlunaai.core.client.http import RequestContext
@@ -27,7 +27,7 @@ async def main():
     await client.close()
 
 asyncio.run(main())
-PY'''
+PY"""
 
 
 def greeting(base_url: str, demo: Demo) -> str:

@@ -37,6 +37,10 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
 
+    def asked_to_stop(self) -> bool:
+        """Return whether a signal asked for the end."""
+        return self.stopping
+
     def _stop(self, *_: object) -> None:
         self.stopping = True
 

@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from typing import Any
 
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.ids import new_trace_id
@@ -43,7 +44,8 @@ def _use(
     commit: bool = True,
 ) -> None:
     user = customer.users[0]
-    feature = list(CALLS)[(call + len(customer.account.billing_principal_id)) % len(CALLS)]
+    turn = call + len(customer.account.billing_principal_id)
+    feature = list(CALLS)[turn % len(CALLS)]
     quantity = chance.randint(*CALLS[feature])
     key = f"demo-{user.pk}-{at_days}"
     at = customer.when(at_days)
@@ -56,7 +58,7 @@ def _use(
         trace_id=new_trace_id(),
         idempotency_key=key,
     )
-    acting = {"account": customer.account, "user": user, "by": by}
+    acting: dict[str, Any] = {"account": customer.account, "user": user, "by": by}
     try:
         held = authorize(
             request=AuthorizeRequest(Ask(feature, estimate_minor=quantity)),

@@ -10,23 +10,23 @@ import pytest
 from config import database
 from config.kernel.audit import Actor, AuditContext
 
-_started_here = False
+STARTED_HERE = pytest.StashKey[bool]()
 
 
 def pytest_configure(config):
     """Start the embedded database once, before the workers."""
-    global _started_here
     if hasattr(config, "workerinput"):
         return
-    _started_here = database.is_embedded() and not database.status().running
+    config.stash[STARTED_HERE] = (
+        database.is_embedded() and not database.status().running
+    )
     database.ensure_running()
 
 
 def pytest_unconfigure(config):
     """Stop the database again if this run started it and nobody else uses it."""
-    if _started_here and not hasattr(config, "workerinput"):
-        if database.other_clients() == 0:
-            database.stop()
+    if config.stash.get(STARTED_HERE, False) and database.other_clients() == 0:
+        database.stop()
 
 
 def pytest_report_header(config):
@@ -146,15 +146,15 @@ def staff(db):
     def log_in(role=None, *, superuser=False):
         username = f"{(role or 'nobody').lower()}-{next(_numbers)}"
         member = User.objects.create_user(
-            username, password="a long enough password", is_staff=True,
+            username,
+            password="a long enough password",
+            is_staff=True,
             is_superuser=superuser,
         )
         if role:
             member.groups.add(Group.objects.get(name=role))
         client = Client()
-        client.force_login(
-            member, backend="django.contrib.auth.backends.ModelBackend"
-        )
+        client.force_login(member, backend="django.contrib.auth.backends.ModelBackend")
         client.user = member
         return client
 

@@ -82,7 +82,9 @@ async def drive(base, realm_id, key):
     acting = RequestContext(principal_id="acme", user_id="u-1")
     try:
         plan = await _catalog_and_plan(call)
-        token = await call("issue_platform_token", body={"principal_id": "acme", "user_id": "u-1"})
+        token = await call(
+            "issue_platform_token", body={"principal_id": "acme", "user_id": "u-1"}
+        )
         account_id = token.billing_account_id
         await _accounts(call, account_id)
         await _assignments(call, plan, account_id)
@@ -94,22 +96,43 @@ async def drive(base, realm_id, key):
 
 
 async def _catalog_and_plan(call):
-    family = await call("upsert_feature_family", body={"feature_family_code": "chat", "name": "Chat"})
+    family = await call(
+        "upsert_feature_family", body={"feature_family_code": "chat", "name": "Chat"}
+    )
     await call("list_feature_families", query={"q": "chat"})
     await call("get_feature_family", family.feature_family_id)
-    await call("update_feature_family", family.feature_family_id, body={"name": "Chat models"})
-    feature = await call("upsert_feature", body={"feature_code": "chat.large", "feature_family_code": "chat"})
+    await call(
+        "update_feature_family", family.feature_family_id, body={"name": "Chat models"}
+    )
+    feature = await call(
+        "upsert_feature",
+        body={"feature_code": "chat.large", "feature_family_code": "chat"},
+    )
     await call("list_features", query={"feature_family_code": "chat"})
     await call("get_feature", feature.feature_id)
     await call("update_feature", feature.feature_id, body={"name": "Large model"})
-    price = {"unit_price_xusd": "3000", "unit_quantity_minor": "1000", "unit_cost_xusd": "1000", "cost_unit_quantity_minor": "1000"}
-    meter = await call("upsert_meter", body={"meter_code": "chat.large", "unit": "token", "meter_prices": price})
+    price = {
+        "unit_price_xusd": "3000",
+        "unit_quantity_minor": "1000",
+        "unit_cost_xusd": "1000",
+        "cost_unit_quantity_minor": "1000",
+    }
+    meter = await call(
+        "upsert_meter",
+        body={"meter_code": "chat.large", "unit": "token", "meter_prices": price},
+    )
     await call("list_meters", query={"feature_code": "chat.large"})
     await call("get_meter", meter.meter_id)
     await call("update_meter", meter.meter_id, body={"unit": "token"})
     plan = await call(
         "upsert_billing_plan",
-        body={"plan_code": "pro", "name": "Pro", "kind": "base", "priority": 10, "metadata": {"billing_defaults": {"period": {"billing_mode": "prepaid"}}}},
+        body={
+            "plan_code": "pro",
+            "name": "Pro",
+            "kind": "base",
+            "priority": 10,
+            "metadata": {"billing_defaults": {"period": {"billing_mode": "prepaid"}}},
+        },
     )
     await call("list_billing_plans", query={"kind": "base"})
     await call("get_billing_plan", plan.plan_id)
@@ -117,12 +140,18 @@ async def _catalog_and_plan(call):
     rules = await call(
         "upsert_billing_plan_entitlements",
         plan.plan_id,
-        body={"mode": "replace", "items": [{"feature_family_code": "chat", "effect": "allow"}]},
+        body={
+            "mode": "replace",
+            "items": [{"feature_family_code": "chat", "effect": "allow"}],
+        },
     )
     spare = await call(
         "upsert_billing_plan_entitlements",
         plan.plan_id,
-        body={"mode": "append", "items": [{"feature_code": "chat.large", "effect": "allow"}]},
+        body={
+            "mode": "append",
+            "items": [{"feature_code": "chat.large", "effect": "allow"}],
+        },
     )
     extra = next(rule for rule in spare.items if rule.feature_code)
     await call("delete_billing_plan_entitlement", plan.plan_id, extra.bpe_id)
@@ -136,9 +165,15 @@ async def _accounts(call, account_id):
     await call("update_billing_account", account_id, body={"seat_limit": 3})
     seats = await call("get_billing_account_seat_summary", account_id)
     assert (seats.seat_limit, seats.active_user_count) == (3, 1)
-    user = await call("create_billing_user", account_id, body={"user_id": "u-2", "display_name": "Two"})
+    user = await call(
+        "create_billing_user",
+        account_id,
+        body={"user_id": "u-2", "display_name": "Two"},
+    )
     await call("get_billing_user", user.billing_user_id)
-    await call("update_billing_user", user.billing_user_id, body={"email": "two@acme.example"})
+    await call(
+        "update_billing_user", user.billing_user_id, body={"email": "two@acme.example"}
+    )
     await call("disable_billing_user", user.billing_user_id)
     await call("restore_billing_user", user.billing_user_id)
     people = await call("list_billing_users", account_id)
@@ -146,7 +181,10 @@ async def _accounts(call, account_id):
     await call(
         "update_billing_account_billing_details",
         account_id,
-        body={"billing_email": "pay@acme.example", "tax_ids": [{"type": "eu_vat", "value": "DE123456789"}]},
+        body={
+            "billing_email": "pay@acme.example",
+            "tax_ids": [{"type": "eu_vat", "value": "DE123456789"}],
+        },
     )
 
 
@@ -165,24 +203,43 @@ async def _assignments(call, plan, account_id):
     first = await call("create_billing_plan_assignment", body=body, context=once)
     replay = await call("create_billing_plan_assignment", body=body, context=once)
     assert replay == first
-    conflict = await call.refused("create_billing_plan_assignment", body={**body, "source_ref": "other"}, context=once)
+    conflict = await call.refused(
+        "create_billing_plan_assignment",
+        body={**body, "source_ref": "other"},
+        context=once,
+    )
     assert conflict.status == 409
     bounded = {**body, "window_end": (start + timedelta(days=400)).isoformat()}
     merged = await call("create_billing_plan_assignment", body=bounded)
     assert merged.assignment_id == first.assignment_id
     assert merged.window_end is not None
-    paused = await call("update_billing_plan_assignment", first.assignment_id, body={"status": "paused"})
+    paused = await call(
+        "update_billing_plan_assignment", first.assignment_id, body={"status": "paused"}
+    )
     assert paused.status.value == "paused"
-    await call("update_billing_plan_assignment", first.assignment_id, body={"status": "active", "window_end": None})
-    listed = await call("list_billing_plan_assignments", query={"billing_account_id": account_id, "plan_code": "pro"})
+    await call(
+        "update_billing_plan_assignment",
+        first.assignment_id,
+        body={"status": "active", "window_end": None},
+    )
+    listed = await call(
+        "list_billing_plan_assignments",
+        query={"billing_account_id": account_id, "plan_code": "pro"},
+    )
     assert [row.assignment_id for row in listed.items] == [first.assignment_id]
-    state = await call("get_billing_account_billing_state", account_id, query={"user_id": "u-1"})
+    state = await call(
+        "get_billing_account_billing_state", account_id, query={"user_id": "u-1"}
+    )
     assert state.plans.base.plan_code == "pro"
     assert state.billing_mode.value == "prepaid"
 
 
 async def _gate(call, acting):
-    broke = await call.refused("gate_authorize", body={"feature_code": "chat.large", "estimated_quantity_minor": "1000"}, context=acting)
+    broke = await call.refused(
+        "gate_authorize",
+        body={"feature_code": "chat.large", "estimated_quantity_minor": "1000"},
+        context=acting,
+    )
     assert (broke.status, broke.code) == (402, "FUNDING.EXHAUSTED")
     await _credit(call, acting)
     ask = {"feature_code": "chat.large", "estimated_quantity_minor": "1000"}
@@ -192,24 +249,39 @@ async def _gate(call, acting):
     held = await call("gate_authorize", body=ask, context=acting)
     used = await call(
         "gate_commit",
-        body={"lease": held.lease, "feature_code": "chat.large", "quantity_minor": "1500", "labels": {"job": "a"}},
+        body={
+            "lease": held.lease,
+            "feature_code": "chat.large",
+            "quantity_minor": "1500",
+            "labels": {"job": "a"},
+        },
         context=acting,
     )
     assert used.amount_xusd == "4500"
     balance = await call("get_credit_balance", context=acting)
     assert balance.available_balance.xusd == str(1_000_000 - 4_500)
-    limits = await call("gate_list_feature_limits", query={"expand": "quotas,rates"}, context=acting)
+    limits = await call(
+        "gate_list_feature_limits", query={"expand": "quotas,rates"}, context=acting
+    )
     assert [limit.feature_code for limit in limits] == ["chat.large"]
-    meters = await call("gate_list_meter_limits", query={"expand": "pricing,coverage"}, context=acting)
+    meters = await call(
+        "gate_list_meter_limits", query={"expand": "pricing,coverage"}, context=acting
+    )
     assert [meter.meter_code for meter in meters] == ["chat.large"]
 
 
 async def _credit(call, acting):
     """Credit the user through our own operation, signed by the client's own signer."""
     http = call.client._http
-    users = await http.request(path="/billing-accounts", operation="list", context=acting)
+    users = await http.request(
+        path="/billing-accounts", operation="list", context=acting
+    )
     account_id = users["data"]["items"][0]["billing_account_id"]
-    people = await http.request(path=f"/billing-accounts/{account_id}/users", query={"user_id": "u-1"}, operation="users")
+    people = await http.request(
+        path=f"/billing-accounts/{account_id}/users",
+        query={"user_id": "u-1"},
+        operation="users",
+    )
     user_id = people["data"]["items"][0]["billing_user_id"]
     answer = await http.request(
         path=f"/billing-users/{user_id}/credits",
@@ -240,18 +312,45 @@ async def _as_end_user(base, realm_id, token):
 
 
 WORKING_SERVICE = {
-    "upsert_feature_family", "list_feature_families", "get_feature_family", "update_feature_family",
-    "upsert_feature", "list_features", "get_feature", "update_feature",
-    "upsert_meter", "list_meters", "get_meter", "update_meter",
-    "upsert_billing_plan", "list_billing_plans", "get_billing_plan", "update_billing_plan",
-    "upsert_billing_plan_entitlements", "list_billing_plan_entitlements", "delete_billing_plan_entitlement",
+    "upsert_feature_family",
+    "list_feature_families",
+    "get_feature_family",
+    "update_feature_family",
+    "upsert_feature",
+    "list_features",
+    "get_feature",
+    "update_feature",
+    "upsert_meter",
+    "list_meters",
+    "get_meter",
+    "update_meter",
+    "upsert_billing_plan",
+    "list_billing_plans",
+    "get_billing_plan",
+    "update_billing_plan",
+    "upsert_billing_plan_entitlements",
+    "list_billing_plan_entitlements",
+    "delete_billing_plan_entitlement",
     "issue_platform_token",
-    "list_billing_accounts", "update_billing_account", "get_billing_account_seat_summary",
-    "get_billing_account_billing_state", "update_billing_account_billing_details",
-    "create_billing_user", "list_billing_users", "get_billing_user", "update_billing_user",
-    "disable_billing_user", "restore_billing_user",
-    "create_billing_plan_assignment", "update_billing_plan_assignment", "list_billing_plan_assignments",
-    "gate_authorize", "gate_preflight", "gate_commit", "gate_list_feature_limits", "gate_list_meter_limits",
+    "list_billing_accounts",
+    "update_billing_account",
+    "get_billing_account_seat_summary",
+    "get_billing_account_billing_state",
+    "update_billing_account_billing_details",
+    "create_billing_user",
+    "list_billing_users",
+    "get_billing_user",
+    "update_billing_user",
+    "disable_billing_user",
+    "restore_billing_user",
+    "create_billing_plan_assignment",
+    "update_billing_plan_assignment",
+    "list_billing_plan_assignments",
+    "gate_authorize",
+    "gate_preflight",
+    "gate_commit",
+    "gate_list_feature_limits",
+    "gate_list_meter_limits",
     "get_credit_balance",
 }
 WORKING_BEARER = {"get_current_billing_state", "get_credit_balance"}

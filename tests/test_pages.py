@@ -26,7 +26,15 @@ def desk(committed_realm, at, by):
     )
     create_user(account=account, business_user_id="mia", metadata={}, at=at, by=by)
     for code, name, priority in (("starter", "Starter", 10), ("pro", "Pro", 20)):
-        upsert_plan(realm=committed_realm, plan_code=code, name=name, kind="base", priority=priority, at=at, by=by)
+        upsert_plan(
+            realm=committed_realm,
+            plan_code=code,
+            name=name,
+            kind="base",
+            priority=priority,
+            at=at,
+            by=by,
+        )
     username = f"support-{committed_realm.pk}"
     member = User.objects.create_user(username, password=PASSWORD, is_staff=True)
     member.groups.add(Group.objects.get(name="Support"))

@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 
 from billing.admin.assign import AssignForm, assign_preview
@@ -20,7 +20,14 @@ from billing.models import (
 )
 from billing.services.accounts import set_seat_limit
 from billing.services.users import create_user
-from config.admin.bases import ACCOUNTS, CommandForm, Menu, Preview, RecordAdmin, command
+from config.admin.bases import (
+    ACCOUNTS,
+    CommandForm,
+    Menu,
+    Preview,
+    RecordAdmin,
+    command,
+)
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 
@@ -92,7 +99,7 @@ class AccountAdmin(RecordAdmin):
         "created_at",
         "metadata",
     )
-    change_form_outer_before_template = "admin/billing/account.html"
+    change_form_outer_before_template: Any = "admin/billing/account.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BillingAccount]:
         """Return the accounts with what the list shows of each."""
@@ -110,15 +117,12 @@ class AccountAdmin(RecordAdmin):
             .order_by("-plan__priority", "-window_start", "-pk")
             .values("plan__name")[:1]
         )
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                base_plan_name=Subquery(base),
-                active_user_count=Count(
-                    "users", filter=Q(users__status=UserStatus.ACTIVE), distinct=True
-                ),
-            )
+        rows: QuerySet[BillingAccount] = super().get_queryset(request)
+        return rows.annotate(
+            base_plan_name=Subquery(base),
+            active_user_count=Count(
+                "users", filter=Q(users__status=UserStatus.ACTIVE), distinct=True
+            ),
         )
 
     @admin.display(description="Base plan now")
@@ -144,14 +148,13 @@ class AccountAdmin(RecordAdmin):
         object_id: str | None = None,
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
+    ) -> Any:
         """Show the account's page with its panels, as of the times asked for."""
         account = self.get_object(request, object_id) if object_id else None
         panels = account_panels(account, request, at=now()) if account else {}
-        page: HttpResponse = super().changeform_view(
+        return super().changeform_view(
             request, object_id, form_url, {**(extra_context or {}), **panels}
         )
-        return page
 
     def preview_assign(
         self, _request: HttpRequest, _account: Any, form: Any, *, at: datetime, by: Any

@@ -82,7 +82,9 @@ class AssignForm(metadata_form(AssignmentMetadata, base=CommandForm)):  # type: 
             account=account, status=UserStatus.ACTIVE
         ).order_by("business_user_id")
         self.fields["effective_at"].label = "Starts"
-        self.fields["effective_at"].help_text = (
+        self.fields[
+            "effective_at"
+        ].help_text = (
             "Date and time in UTC; may lie in the past or future. Empty means now."
         )
 

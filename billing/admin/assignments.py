@@ -199,8 +199,15 @@ class AssignmentAdmin(RecordAdmin):
         icon="event_repeat",
         available=lambda row: row.window_end is not None and row.status in _LIVE,
     )
-    def extend(self, _request: HttpRequest, assignment: PlanAssignment,
-               form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def extend(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Move the end later."""
         end = form.cleaned_data["window_end"]
         verbs.extend_assignment(assignment=assignment, window_end=end, at=at, by=by)
@@ -215,8 +222,15 @@ class AssignmentAdmin(RecordAdmin):
         variant=ActionVariant.DANGER,
         available=_can_be(*_LIVE),
     )
-    def end(self, _request: HttpRequest, assignment: PlanAssignment,
-            form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def end(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """End it."""
         end_at = by.effective_at
         verbs.end_assignment(assignment=assignment, end_at=end_at, at=at, by=by)
@@ -231,8 +245,15 @@ class AssignmentAdmin(RecordAdmin):
         description="The plan has no effect until it is resumed; its window runs on.",
         available=_can_be(AssignmentStatus.ACTIVE),
     )
-    def pause(self, _request: HttpRequest, assignment: PlanAssignment,
-              _form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def pause(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Suspend it."""
         verbs.pause_assignment(assignment=assignment, at=at, by=by)
         since = instant_text(by.effective_at)
@@ -245,8 +266,15 @@ class AssignmentAdmin(RecordAdmin):
         icon="play_circle",
         available=_can_be(AssignmentStatus.PAUSED),
     )
-    def resume(self, _request: HttpRequest, assignment: PlanAssignment,
-               _form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def resume(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Put it back into effect."""
         verbs.resume_assignment(assignment=assignment, at=at, by=by)
         return _done(f"{assignment.plan.name} is in effect again.", assignment)
@@ -261,8 +289,15 @@ class AssignmentAdmin(RecordAdmin):
         "record.",
         available=_can_be(*_LIVE),
     )
-    def cancel(self, _request: HttpRequest, assignment: PlanAssignment,
-               _form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def cancel(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Cancel it."""
         verbs.cancel_assignment(assignment=assignment, at=at, by=by)
         return _done(f"{assignment.plan.name} is canceled.", assignment)
@@ -274,8 +309,15 @@ class AssignmentAdmin(RecordAdmin):
         icon="trending_up",
         available=_can_be(AssignmentStatus.ACTIVE),
     )
-    def upgrade(self, _request: HttpRequest, assignment: PlanAssignment,
-                form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def upgrade(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Move to a higher plan."""
         return _switch("upgrade", assignment, form, at=at, by=by)
 
@@ -286,7 +328,14 @@ class AssignmentAdmin(RecordAdmin):
         icon="trending_down",
         available=_can_be(AssignmentStatus.ACTIVE),
     )
-    def downgrade(self, _request: HttpRequest, assignment: PlanAssignment,
-                  form: CommandForm, *, at: datetime, by: AuditContext) -> Done:  # fmt: skip
+    def downgrade(
+        self,
+        _request: HttpRequest,
+        assignment: PlanAssignment,
+        form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
         """Move to a lower plan."""
         return _switch("downgrade", assignment, form, at=at, by=by)

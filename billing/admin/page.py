@@ -86,7 +86,7 @@ def account_panels(
         "features": sorted(entitled_features(state).items()),
         "seats": seat_summary(account),
         "user_rows": _user_rows(account),
-        "may_assign": request.user.has_perm("billing.assign_plan"),  # type: ignore[union-attr]
+        "may_assign": request.user.has_perm("billing.assign_plan"),
     }
 
 

@@ -11,7 +11,11 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from billing.models import AssignmentStatus, Effect, Plan, PlanEntitlement
-from billing.services.entitlements import Target, append_entitlements, replace_entitlements
+from billing.services.entitlements import (
+    Target,
+    append_entitlements,
+    replace_entitlements,
+)
 from billing.services.plans import change_plan_definition, upsert_plan
 from catalog.models import Feature, FeatureFamily
 from config.admin.bases import (
@@ -35,14 +39,22 @@ class PlanForm(metadata_form(PlanMetadata)):  # type: ignore[misc]
 
     class Meta:
         model = Plan
-        fields = ("realm", "plan_code", "name", "kind", "priority", "active", "metadata")
+        fields = (
+            "realm",
+            "plan_code",
+            "name",
+            "kind",
+            "priority",
+            "active",
+            "metadata",
+        )
         help_texts = {
             "plan_code": "How services and contracts name the plan. Fixed afterwards.",
             "kind": "A base plan stands alone; an add-on or promotion adds to one.",
         }
 
 
-class EntitlementInline(TabularInline):  # type: ignore[misc]
+class EntitlementInline(TabularInline):
     """A plan's entitlements, to read; the button changes them."""
 
     model = PlanEntitlement
@@ -123,7 +135,9 @@ class EntitlementForm(CommandForm):
                 if key in chosen:
                     raise Invalid(f"{key[1]} is both allowed and denied.", field=name)
                 chosen[key] = effect
-        return [Target(effect, **{kind: code}) for (kind, code), effect in chosen.items()]
+        return [
+            Target(effect, **{kind: code}) for (kind, code), effect in chosen.items()
+        ]
 
 
 @admin.register(Plan)

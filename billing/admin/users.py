@@ -35,8 +35,14 @@ class UserAdmin(RecordAdmin):
 
     menu = Menu(ACCOUNTS, icon="group", order=20)
     empty_message = "A user appears when a service first acts for one, or by the API."
-    list_display = ("business_user_id", "shown_name", "shown_email", "account_link",
-                    "shown_status", "created_at")  # fmt: skip
+    list_display = (
+        "business_user_id",
+        "shown_name",
+        "shown_email",
+        "account_link",
+        "shown_status",
+        "created_at",
+    )
     list_filter = ("status", "realm")
     list_select_related = ("account",)
     search_fields = (
@@ -48,8 +54,16 @@ class UserAdmin(RecordAdmin):
     )
     search_help_text = "User id, e-mail, name, principal or billing user id"
     ordering = ("-id",)
-    fields = ("business_user_id", "shown_name", "shown_email", "account_link",
-              "shown_status", "id", "created_at", "metadata")  # fmt: skip
+    fields = (
+        "business_user_id",
+        "shown_name",
+        "shown_email",
+        "account_link",
+        "shown_status",
+        "id",
+        "created_at",
+        "metadata",
+    )
 
     @admin.display(description="Name")
     def shown_name(self, user: BillingUser) -> str:
@@ -83,8 +97,15 @@ class UserAdmin(RecordAdmin):
         description="The user's calls are refused from now on, and the seat is free.",
         available=lambda user: user.status == UserStatus.ACTIVE,
     )
-    def disable(self, _request: HttpRequest, user: BillingUser,
-                _form: CommandForm, *, at: datetime, by: AuditContext) -> str:  # fmt: skip
+    def disable(
+        self,
+        _request: HttpRequest,
+        user: BillingUser,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
         """Disable the user."""
         change_user(user=user, status=UserStatus.DISABLED, at=at, by=by)
         return f"User {user} is disabled."
@@ -96,8 +117,15 @@ class UserAdmin(RecordAdmin):
         description="Needs a free seat of the account.",
         available=lambda user: user.status != UserStatus.ACTIVE,
     )
-    def restore(self, _request: HttpRequest, user: BillingUser,
-                _form: Any, *, at: datetime, by: AuditContext) -> str:  # fmt: skip
+    def restore(
+        self,
+        _request: HttpRequest,
+        user: BillingUser,
+        _form: Any,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
         """Activate the user again."""
         change_user(user=user, status=UserStatus.ACTIVE, at=at, by=by)
         return f"User {user} is active again."

@@ -1,4 +1,4 @@
-"""Is this process able to serve?"""
+"""Whether this process is able to serve."""
 
 from django.db import Error, connection
 from django.http import HttpRequest, JsonResponse

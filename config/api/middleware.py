@@ -47,6 +47,7 @@ class Tracing:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer, with the trace id in its headers."""
         trace_id = trace_id_of(request)
         request.trace_id = trace_id  # type: ignore[attr-defined]
         structlog.contextvars.clear_contextvars()
@@ -71,6 +72,7 @@ class DatabaseDown:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer; `process_exception` does the work."""
         return self.get_response(request)
 
     def process_exception(
@@ -90,11 +92,10 @@ class DatabaseDown:
 class _PagesOnly:
     """Skip a browser middleware on service paths: no session, no CSRF, no messages."""
 
-    get_response: Next
-
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(SERVICE_PATHS):
-            return self.get_response(request)
+            skipped: HttpResponse = self.get_response(request)  # type: ignore[attr-defined]
+            return skipped
         response: HttpResponse = super().__call__(request)  # type: ignore[misc]
         return response
 

@@ -1,4 +1,4 @@
-"""Answers for addresses that lead nowhere: an envelope for services, a page for people."""
+"""Addresses that lead nowhere: an envelope for services, a page for people."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """Base views: authentication and context, nothing else."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.negotiation import BaseContentNegotiation
@@ -46,9 +46,9 @@ class ServiceView(APIView):
     """A view of `/mgt/v1`, realm level."""
 
     authentication_classes = [ServiceKeyAuthentication]
-    permission_classes: ClassVar[list[Any]] = []
-    throttle_classes: ClassVar[list[Any]] = []
-    parser_classes: ClassVar[list[Any]] = []
+    permission_classes: Any = ()
+    throttle_classes: Any = ()
+    parser_classes: Any = ()
     renderer_classes = [JSONRenderer]
     content_negotiation_class = AlwaysJson
 

@@ -1,7 +1,7 @@
 """Refusals: one exception family, each with a stable code and a plain sentence.
 
 Verbs raise these; the API renders them as the error envelope and the admin as form
-errors. A code is stable once released (listed in `docs/api.md`); a sentence may improve.
+errors. A code is stable once released (see `docs/api.md`); a sentence may improve.
 """
 
 from collections.abc import Mapping, Sequence

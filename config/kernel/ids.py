@@ -1,4 +1,4 @@
-"""Identifiers made by the application, so that rows can be placed before they are stored."""
+"""Identifiers made by the application: a row has its place before it is stored."""
 
 import secrets
 import uuid

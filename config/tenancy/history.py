@@ -36,7 +36,7 @@ class AuditedHistory(models.Model):
         abstract = True
 
 
-class AuditedRecords(HistoricalRecords):  # type: ignore[misc]
+class AuditedRecords(HistoricalRecords):
     """The `history` attribute of an audited model.
 
     `table_name` is `<audited table>_history`; `excluded_fields` names columns that
@@ -44,7 +44,7 @@ class AuditedRecords(HistoricalRecords):  # type: ignore[misc]
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             bases=[AuditedHistory],
             history_id_field=models.BigAutoField(),
             **options,
@@ -52,14 +52,18 @@ class AuditedRecords(HistoricalRecords):  # type: ignore[misc]
 
     def get_extra_fields(self, model: Any, fields: Any) -> dict[str, Any]:
         """Return simple-history's own columns, less those we replace."""
-        extra: dict[str, Any] = super().get_extra_fields(model, fields)
+        extra: dict[str, Any] = super().get_extra_fields(  # type: ignore[no-untyped-call]
+            model, fields
+        )
         for replaced in ("history_change_reason", "history_user", "revert_url"):
             extra.pop(replaced, None)
         return extra
 
     def get_meta_options(self, model: Any) -> dict[str, Any]:
         """Return the history table's Meta: explained rows, found by time."""
-        options: dict[str, Any] = super().get_meta_options(model)
+        options: dict[str, Any] = super().get_meta_options(  # type: ignore[no-untyped-call]
+            model
+        )
         options["constraints"] = [
             models.CheckConstraint(
                 name=f"{model._meta.db_table}_history_is_explained",

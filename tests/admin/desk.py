@@ -25,7 +25,11 @@ class RenameForm(CommandForm):
 
 def rename(realm, form, at, by):
     return change_realm(
-        realm=realm, name=form.cleaned_data["name"], metadata=realm.metadata, at=at, by=by
+        realm=realm,
+        name=form.cleaned_data["name"],
+        metadata=realm.metadata,
+        at=at,
+        by=by,
     )
 
 

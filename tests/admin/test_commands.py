@@ -214,7 +214,9 @@ def test_button_is_for_those_who_have_its_permission(ops, staff, realm):
 
     approver = staff("Approver")
     assert "/do/rename/" not in approver.get(change_url(realm)).text
-    assert approver.post(command_url(realm, "rename"), why(name="New")).status_code == 403
+    assert (
+        approver.post(command_url(realm, "rename"), why(name="New")).status_code == 403
+    )
     assert "/do/count/" in ops.get(LIST).text
     assert "/do/count/" not in approver.get(LIST).text
 

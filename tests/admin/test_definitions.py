@@ -87,22 +87,37 @@ def test_constraint_is_told_on_the_form_and_nothing_is_saved(ops):
     ("refusal", "expected"),
     [
         (Invalid("Names are taken.", field="name"), {"name": ["Names are taken."]}),
-        (Conflict("Realm acme exists.", field="realm_id"), {"__all__": ["Realm acme exists."]}),
-        (Conflict("Not on Sundays."), {"__all__": ["Not on Sundays."]}),
-        (Invalid("Far away.", field="metadata.default_plan_id"), {"metadata__default_plan_id": ["Far away."]}),
         (
-            Invalid("Two things.", meta={"errors": [("metadata.x", "One."), ("name", "Two.")]}),
+            Conflict("Realm acme exists.", field="realm_id"),
+            {"__all__": ["Realm acme exists."]},
+        ),
+        (Conflict("Not on Sundays."), {"__all__": ["Not on Sundays."]}),
+        (
+            Invalid("Far away.", field="metadata.default_plan_id"),
+            {"metadata__default_plan_id": ["Far away."]},
+        ),
+        (
+            Invalid(
+                "Two things.",
+                meta={"errors": [("metadata.x", "One."), ("name", "Two.")]},
+            ),
             {"metadata": ["One."], "name": ["Two."]},
         ),
         (
-            Invalid("Two things.", meta={"errors": [{"field": "name", "message": "One."}]}),
+            Invalid(
+                "Two things.", meta={"errors": [{"field": "name", "message": "One."}]}
+            ),
             {"name": ["One."]},
         ),
     ],
 )
-def test_what_a_verb_refuses_is_told_on_its_field(ops, realm, realm_admin, monkeypatch, refusal, expected):
+def test_what_a_verb_refuses_is_told_on_its_field(
+    ops, realm, realm_admin, monkeypatch, refusal, expected
+):
     def save_then_refuse(obj, form, *, change, at, by):
-        DefinitionAdmin.save_definition(realm_admin, obj, form, change=change, at=at, by=by)
+        DefinitionAdmin.save_definition(
+            realm_admin, obj, form, change=change, at=at, by=by
+        )
         raise refusal
 
     monkeypatch.setattr(realm_admin, "save_definition", save_then_refuse)
@@ -119,10 +134,14 @@ def test_what_a_verb_refuses_is_told_on_its_field(ops, realm, realm_admin, monke
     assert not LogEntry.objects.exists()
 
 
-def test_what_the_database_refuses_is_told_on_the_form(ops, realm, realm_admin, monkeypatch):
+def test_what_the_database_refuses_is_told_on_the_form(
+    ops, realm, realm_admin, monkeypatch
+):
     def write_blindly(obj, form, *, change, at, by):
         obj.status = "frozen"
-        return DefinitionAdmin.save_definition(realm_admin, obj, form, change=change, at=at, by=by)
+        return DefinitionAdmin.save_definition(
+            realm_admin, obj, form, change=change, at=at, by=by
+        )
 
     monkeypatch.setattr(realm_admin, "save_definition", write_blindly)
 
@@ -217,7 +236,9 @@ def test_definition_that_nothing_refers_to_is_deleted(ops, bare_realm, delete_ur
 
 
 def test_definition_in_use_stays_and_says_by_what(ops, bare_realm, at, by, delete_url):
-    record_event(realm=bare_realm, kind="realm.changed", subject=bare_realm, at=at, by=by)
+    record_event(
+        realm=bare_realm, kind="realm.changed", subject=bare_realm, at=at, by=by
+    )
 
     response = ops.post(delete_url(bare_realm), why())
 

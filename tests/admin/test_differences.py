@@ -6,13 +6,17 @@ from hypothesis import strategies as st
 
 from config.admin.differences import ABSENT, Difference, differences
 
-SCALARS = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "a", "b"])
+SCALARS = (
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", "a", "b"])
+)
 KEYS = st.sampled_from(["a", "b", "c.d", "0"])
 DOCUMENTS = st.dictionaries(
     KEYS,
     st.recursive(
         SCALARS,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3)
+        ),
         max_leaves=8,
     ),
     max_size=3,
@@ -56,7 +60,10 @@ def test_differences_follow_the_order_of_the_keys():
     ("path", "dotted"),
     [
         (("name",), "name"),
-        (("metadata", "billing_defaults", "period"), "metadata.billing_defaults.period"),
+        (
+            ("metadata", "billing_defaults", "period"),
+            "metadata.billing_defaults.period",
+        ),
         (("metadata", "grants", 0, "amount_xusd"), "metadata.grants.0.amount_xusd"),
         (("metadata", "a.b", "c"), 'metadata."a.b".c'),
         (("metadata", "0"), 'metadata."0"'),
@@ -80,7 +87,9 @@ def test_a_document_does_not_differ_from_itself(document):
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_the_way_back_swaps_before_and_after(before, after):
-    there = {(d.path, repr(d.before), repr(d.after)) for d in differences(before, after)}
+    there = {
+        (d.path, repr(d.before), repr(d.after)) for d in differences(before, after)
+    }
     back = {(d.path, repr(d.after), repr(d.before)) for d in differences(after, before)}
 
     assert there == back

@@ -25,7 +25,9 @@ EVERY_FIELD = {
     "typed_one_of": forms.TypedChoiceField(choices=CHOICES),
     "radio": forms.ChoiceField(choices=CHOICES, widget=forms.RadioSelect),
     "some_of": forms.MultipleChoiceField(choices=CHOICES),
-    "boxes": forms.MultipleChoiceField(choices=CHOICES, widget=forms.CheckboxSelectMultiple),
+    "boxes": forms.MultipleChoiceField(
+        choices=CHOICES, widget=forms.CheckboxSelectMultiple
+    ),
     "date": forms.DateField(),
     "time": forms.TimeField(),
     "instant": UtcDateTimeField(),
@@ -50,7 +52,9 @@ def test_every_kind_of_field_gets_a_widget_of_the_theme(name):
 def test_dressing_keeps_choices_requirement_and_attributes():
     class Form(forms.Form):
         one = forms.ChoiceField(choices=CHOICES)
-        text = forms.CharField(max_length=7, widget=forms.TextInput({"placeholder": "x"}))
+        text = forms.CharField(
+            max_length=7, widget=forms.TextInput({"placeholder": "x"})
+        )
 
     form = Form()
     dress(form)
@@ -76,7 +80,10 @@ def test_hidden_and_dressed_widgets_stay():
 def test_json_is_shown_indented_and_read_strictly():
     field = JsonField()
 
-    assert field.prepare_value({"b": [1], "a": "é"}) == '{\n  "b": [\n    1\n  ],\n  "a": "é"\n}'
+    assert (
+        field.prepare_value({"b": [1], "a": "é"})
+        == '{\n  "b": [\n    1\n  ],\n  "a": "é"\n}'
+    )
     assert field.clean(' {"a": 1.5} ') == {"a": 1.5}
     with pytest.raises(forms.ValidationError, match="The key 'a' appears twice"):
         field.clean('{"a": 1, "a": 2}')

@@ -71,7 +71,11 @@ def test_change_is_told_as_before_and_after_newest_first(auditor, realm, at, by)
     page = auditor.get(history_url(realm))
 
     newest, middle, oldest = page.context["entries"]
-    assert (newest.title, middle.title, oldest.title) == ("Changed", "Changed", "Created")
+    assert (newest.title, middle.title, oldest.title) == (
+        "Changed",
+        "Changed",
+        "Created",
+    )
     assert newest.recorded_at == later + timedelta(hours=1)
     assert newest.effective_at == at
     assert told(newest) == [
@@ -154,7 +158,7 @@ def test_history_costs_the_same_with_one_and_three_rows(auditor, realm, at, by):
     key = create_service_key(realm=realm, at=at, by=by)
 
     def cost():
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             auditor.get(history_url(key))
         return len(queries)
 
@@ -214,7 +218,11 @@ def test_first_page_says_what_will_appear_on_it(staff, db):
         ("frozen", "status", Value("frozen")),
         (True, "name", Value("Yes")),
         (1_000_000, "name", Value("1000000")),
-        (datetime(2026, 3, 1, 8, 30, tzinfo=UTC), "created_at", Value("2026-03-01 08:30:00 UTC")),
+        (
+            datetime(2026, 3, 1, 8, 30, tzinfo=UTC),
+            "created_at",
+            Value("2026-03-01 08:30:00 UTC"),
+        ),
         ({"a": 1}, "metadata", Value('{\n  "a": 1\n}', is_code=True)),
         ("x", None, Value('"x"', is_code=True)),
     ],

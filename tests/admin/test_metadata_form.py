@@ -96,7 +96,9 @@ def test_typed_boxes_become_typed_values():
     assert form.errors == {}
     assert form.cleaned_data["metadata"] == {
         "team": "payments",
-        "billing_defaults": {"period": {"cadence": "weekly", "grace_window_seconds": 0}},
+        "billing_defaults": {
+            "period": {"cadence": "weekly", "grace_window_seconds": 0}
+        },
         "require_audit_fields": True,
         "default_plan_id": PLAN_ID,
     }
@@ -147,7 +149,10 @@ def test_emptied_rest_is_an_empty_object():
             "`billing_defaults.period.cadence` is set above, so its parents must be objects here.",
         ),
         (
-            {"metadata": '{"billing_defaults": {"period": {"cadence": "daily"}}}', CADENCE: "weekly"},
+            {
+                "metadata": '{"billing_defaults": {"period": {"cadence": "daily"}}}',
+                CADENCE: "weekly",
+            },
             "metadata",
             "`billing_defaults.period.cadence` has a field of its own above: set it there only.",
         ),
@@ -179,7 +184,11 @@ def test_every_broken_key_is_told_at_once():
 
 
 def test_fault_inside_a_structured_key_is_told_on_the_rest():
-    form = saved(PlanMetadata, {}, metadata='{"grants": [{"grant_program_code": "x", "amount_xusd": -1}]}')
+    form = saved(
+        PlanMetadata,
+        {},
+        metadata='{"grants": [{"grant_program_code": "x", "amount_xusd": -1}]}',
+    )
 
     assert list(form.errors) == ["metadata"]
     assert form.errors["metadata"][0].startswith("metadata.grants.0.amount_xusd ")
@@ -216,7 +225,9 @@ def test_same_key_in_two_places_has_two_labels():
     form = form_for(PolicyMetadata, {})
 
     assert form.fields["metadata__feature_code"].label == "Feature code"
-    assert form.fields["metadata__params__feature_code"].label == "Feature code (params)"
+    assert (
+        form.fields["metadata__params__feature_code"].label == "Feature code (params)"
+    )
 
 
 def test_every_field_is_visible_in_the_theme():
@@ -228,8 +239,14 @@ def test_every_field_is_visible_in_the_theme():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", "x", " x", "true", "1"]),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "period"]), inner, max_size=2),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from(["", "x", " x", "true", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["a", "period"]), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 PERIOD = st.fixed_dictionaries(
@@ -244,7 +261,10 @@ PERIOD = st.fixed_dictionaries(
 REALM_DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
-        "billing_defaults": st.fixed_dictionaries({}, optional={"period": PERIOD | JSON}) | JSON,
+        "billing_defaults": st.fixed_dictionaries(
+            {}, optional={"period": PERIOD | JSON}
+        )
+        | JSON,
         "default_plan_id": st.just(PLAN_ID) | JSON,
         "require_audit_fields": JSON,
         "note": JSON,

@@ -38,7 +38,9 @@ def test_only_ops_changes_realms(staff, realm, role):
     client = staff(role)
     may = OPS_ONLY[role]
 
-    added = client.post("/admin/tenancy/realm/add/", answers(realm_id="new", name="New"))
+    added = client.post(
+        "/admin/tenancy/realm/add/", answers(realm_id="new", name="New")
+    )
     changed = client.post(change_url(realm), answers(name="Renamed"))
     suspended = client.post(command_url(realm, "suspend"), why())
 
@@ -72,7 +74,9 @@ def test_only_ops_manages_service_keys(staff, realm, key, role):
 def test_lists_are_exported_by_those_who_may(staff, realm, role):
     client = staff(role)
 
-    response = client.post("/admin/tenancy/realm/export/", {"format": "0", "resource": ""})
+    response = client.post(
+        "/admin/tenancy/realm/export/", {"format": "0", "resource": ""}
+    )
 
     assert response.status_code == (200 if EXPORTERS[role] else 403)
     assert ("/export/" in client.get("/admin/tenancy/realm/").text) == EXPORTERS[role]

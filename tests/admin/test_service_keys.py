@@ -39,9 +39,16 @@ def test_created_key_shows_its_secret_once(ops, realm, capsys, caplog):
     assert created.pk in page.text
     assert "no-store" in page.headers["Cache-Control"]
     assert (created.name, created.scopes) == ("backend", ["runtime"])
-    assert (created.allowed_realms, created.allowed_accounts) == ([realm.pk], ["a-1", "a-2"])
+    assert (created.allowed_realms, created.allowed_accounts) == (
+        [realm.pk],
+        ["a-1", "a-2"],
+    )
     assert messages_of(page) == []
-    for path in ("/admin/", "/admin/tenancy/servicekey/", command_url(created, "x").removesuffix("do/x/") + "change/"):
+    for path in (
+        "/admin/",
+        "/admin/tenancy/servicekey/",
+        command_url(created, "x").removesuffix("do/x/") + "change/",
+    ):
         assert secret not in ops.get(path).text
     assert secret not in capsys.readouterr().out + caplog.text
     assert secret not in str(list(ServiceKey.history.values()))
@@ -61,10 +68,17 @@ def test_reloading_the_secret_page_makes_no_second_key(ops, realm):
 def test_expiry_in_the_past_is_refused_on_its_field(ops, realm):
     response = ops.post(
         CREATE,
-        why(realm=realm.pk, scopes=["runtime"], expires_at_0="2020-01-01", expires_at_1="00:00"),
+        why(
+            realm=realm.pk,
+            scopes=["runtime"],
+            expires_at_0="2020-01-01",
+            expires_at_1="00:00",
+        ),
     )
 
-    assert errors_of(response) == {"expires_at": ["The key would already have expired."]}
+    assert errors_of(response) == {
+        "expires_at": ["The key would already have expired."]
+    }
     assert not ServiceKey.objects.exists()
 
 
@@ -104,7 +118,9 @@ def test_key_is_disabled_and_enabled_again(ops, key):
 
 
 def test_exported_keys_hold_no_salt(ops, key):
-    response = ops.post("/admin/tenancy/servicekey/export/", {"format": "0", "resource": ""})
+    response = ops.post(
+        "/admin/tenancy/servicekey/export/", {"format": "0", "resource": ""}
+    )
 
     header, row = response.content.decode("utf-8-sig").splitlines()
     assert "kdf_salt" not in header.split(",")
@@ -114,7 +130,9 @@ def test_exported_keys_hold_no_salt(ops, key):
 def test_exported_formulas_are_neutralized(ops, realm, at, by):
     create_service_key(realm=realm, name="=1+1", at=at, by=by)
 
-    response = ops.post("/admin/tenancy/servicekey/export/", {"format": "0", "resource": ""})
+    response = ops.post(
+        "/admin/tenancy/servicekey/export/", {"format": "0", "resource": ""}
+    )
 
     assert "=1+1" not in response.content.decode()
     assert "1+1" in response.content.decode()
@@ -123,7 +141,9 @@ def test_exported_formulas_are_neutralized(ops, realm, at, by):
 def test_keys_are_exported_as_a_workbook(ops, key):
     import openpyxl
 
-    response = ops.post("/admin/tenancy/servicekey/export/", {"format": "1", "resource": ""})
+    response = ops.post(
+        "/admin/tenancy/servicekey/export/", {"format": "1", "resource": ""}
+    )
 
     sheet = openpyxl.load_workbook(io.BytesIO(response.content)).active
     assert [cell.value for cell in sheet[1]][0] == "key_id"

@@ -22,7 +22,9 @@ def request_of(rf):
 
 
 def test_site_is_ours():
-    assert isinstance(site._wrapped if hasattr(site, "_wrapped") else site, PlangateSite)
+    assert isinstance(
+        site._wrapped if hasattr(site, "_wrapped") else site, PlangateSite
+    )
     assert admin.site is site
 
 
@@ -154,10 +156,14 @@ def test_home_leads_to_the_admin(client, path):
 
 
 def test_signing_in_leads_to_the_overview(client, django_user_model):
-    django_user_model.objects.create_user("ada", password="a long enough password", is_staff=True)
+    django_user_model.objects.create_user(
+        "ada", password="a long enough password", is_staff=True
+    )
 
     page = client.get("/admin/login/")
-    response = client.post("/admin/login/", {"username": "ada", "password": "a long enough password"})
+    response = client.post(
+        "/admin/login/", {"username": "ada", "password": "a long enough password"}
+    )
 
     assert "Plangate" in page.text
     assert response.url == "/admin/"

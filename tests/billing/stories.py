@@ -13,12 +13,21 @@ from billing.selectors.effective import assigned_plans
 from billing.services import assignment_changes as changes
 from billing.services.assignments import Identity, assign_plan, change_assignment
 from billing.services.plans import change_plan_definition
+from config.kernel.audit import Actor, AuditContext
 from config.kernel.errors import DomainError
 from config.kernel.windows import Window
 from config.tenancy.history import auditing
 from tests.billing.naive import ACCOUNT, Operation
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
+AUTHOR = AuditContext(
+    actor=Actor("job", "storyteller"),
+    operator="storyteller",
+    reason="a story",
+    ticket_id="T-1",
+    effective_at=ORIGIN,
+    trace_id="0" * 32,
+)
 USERS = 2
 KINDS = ("base", "base", "addon")
 STATUSES = ("active",) * 7 + ("paused", "canceled", "expired")
@@ -143,11 +152,10 @@ _ARGUMENTS = {
 class Stage:
     """One account with two users and three plans, on which a story is played."""
 
-    def __init__(self, realm, by, number, plans):
-        self.by = by
+    def __init__(self, realm, number, plans):
         self.rows = []
         self.identities = []
-        with auditing(by, at=instant(0)):
+        with auditing(AUTHOR, at=instant(0)):
             self.account = BillingAccount(realm=realm, billing_principal_id=f"story-{number}")
             self.account.save(force_insert=True)
             self.users = BillingUser.objects.bulk_create(
@@ -161,7 +169,7 @@ class Stage:
 
     def perform(self, op):
         """Do it; return the answer as the naive model words it, and the row's key."""
-        by = replace(self.by, effective_at=instant(op.effective))
+        by = replace(AUTHOR, effective_at=instant(op.effective))
         try:
             answer, row = getattr(self, f"_{op.verb}", self._named)(op, instant(op.at), by)
         except DomainError as refusal:
@@ -257,11 +265,11 @@ def _facts(plan):
     )
 
 
-def play(realm, by, number, *, seed, reads=16):
+def play(realm, number, *, seed, reads=16):
     """Play one random story on the system and return it."""
     dice = random.Random(f"{seed}:{number}")
     story = Story(number, [(kind, dice.randrange(2)) for kind in KINDS])
-    stage = Stage(realm, by, number, story.plans)
+    stage = Stage(realm, number, story.plans)
     clock = 5
     for _ in range(dice.randint(3, 10)):
         clock += dice.choice([0, 0, 1, 1, 2])

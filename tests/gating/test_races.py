@@ -4,6 +4,7 @@ Each race is run with the guards on, and a control run with them off must fail, 
 race would prove nothing. The long forms run with PLANGATE_SOAK=1.
 """
 
+import time
 from collections import Counter as Tally
 from datetime import timedelta
 
@@ -227,7 +228,8 @@ def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
             last = gate.at_instant(at + GRACE)
             # SKIP LOCKED leaves a busy account to the next run, which is this one's too.
             sweep = lambda: expire_leases(at=last.at + timedelta(microseconds=1)) + expire_leases(at=last.at + timedelta(microseconds=1))  # noqa: E731
-            answer, _ = racing.race([lambda: last.commit(lease, 75), sweep])
+            head_start = racing.chance.random() * 0.02
+            answer, _ = racing.race([lambda: time.sleep(head_start) or last.commit(lease, 75), sweep])
 
             row, status = gate.row(lease), answer.data["application_status"]
             tally[row.state] += 1
@@ -237,6 +239,7 @@ def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
             assert gate.balance() == (1000 - spent, 0, spent)
         report("commit against expiry", racing, rounds, tally)
     assert sum(tally.values()) == rounds
+    assert set(tally) <= {"closed", "expired"}
 
 
 @FEW_AND_MANY
@@ -296,7 +299,7 @@ def test_everything_at_once_keeps_the_sums(at, by, rounds):
             check_account(gate)
         report("everything at once", racing, rounds, tally)
     assert deadlocks() == before
-    assert set(tally) <= {"Admission", "GateDenied", "Cancellation", "int", "LeaseUnknown", "KeyReused"}, tally
+    assert set(tally) <= {"Admission", "GateDenied", "Cancellation", "int", "KeyReused"}, tally
 
 
 def random_call(chance, users, leases, keys, number, n):
@@ -305,12 +308,12 @@ def random_call(chance, users, leases, keys, number, n):
     if what == "again" and keys:
         key, estimate = chance.choice(keys)
         return what, lambda: who.authorize(estimate, key=key)
-    if what == "commit" and leases:
-        lease, quantity = chance.choice(leases).lease, chance.randrange(1, 120)
-        return what, lambda: who.commit(lease, quantity, key=key, meters=[("chat", quantity), ("tokens", 2)])
-    if what == "cancel" and leases:
-        lease = chance.choice(leases).lease
-        return what, lambda: who.cancel(lease)
+    if what in {"commit", "cancel"} and leases:
+        row, quantity = chance.choice(leases), chance.randrange(1, 120)
+        owner = next(each for each in users if each.user.pk == row.user_id)
+        if what == "cancel":
+            return what, lambda: owner.cancel(row.lease)
+        return what, lambda: owner.commit(row.lease, quantity, key=key, meters=[("chat", quantity), ("tokens", 2)])
     if what == "expire":
         return what, lambda: expire_leases(at=who.at)
     estimate = chance.choice([None, 1, 40, 90])

@@ -21,7 +21,9 @@ ARGUMENTS = [
 def executable():
     """Return the path of Chromium, None where it is not installed."""
     return os.environ.get("PLANGATE_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+        filter(
+            None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+        ),
         None,
     )
 
@@ -32,7 +34,7 @@ def install():
         return
     apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
     print("==> installing chromium (Debian package) for the page tests", flush=True)
-    quiet = {"stdout": subprocess.DEVNULL}
+    quiet = {"stdout": subprocess.DEVNULL, "check": False}
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run([*apt, "update", "-q"], env=env, **quiet)
     subprocess.run(

@@ -18,7 +18,9 @@ class SignedClient:
         self.realm = realm
         self.key = key
         self.bindings = bindings
-        self.signer = ServiceKeyAuth(ServiceKeyCredentials(key.key_id, secret_text(key)))
+        self.signer = ServiceKeyAuth(
+            ServiceKeyCredentials(key.key_id, secret_text(key))
+        )
         self.client = Client(raise_request_exception=False)
 
     def bound(self, **bindings):
@@ -41,7 +43,13 @@ class SignedClient:
     def request(self, method, path, document=None, key=None, raw=None, headers=None):
         """Send one signed request; `raw` sends those body bytes as they are."""
         path = path if path.startswith("/") else f"/mgt/v1/{path}"
-        body = raw if raw is not None else b"" if document is None else json.dumps(document).encode()
+        body = (
+            raw
+            if raw is not None
+            else b""
+            if document is None
+            else json.dumps(document).encode()
+        )
         signed = self.sign(method, path, body, key)
         signed.update(headers or {})
         content_type = signed.pop("content-type", JSON)

@@ -52,8 +52,11 @@ def running_server(url=None, **environment):
     # A file, not a pipe: nobody would empty the pipe while the server runs.
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            server_arguments("127.0.0.1", port), env=env, start_new_session=True,
-            stdout=output, stderr=subprocess.STDOUT,
+            server_arguments("127.0.0.1", port),
+            env=env,
+            start_new_session=True,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             _wait(f"{base}/health", process, output)
@@ -85,5 +88,3 @@ def _wait(url, process, output, seconds=30):
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"{url} did not answer in {seconds} s")
-
-

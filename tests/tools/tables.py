@@ -24,13 +24,19 @@ def own_tables():
     found = rows(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
     )
-    names = {name for (name,) in found if not name.startswith("procrastinate_") and name != "django_migrations"}
+    names = {
+        name
+        for (name,) in found
+        if not name.startswith("procrastinate_") and name != "django_migrations"
+    }
     return sorted(names - foreign)
 
 
 def audited_tables():
     """Return the tables that have a history, sorted."""
-    return sorted(name for name in own_tables() if f"{name}_history" in set(own_tables()))
+    return sorted(
+        name for name in own_tables() if f"{name}_history" in set(own_tables())
+    )
 
 
 def append_only_tables():

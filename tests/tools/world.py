@@ -55,8 +55,12 @@ def neighbor(world, *, principal="globex"):
 
 def _catalog(world):
     realm, at, by = world.realm, world.at, world.by
-    world.family, _ = upsert_feature_family(realm=realm, feature_family_code="ai", at=at, by=by)
-    world.feature, _ = upsert_feature(realm=realm, feature_code="chat", feature_family_code="ai", at=at, by=by)
+    world.family, _ = upsert_feature_family(
+        realm=realm, feature_family_code="ai", at=at, by=by
+    )
+    world.feature, _ = upsert_feature(
+        realm=realm, feature_code="chat", feature_family_code="ai", at=at, by=by
+    )
     world.meter = Meter.objects.get(realm=realm, meter_code="chat")
     world.link = FeatureMeter.objects.get(realm=realm, feature=world.feature)
     # 7 for 2: a commit of 1 leaves a remainder.
@@ -66,12 +70,27 @@ def _catalog(world):
 
 def _plans(world):
     realm, at, by = world.realm, world.at, world.by
-    metadata = {"gate_bundle_key": "pro", "billing_defaults": {"period": {"billing_mode": "prepaid"}}}
+    metadata = {
+        "gate_bundle_key": "pro",
+        "billing_defaults": {"period": {"billing_mode": "prepaid"}},
+    }
     world.bundle, _ = upsert_bundle(realm=realm, bundle_key="pro", at=at, by=by)
     world.plan, _ = upsert_plan(
-        realm=realm, plan_code="pro", name="Pro", kind="base", priority=10, metadata=metadata, at=at, by=by
+        realm=realm,
+        plan_code="pro",
+        name="Pro",
+        kind="base",
+        priority=10,
+        metadata=metadata,
+        at=at,
+        by=by,
     )
-    append_entitlements(plan=world.plan, targets=[Target(effect="allow", feature_code="chat")], at=at, by=by)
+    append_entitlements(
+        plan=world.plan,
+        targets=[Target(effect="allow", feature_code="chat")],
+        at=at,
+        by=by,
+    )
     world.entitlement = world.plan.entitlements.get()
     world.higher_plan, _ = upsert_plan(
         realm=realm, plan_code="max", name="Max", kind="base", priority=20, at=at, by=by
@@ -79,12 +98,31 @@ def _plans(world):
 
 
 def _policies(world):
-    common = {"bundle": world.bundle, "feature_code": "chat", "at": world.at, "by": world.by}
+    common = {
+        "bundle": world.bundle,
+        "feature_code": "chat",
+        "at": world.at,
+        "by": world.by,
+    }
     world.policy = create_policy(
-        name="chats", kind="quota", unit="call", window_sec=86_400, limit_minor=500, **common
+        name="chats",
+        kind="quota",
+        unit="call",
+        window_sec=86_400,
+        limit_minor=500,
+        **common,
     )
-    create_policy(name="per minute", kind="rate", unit="request", window_sec=60, limit_count=100, **common)
-    create_policy(name="team", kind="seats", unit="seat", window_sec=0, limit_count=9, **common)
+    create_policy(
+        name="per minute",
+        kind="rate",
+        unit="request",
+        window_sec=60,
+        limit_count=100,
+        **common,
+    )
+    create_policy(
+        name="team", kind="seats", unit="seat", window_sec=0, limit_count=9, **common
+    )
 
 
 def _account(world, principal):
@@ -96,16 +134,27 @@ def _account(world, principal):
     world.assignment = _assigned(world, None)
     world.user_assignment = _assigned(world, world.user)
     world.token = issue_token(
-        user=world.user, service_key_id=world.key.key_id, scopes=None, ttl_seconds=900, traits={}, nonce=None,
-        request=principal.encode(), at=at, by=replace(by, idempotency_key=f"token of {principal}"),
+        user=world.user,
+        service_key_id=world.key.key_id,
+        scopes=None,
+        ttl_seconds=900,
+        traits={},
+        nonce=None,
+        request=principal.encode(),
+        at=at,
+        by=replace(by, idempotency_key=f"token of {principal}"),
     )
-    credit_balance(user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by)
+    credit_balance(
+        user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by
+    )
     _usage(world)
 
 
 def _assigned(world, user):
     identity = Identity(world.account, user, world.plan, "ops.manual", "contract-1")
-    row, _ = assign_plan(identity=identity, window=Window(world.at), at=world.at, by=world.by)
+    row, _ = assign_plan(
+        identity=identity, window=Window(world.at), at=world.at, by=world.by
+    )
     return row
 
 
@@ -113,14 +162,22 @@ def _usage(world):
     """A commit that costs, an open lease, and a denial."""
     world.closed_lease = _lease(world, "closed-1")
     commit_lease(
-        account=world.account, user=world.user, request=CommitRequest(world.closed_lease, "chat", 1, [], {}),
-        idempotency_key="commit-1", at=world.at, by=world.by,
+        account=world.account,
+        user=world.user,
+        request=CommitRequest(world.closed_lease, "chat", 1, [], {}),
+        idempotency_key="commit-1",
+        at=world.at,
+        by=world.by,
     )
     world.lease = _lease(world, "open-1")
     try:
         authorize(
-            account=world.account, user=world.user, request=AuthorizeRequest(Ask("chat", estimate_minor=10**6), None, {}),
-            idempotency_key="denied-1", at=world.at, by=world.by,
+            account=world.account,
+            user=world.user,
+            request=AuthorizeRequest(Ask("chat", estimate_minor=10**6), None, {}),
+            idempotency_key="denied-1",
+            at=world.at,
+            by=world.by,
         )
     except GateDenied:
         pass
@@ -131,15 +188,28 @@ def _usage(world):
 
 def _lease(world, key):
     admitted = authorize(
-        account=world.account, user=world.user, request=AuthorizeRequest(Ask("chat", estimate_minor=2), None, {}),
-        idempotency_key=key, at=world.at, by=world.by,
+        account=world.account,
+        user=world.user,
+        request=AuthorizeRequest(Ask("chat", estimate_minor=2), None, {}),
+        idempotency_key=key,
+        at=world.at,
+        by=world.by,
     )
     return admitted.data["lease"]
 
 
 def _tenancy(world):
-    ServiceKeyNonce.objects.create(key_id=world.key.pk, nonce="0" * 32, seen_at=world.at)
+    ServiceKeyNonce.objects.create(
+        key_id=world.key.pk, nonce="0" * 32, seen_at=world.at
+    )
     StoredAnswer.objects.create(
-        realm=world.realm, caller=f"service_key:{world.key.pk}", method="POST", path="/mgt/v1/meters", key="k-1",
-        request_hash=hashlib.sha256(b"{}").digest(), status=201, body=b"{}", expires_at=world.at,
+        realm=world.realm,
+        caller=f"service_key:{world.key.pk}",
+        method="POST",
+        path="/mgt/v1/meters",
+        key="k-1",
+        request_hash=hashlib.sha256(b"{}").digest(),
+        status=201,
+        body=b"{}",
+        expires_at=world.at,
     )

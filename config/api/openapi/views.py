@@ -4,10 +4,10 @@ from functools import cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.views import View
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.views import APIView
 
 from config.api.openapi.generator import OperationsGenerator
 
@@ -20,10 +20,8 @@ def description() -> bytes:
     return rendered
 
 
-class SchemaView(APIView):
+class SchemaView(View):
     """`/docs/openapi.yaml`."""
-
-    schema = None
 
     def get(self, _request: HttpRequest) -> HttpResponse:
         """Return the document, whatever `Accept` says."""

@@ -44,7 +44,7 @@ class Command(BaseCommand):
         base_url = f"http://127.0.0.1:{port}"
         self._step("database migrations")
         call_command("migrate", verbosity=0)
-        if supervisor.stopping:
+        if supervisor.asked_to_stop():
             return
         self._step("demo realm")
         demo = ensure_demo_realm(progress=self._progress)
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         )
         supervisor.start("worker", manage("worker"), PLANGATE_DATABASE_ROLE="app")
         if not wait_until_healthy(base_url, supervisor, START_SECONDS):
-            if supervisor.stopping:
+            if supervisor.asked_to_stop():
                 return
             raise CommandError(f"The web server did not answer at {base_url}.")
         self.stdout.write(greeting(base_url, demo))

@@ -17,7 +17,8 @@ class Command(BaseCommand):
         """Run the worker."""
         self.stdout.write("worker: waiting for jobs")
         self.stdout.flush()
-        worker = app.with_connector(app.connector.get_worker_connector())
+        connector: Any = app.connector
+        worker = app.with_connector(connector.get_worker_connector())
         with worker.open():
             worker.run_worker(
                 concurrency=2, shutdown_graceful_timeout=STOP_GRACE_SECONDS
