@@ -63,10 +63,10 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.api.middleware.PagePolicy",
     "config.api.middleware.PageSessions",
-    "config.api.middleware.PageCsrf",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "config.api.middleware.PageAuthentication",
     "config.api.middleware.PageMessages",
-    "config.api.middleware.PageFrames",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 

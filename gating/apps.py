@@ -11,7 +11,9 @@ class GatingConfig(AppConfig):
         """Check the deployment's options; give every new realm its default bundle."""
         from config.tenancy.services.events import subscribe
         from gating.options import options
+        from gating.services.bundle_keys import require_known_bundle
         from gating.services.provisioning import create_default_bundle
 
         options()
         subscribe("realm.created", create_default_bundle)
+        subscribe("plan_assignment.changed", require_known_bundle)

@@ -1,19 +1,19 @@
 """`/billing-accounts`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import WithJsonSchema
 
 from billing.api.context import account_in_realm
 from billing.models import BillingAccount
 from billing.selectors.users import list_accounts, seat_summaries, seat_summary
-from billing.services.accounts import set_seat_limit
+from billing.services.accounts import MAX_SEATS, set_seat_limit
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.pagination import items, page_limit, paginate
 from config.api.sorting import sorting
 from config.api.views import ServiceView
-from config.api.wire import Instant, ListQuery, WriteModel
-from config.kernel.errors import Invalid
-from config.kernel.money import parse_uint
+from config.api.wire import Instant, ListQuery, UInt, WriteModel
 
 
 class AccountQuery(ListQuery):
@@ -26,13 +26,26 @@ class AccountQuery(ListQuery):
     created_before: Instant | None = None
     sort_by: Literal["created_at"] | None = None
     sort_order: Literal["asc", "desc"] | None = None
-    expand: str | None = None
+    expand: list[str] | None = None
+
+
+Seats = Annotated[
+    UInt,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": MAX_SEATS},
+                {"type": "string", "pattern": "^(0|[1-9][0-9]{0,9})$"},
+            ]
+        }
+    ),
+]
 
 
 class SeatLimitChange(WriteModel):
     """The most active users of an account; null is unlimited."""
 
-    seat_limit: int | str | None
+    seat_limit: Seats | None
 
 
 def account_document(account: BillingAccount) -> dict[str, Any]:
@@ -85,17 +98,11 @@ class AccountDetail(ServiceView):
         """Set the seat limit; nobody who is active is disabled."""
         account = set_seat_limit(
             account=account_in_realm(call, billing_account_id),
-            seat_limit=_seats(body.seat_limit),
+            seat_limit=body.seat_limit,
             at=call.at,
             by=call.by,
         )
         return Answer(account_document(account))
-
-
-def _seats(value: int | str | None) -> int | None:
-    if isinstance(value, bool):
-        raise Invalid("Expected a whole number or null.", field="seat_limit")
-    return None if value is None else parse_uint(value, "seat_limit")
 
 
 class AccountSeats(ServiceView):

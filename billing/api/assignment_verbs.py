@@ -3,7 +3,7 @@
 from typing import Literal
 
 from billing.api.assignments import AssignmentOut
-from billing.selectors.assignments import assignment_of
+from billing.api.context import assignment_in_realm
 from billing.selectors.plans import plan_of
 from billing.services import assignment_changes as verbs
 from config.api.envelope import Answer
@@ -47,7 +47,7 @@ class ExtendAssignment(ServiceView):
     def post(self, call: Call, assignment_id: str, body: Extension) -> Answer:
         """Move the end later."""
         assignment = verbs.extend_assignment(
-            assignment=assignment_of(call.realm, assignment_id),
+            assignment=assignment_in_realm(call, assignment_id),
             window_end=body.window_end,
             at=call.at,
             by=call.by,
@@ -62,7 +62,7 @@ class EndAssignment(ServiceView):
     def post(self, call: Call, assignment_id: str, body: End) -> Answer:
         """End the assignment at an instant."""
         assignment = verbs.end_assignment(
-            assignment=assignment_of(call.realm, assignment_id),
+            assignment=assignment_in_realm(call, assignment_id),
             end_at=body.end_at or call.at,
             at=call.at,
             by=call.by,
@@ -76,7 +76,7 @@ class PauseAssignment(ServiceView):
     @operation("pause_billing_plan_assignment", body=StatusChange, answer=AssignmentOut)
     def post(self, call: Call, assignment_id: str, body: StatusChange) -> Answer:
         """Suspend the assignment without ending it."""
-        row = assignment_of(call.realm, assignment_id)
+        row = assignment_in_realm(call, assignment_id)
         paused = verbs.pause_assignment(assignment=row, at=call.at, by=call.by)
         return Answer(AssignmentOut.of(paused))
 
@@ -89,7 +89,7 @@ class ResumeAssignment(ServiceView):
     )
     def post(self, call: Call, assignment_id: str, body: StatusChange) -> Answer:
         """Put a paused assignment back into effect."""
-        row = assignment_of(call.realm, assignment_id)
+        row = assignment_in_realm(call, assignment_id)
         resumed = verbs.resume_assignment(assignment=row, at=call.at, by=call.by)
         return Answer(AssignmentOut.of(resumed))
 
@@ -102,7 +102,7 @@ class CancelAssignment(ServiceView):
     )
     def post(self, call: Call, assignment_id: str, body: StatusChange) -> Answer:
         """Take the assignment out of effect for good."""
-        row = assignment_of(call.realm, assignment_id)
+        row = assignment_in_realm(call, assignment_id)
         canceled = verbs.cancel_assignment(assignment=row, at=call.at, by=call.by)
         return Answer(AssignmentOut.of(canceled))
 
@@ -115,7 +115,7 @@ def _switch(
 ) -> Answer:
     created = verbs.switch_plan(
         direction=direction,
-        assignment=assignment_of(call.realm, assignment_id),
+        assignment=assignment_in_realm(call, assignment_id),
         plan=plan_of(call.realm, body.plan_id),
         source_kind=body.source_kind,
         source_ref=body.source_ref,

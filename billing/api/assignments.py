@@ -1,12 +1,12 @@
 """`/billing-plan-assignments`: the raw write, the raw change, the list."""
 
 from datetime import datetime
-from typing import Any, Literal
-from uuid import UUID
+from typing import Literal
 
-from billing.api.context import account_in_realm, user_in_realm
+from billing.api.changes import given_changes
+from billing.api.context import account_in_realm, assignment_in_realm, user_in_realm
 from billing.models import PlanAssignment
-from billing.selectors.assignments import assignment_of, list_assignments
+from billing.selectors.assignments import list_assignments
 from billing.selectors.plans import plan_of
 from billing.services.assignments import Identity, assign_plan, change_assignment
 from config.api.envelope import Answer
@@ -23,7 +23,7 @@ from config.api.wire import (
     WireModel,
     WriteModel,
 )
-from config.kernel.errors import Forbidden, Invalid
+from config.kernel.errors import Invalid
 from config.kernel.metadata import AssignmentMetadata
 from config.kernel.windows import Window
 
@@ -157,9 +157,9 @@ def identity_from(call: Call, body: AssignmentCreate) -> Identity:
     """Return the commercial identity a body names, checked against this realm.
 
     Refuses a user named for an account scope or missing for a user scope (`Invalid`
-    on `billing_user_id`), and unknown ids (404).
+    on `billing_user_id`), unknown ids (404) and an account that is not the caller's
+    (403).
     """
-    _check_binding(call, body.billing_account_id)
     account = account_in_realm(call, body.billing_account_id)
     if (body.assignment_scope == "user") != (body.billing_user_id is not None):
         needed = "needs" if body.assignment_scope == "user" else "takes no"
@@ -177,12 +177,6 @@ def identity_from(call: Call, body: AssignmentCreate) -> Identity:
     )
 
 
-def _check_binding(call: Call, account_id: UUID) -> None:
-    bound = call.caller.bindings.billing_account_id
-    if bound is not None and bound.lower() != str(account_id):
-        raise Forbidden("billing_account_id mismatch", field="billing_account_id")
-
-
 class Assignments(ServiceView):
     """`/billing-plan-assignments`."""
 
@@ -192,7 +186,11 @@ class Assignments(ServiceView):
     def get(self, call: Call, query: AssignmentQuery) -> Answer:
         """List assignments."""
         page = paginate(
-            list_assignments(call.realm, **query.given("limit", "cursor")),
+            list_assignments(
+                call.realm,
+                **query.given("limit", "cursor"),
+                allowed=call.caller.allowed_accounts,
+            ),
             limit=page_limit(query.limit),
             cursor=query.cursor,
             scope=call.list_scope,
@@ -231,7 +229,7 @@ class AssignmentDetail(ServiceView):
     @operation("get_billing_plan_assignment", answer=AssignmentOut)
     def get(self, call: Call, assignment_id: str) -> Answer:
         """Read an assignment."""
-        return Answer(AssignmentOut.of(assignment_of(call.realm, assignment_id)))
+        return Answer(AssignmentOut.of(assignment_in_realm(call, assignment_id)))
 
     @operation(
         "update_billing_plan_assignment",
@@ -241,9 +239,9 @@ class AssignmentDetail(ServiceView):
     )
     def patch(self, call: Call, assignment_id: str, body: AssignmentChange) -> Answer:
         """Change an assignment's window, status, item or metadata."""
-        changes = _given_changes(body)
+        changes = given_changes(body, {"window_end", "subscription_item_id"})
         assignment = change_assignment(
-            assignment=assignment_of(call.realm, assignment_id),
+            assignment=assignment_in_realm(call, assignment_id),
             changes=changes,
             at=call.at,
             by=call.by,
@@ -252,13 +250,3 @@ class AssignmentDetail(ServiceView):
             AssignmentOut.of(assignment),
             meta=warnings_meta(AssignmentMetadata, changes.get("metadata")),
         )
-
-
-def _given_changes(body: AssignmentChange) -> dict[str, Any]:
-    """Return what to change; null is a value only where the column may be null."""
-    nullable = {"window_end", "subscription_item_id"}
-    changes = body.given()
-    for name, value in changes.items():
-        if value is None and name not in nullable:
-            raise Invalid("Must not be null.", field=name)
-    return changes

@@ -16,17 +16,22 @@ from config.api.views import ServiceView
 from config.api.wire import Instant, WireModel
 
 
-class StateQuery(WireModel):
-    """Whose state, at which instant, as known when.
+class OwnStateQuery(WireModel):
+    """At which instant, as known when.
 
     `as_of` is valid time and `known_at` the time by which it had been recorded; both
     default to now.
     """
 
-    user_id: str | None = None
-    billing_user_id: str | None = None
     as_of: Instant | None = None
     known_at: Instant | None = None
+
+
+class StateQuery(OwnStateQuery):
+    """Whose state, at which instant, as known when; of the account, or of one user."""
+
+    user_id: str | None = None
+    billing_user_id: str | None = None
 
 
 def _plan(plan: AssignedPlan) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def state_document(state: BillingState, at: datetime) -> dict[str, Any]:
 
 
 def _answer(
-    call: Call, account: BillingAccount, user: BillingUser | None, query: StateQuery
+    call: Call, account: BillingAccount, user: BillingUser | None, query: OwnStateQuery
 ) -> Answer:
     state = billing_state(
         account=account,
@@ -117,11 +122,11 @@ class OwnBillingState(TokenRuntimeView):
 
     @operation(
         "get_current_billing_state",
-        query=StateQuery,
+        query=OwnStateQuery,
         answer=dict,
         scope="billing:read",
         guard="nonce",
     )
-    def get(self, call: Call, query: StateQuery) -> Answer:
+    def get(self, call: Call, query: OwnStateQuery) -> Answer:
         """Read the token's user's effective plans and settings."""
         return _answer(call, call.account, call.user, query)

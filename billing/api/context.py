@@ -4,59 +4,77 @@ The mapping principal → account lives here, on the server; an account id that 
 sends is only ever compared with it (docs/api.md, "Contexts").
 """
 
+import unicodedata
 from typing import Any
 from uuid import UUID
 
-from billing.models import BillingAccount, BillingUser, UserStatus
+from billing.models import BillingAccount, BillingUser, PlanAssignment, UserStatus
+from billing.selectors.assignments import assignment_of
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
 from config.api.operations import Call
 from config.api.views import ServiceView, TokenView
-from config.kernel.errors import DomainError, Forbidden, NotFound, Unauthenticated
+from config.kernel.errors import Forbidden, NotFound, Unauthenticated
 from config.kernel.ids import parse_uuid
 from config.tenancy.authentication import account_forbidden
-
-MAX_PRINCIPAL = 512
 
 
 def account_in_realm(call: Call, account_id: object) -> BillingAccount:
     """Return the realm's account of that id, for a caller that may use it.
 
-    Refuses an unknown or malformed id (404) and one outside the key's list (403).
+    Refuses an unknown or malformed id (404), one outside the key's list (403) and,
+    for a write, another account than the headers name (403).
     """
-    account = _account(call, parse_uuid(account_id) or account_id)
+    account = _account(call, account_id)
     if account is None:
         raise NotFound(f"There is no billing account {account_id}.")
-    _check_allowed(call, account)
+    _check_usable(call, account)
     return account
 
 
 def user_in_realm(call: Call, user_id: object) -> BillingUser:
     """Return the realm's user of that id. Refuses as `account_in_realm`."""
-    key = user_id if isinstance(user_id, UUID) else parse_uuid(user_id)
-    user = (
-        BillingUser.objects.in_realm(call.realm)
-        .select_related("account__realm")
-        .filter(pk=key)
-        .first()
-        if key
-        else None
-    )
+    user = _user(call, user_id)
     if user is None:
         raise NotFound(f"There is no billing user {user_id}.")
-    _check_allowed(call, user.account)
+    _check_usable(call, user.account)
     return user
 
 
+def assignment_in_realm(call: Call, assignment_id: str) -> PlanAssignment:
+    """Return the realm's assignment of that id. Refuses as `account_in_realm`."""
+    assignment = assignment_of(call.realm, assignment_id)
+    _check_usable(call, assignment.account)
+    return assignment
+
+
 def _account(call: Call, account_id: object) -> BillingAccount | None:
-    if not isinstance(account_id, UUID):
+    key = account_id if isinstance(account_id, UUID) else parse_uuid(account_id)
+    if key is None:
         return None
-    return (
-        BillingAccount.objects.in_realm(call.realm)
-        .select_related("realm")
-        .filter(pk=account_id)
-        .first()
+    accounts = BillingAccount.objects.in_realm(call.realm).select_related("realm")
+    return accounts.filter(pk=key).first()
+
+
+def _user(call: Call, user_id: object) -> BillingUser | None:
+    key = user_id if isinstance(user_id, UUID) else parse_uuid(user_id)
+    if key is None:
+        return None
+    users = BillingUser.objects.in_realm(call.realm).select_related("account__realm")
+    return users.filter(pk=key).first()
+
+
+def _check_usable(call: Call, account: BillingAccount) -> None:
+    _check_allowed(call, account)
+    if call.request.method in {"GET", "HEAD"}:
+        return
+    bound = call.caller.bindings
+    claims = (
+        (bound.billing_account_id, str(account.pk)),
+        (_spelled(bound.principal_id), account.billing_principal_id),
     )
+    if any(claim and claim not in {its, its.upper()} for claim, its in claims):
+        raise Forbidden("billing_account_id mismatch", field="billing_account_id")
 
 
 def _check_allowed(call: Call, account: BillingAccount) -> None:
@@ -64,72 +82,43 @@ def _check_allowed(call: Call, account: BillingAccount) -> None:
         raise account_forbidden()
 
 
-def resolve_account(call: Call) -> BillingAccount:
-    """Return the account the call is bound to, creating a new principal's.
+def _spelled(name: str | None) -> str:
+    """Return a principal or user id in the one spelling it is stored in."""
+    return unicodedata.normalize("NFC", name or "").strip()
 
-    Refuses: nothing named 401, an unknown id 403, principal and id that disagree 403,
-    an account outside the key's list 403.
+
+def account_of_principal(call: Call, principal_id: str) -> BillingAccount:
+    """Return the principal's account, creating a new principal's.
+
+    Refuses an account outside the key's list (403), so that a limited key creates
+    none.
     """
-    bound = call.caller.bindings
-    if not bound.principal_id and not bound.billing_account_id:
-        raise Unauthenticated(
-            "Name the account: send X-Principal-Id or X-Billing-Account-Id.",
-            code="AUTH.MISSING_SERVICE_BINDINGS",
-        )
-    if bound.principal_id is None:
-        account = _account(call, parse_uuid(bound.billing_account_id))
-        if account is None:
-            raise _mismatch("X-Billing-Account-Id names no account of this realm.")
-        _check_allowed(call, account)
-        return account
-    return _of_principal(call, bound.principal_id)
-
-
-def _of_principal(call: Call, principal_id: str) -> BillingAccount:
-    claimed = call.caller.bindings.billing_account_id
-    known = (
-        BillingAccount.objects.in_realm(call.realm)
-        .select_related("realm")
-        .filter(billing_principal_id=principal_id)
-        .first()
-    )
-    if claimed is not None and (known is None or str(known.pk) != claimed.lower()):
-        raise _mismatch("X-Billing-Account-Id is not the account of X-Principal-Id.")
-    if known is None:
-        if call.caller.allowed_accounts:
-            raise account_forbidden()
+    known = _known(call, principal_id)
+    if known is None and not call.caller.allowed_accounts:
         known = ensure_account(
             realm=call.realm, principal_id=principal_id, at=call.at, by=call.by
         )
+    if known is None:
+        raise account_forbidden()
     _check_allowed(call, known)
     return known
 
 
-def _mismatch(sentence: str) -> DomainError:
-    return Forbidden(sentence, code="AUTH.SERVICE_BINDINGS_INVALID")
+def _known(call: Call, principal_id: str) -> BillingAccount | None:
+    accounts = BillingAccount.objects.in_realm(call.realm).select_related("realm")
+    return accounts.filter(billing_principal_id=principal_id).first()
 
 
-def resolve_user(call: Call, account: BillingAccount) -> BillingUser:
-    """Return the active user the call acts for, creating a new one where seats allow.
+def active_user(
+    call: Call, account: BillingAccount, business_user_id: str
+) -> BillingUser:
+    """Return the account's active user, creating a new one where seats allow.
 
-    Refuses: none named 401, another account's user 403, a disabled or deleted one 403,
-    no free seat 403.
+    Refuses a disabled or deleted one (403), and a new one where no seat is free (403).
     """
-    business_user_id = call.caller.bindings.user_id
-    if not business_user_id:
-        raise Unauthenticated(
-            "Name the user: send X-Principal-Id and X-User-Id.",
-            code="AUTH.MISSING_RUNTIME_BINDINGS",
-        )
     user = ensure_user(
         account=account, business_user_id=business_user_id, at=call.at, by=call.by
     )
-    claimed = call.caller.bindings.billing_user_id
-    if claimed is not None and claimed.lower() != str(user.pk):
-        raise Forbidden(
-            "X-Billing-User-Id is not the user that X-User-Id names.",
-            code="AUTH.BILLING_USER_MISMATCH",
-        )
     if user.status != UserStatus.ACTIVE:
         raise Forbidden(
             f"User {business_user_id} is {user.status}.",
@@ -142,22 +131,91 @@ class AccountView(ServiceView):
     """A view bound to the account its headers name."""
 
     def bind(self, call: Call) -> None:
-        """Set `call.account`."""
-        call.account = resolve_account(call)
+        """Set `call.account`, creating a new principal's.
+
+        Refuses: nothing named 401, an unknown id 403, principal and id that disagree
+        403, an account outside the key's list 403.
+        """
+        principal_id = _spelled(call.caller.bindings.principal_id)
+        claimed = call.caller.bindings.billing_account_id
+        if not principal_id and not claimed:
+            raise Unauthenticated(
+                "Name the account: send X-Principal-Id or X-Billing-Account-Id.",
+                code="AUTH.MISSING_SERVICE_BINDINGS",
+            )
+        if claimed:
+            account = _account(call, claimed)
+            if account is None or principal_id not in {
+                "",
+                account.billing_principal_id,
+            }:
+                raise Forbidden(
+                    "X-Billing-Account-Id is no account of this realm, or not that of "
+                    "X-Principal-Id.",
+                    code="AUTH.SERVICE_BINDINGS_INVALID",
+                )
+            _check_allowed(call, account)
+            call.account = account
+        else:
+            call.account = account_of_principal(call, principal_id)
 
 
 class RuntimeView(ServiceView):
     """A view bound to the account and user its headers name."""
 
     def bind(self, call: Call) -> None:
-        """Set `call.account` and `call.user`."""
-        if not call.caller.bindings.principal_id:
+        """Set `call.account` and `call.user`, creating new ones.
+
+        Refuses: a missing principal or user 401, an explicit account or user id that
+        is unknown 404 or another's 403, and as `active_user`. A refused call creates
+        nothing.
+        """
+        principal_id = _spelled(call.caller.bindings.principal_id)
+        user_id = _spelled(call.caller.bindings.user_id)
+        if not principal_id or not user_id:
             raise Unauthenticated(
                 "Name the account and user: send X-Principal-Id and X-User-Id.",
                 code="AUTH.MISSING_RUNTIME_BINDINGS",
             )
-        call.account = resolve_account(call)
-        call.user = resolve_user(call, call.account)
+        _check_claimed_account(call, principal_id)
+        _check_claimed_user(call, principal_id, user_id)
+        call.account = account_of_principal(call, principal_id)
+        call.user = active_user(call, call.account, user_id)
+
+
+def _check_claimed_account(call: Call, principal_id: str) -> None:
+    claimed = call.caller.bindings.billing_account_id
+    if not claimed:
+        return
+    account = _account(call, claimed)
+    if account is None:
+        raise NotFound(
+            "X-Billing-Account-Id names no account of this realm.",
+            code="AUTH.BILLING_ACCOUNT_NOT_FOUND",
+        )
+    if account.billing_principal_id != principal_id:
+        raise Forbidden(
+            "X-Billing-Account-Id is not the account of X-Principal-Id.",
+            code="AUTH.BILLING_ACCOUNT_MISMATCH",
+        )
+
+
+def _check_claimed_user(call: Call, principal_id: str, user_id: str) -> None:
+    claimed = call.caller.bindings.billing_user_id
+    if not claimed:
+        return
+    user = _user(call, claimed)
+    if user is None:
+        raise NotFound(
+            "X-Billing-User-Id names no user of this realm.",
+            code="AUTH.BILLING_USER_NOT_FOUND",
+        )
+    named = (user.account.billing_principal_id, user.business_user_id)
+    if named != (principal_id, user_id):
+        raise Forbidden(
+            "X-Billing-User-Id is not the user that X-User-Id names.",
+            code="AUTH.BILLING_USER_MISMATCH",
+        )
 
 
 class TokenRuntimeView(TokenView):

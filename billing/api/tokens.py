@@ -4,16 +4,12 @@ from typing import Any
 
 from pydantic import Field
 
-from billing.models import UserStatus
-from billing.services.accounts import ensure_account
+from billing.api.context import account_of_principal, active_user
 from billing.services.tokens import TTL_SECONDS, issue_token
-from billing.services.users import ensure_user
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.views import ServiceView
 from config.api.wire import JsonObject, Name, SmallInt, UserRef, WriteModel
-from config.kernel.errors import Forbidden
-from config.tenancy.authentication import account_forbidden
 from config.tenancy.models import Scope
 from config.tenancy.tokens import sign_token
 
@@ -43,8 +39,9 @@ class IssueToken(ServiceView):
     )
     def post(self, call: Call, body: TokenIssue) -> Answer:
         """Issue a platform token; the account and user are created on first sight."""
+        account = account_of_principal(call, body.principal_id)
         token = issue_token(
-            user=_active_user(call, body),
+            user=active_user(call, account, body.user_id),
             service_key_id=call.caller.identifier,
             scopes=body.scopes,
             ttl_seconds=body.session_ttl_sec,
@@ -55,22 +52,6 @@ class IssueToken(ServiceView):
             by=call.by,
         )
         return Answer(_issued(call, token))
-
-
-def _active_user(call: Call, body: TokenIssue) -> Any:
-    account = ensure_account(
-        realm=call.realm, principal_id=body.principal_id, at=call.at, by=call.by
-    )
-    if not call.caller.may_use_account(account.pk):
-        raise account_forbidden()
-    user = ensure_user(
-        account=account, business_user_id=body.user_id, at=call.at, by=call.by
-    )
-    if user.status != UserStatus.ACTIVE:
-        raise Forbidden(
-            f"User {body.user_id} is {user.status}.", code="AUTH.BILLING_USER_DISABLED"
-        )
-    return user
 
 
 def _issued(call: Call, token: Any) -> dict[str, Any]:

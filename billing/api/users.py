@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from billing.api.changes import given_changes
 from billing.api.context import account_in_realm, user_in_realm
 from billing.models import BillingUser
 from billing.selectors.users import list_users
@@ -34,7 +35,7 @@ class UserCreate(WriteModel):
 
 
 class UserChange(WriteModel):
-    """The fields of a user to change."""
+    """The fields of a user to change; null removes a name or e-mail address."""
 
     display_name: Name | None = None
     email: Name | None = None
@@ -63,10 +64,8 @@ def user_document(user: BillingUser) -> dict[str, Any]:
     }
 
 
-def _named(body: UserCreate | UserChange) -> dict[str, Any]:
-    """Return the fields that live inside the user's metadata."""
-    names = body.given("user_id", "status", "metadata")
-    return {name: value for name, value in names.items() if value is not None}
+NAMED = ("display_name", "email")
+"""The fields that live inside the user's metadata."""
 
 
 class AccountUsers(ServiceView):
@@ -87,10 +86,11 @@ class AccountUsers(ServiceView):
     @operation("create_billing_user", body=UserCreate, answer=dict, statuses=(201,))
     def post(self, call: Call, billing_account_id: str, body: UserCreate) -> Answer:
         """Add a user; an existing one is merged and reactivated."""
+        named = {name: getattr(body, name) for name in NAMED if getattr(body, name)}
         user = create_user(
             account=account_in_realm(call, billing_account_id),
             business_user_id=body.user_id,
-            metadata={**body.metadata, **_named(body)},
+            metadata={**body.metadata, **named},
             at=call.at,
             by=call.by,
         )
@@ -108,12 +108,12 @@ class UserDetail(ServiceView):
     @operation("update_billing_user", body=UserChange, answer=dict)
     def patch(self, call: Call, billing_user_id: str, body: UserChange) -> Answer:
         """Change a user; activating one needs a free seat."""
-        user = user_in_realm(call, billing_user_id)
-        kept = user.metadata if body.metadata is None else body.metadata
+        changes = given_changes(body, NAMED)
+        named = {name: changes.pop(name) for name in NAMED if name in changes}
         changed = change_user(
-            user=user,
-            status=body.status,
-            metadata={**kept, **_named(body)},
+            user=user_in_realm(call, billing_user_id),
+            named=named,
+            **changes,
             at=call.at,
             by=call.by,
         )

@@ -86,9 +86,7 @@ class PlanEntitlement(Row):
     """What a plan allows or denies: a feature, a family, or (neither) everything."""
 
     realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
-    plan = models.ForeignKey(
-        Plan, models.PROTECT, related_name="entitlements", db_index=False
-    )
+    plan = models.ForeignKey(Plan, models.PROTECT, related_name="entitlements")
     feature_family = models.ForeignKey(
         FeatureFamily, models.PROTECT, null=True, blank=True, related_name="+"
     )

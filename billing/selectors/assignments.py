@@ -1,5 +1,6 @@
 """Reads of plan assignments."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -49,13 +50,19 @@ _UNLINKED = (
 )
 
 
-def list_assignments(realm: Realm, **filters: Any) -> QuerySet[PlanAssignment]:
+def list_assignments(
+    realm: Realm, *, allowed: Collection[str] = (), **filters: Any
+) -> QuerySet[PlanAssignment]:
     """Return the realm's assignments that match every given filter.
 
     `window_start` keeps those starting at or after it, `window_end` those ending at
     or before it or open; `as_of` (aware UTC) those in effect at that instant.
+    `allowed` limits to accounts of those ids, when the caller's key is limited to
+    some.
     """
     rows = _complete(realm)
+    if allowed:
+        rows = rows.filter(account__in=[key for key in map(parse_uuid, allowed) if key])
     for name, value in filters.items():
         if value not in {None, ""}:
             rows = rows.filter(_condition(name, value))

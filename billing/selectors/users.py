@@ -51,9 +51,9 @@ def list_users(
             | Q(metadata__display_name__icontains=q)
             | Q(metadata__email__icontains=q)
         )
-    exact = user_id or business_user_id
-    if exact:
-        users = users.filter(business_user_id=exact)
+    for exact in (user_id, business_user_id):
+        if exact:
+            users = users.filter(business_user_id=exact)
     if status:
         users = users.filter(status__in=list(status))
     return users
@@ -129,7 +129,10 @@ class SeatSummary:
 def seat_summaries(accounts: Sequence[BillingAccount]) -> dict[Any, SeatSummary]:
     """Return the seats of each account, by its id, in one query."""
     counted = (
-        BillingUser.objects.filter(account__in=[account.pk for account in accounts])
+        BillingUser.objects.filter(
+            realm_id__in={account.realm_id for account in accounts},
+            account__in=[account.pk for account in accounts],
+        )
         .values("account_id")
         .annotate(
             active=Count("id", filter=Q(status=UserStatus.ACTIVE)),

@@ -66,6 +66,7 @@ class Identity:
         """Return the assignment of this identity, None where there is none."""
         return (
             PlanAssignment.objects.in_realm(self.account.realm_id)
+            .select_related("plan", "user", "account__realm")
             .filter(
                 account=self.account,
                 scope=self.scope,
@@ -262,7 +263,8 @@ def _apply(
 
 def _give_status(assignment: PlanAssignment, *, effective_at: datetime) -> None:
     """Append the row's present status, known since its history row just written."""
-    last = assignment.statuses.aggregate(sequence=Max("sequence"))["sequence"]
+    given = PlanAssignmentStatus.objects.in_realm(assignment.realm_id)
+    last = given.filter(assignment=assignment).aggregate(last=Max("sequence"))["last"]
     written = assignment.history.aggregate(at=Max("history_date"))["at"]
     PlanAssignmentStatus.objects.create(
         realm_id=assignment.realm_id,

@@ -167,9 +167,8 @@ def _require_seat(account: BillingAccount) -> None:
     """Refuse a further active user of a full account; the account row is locked."""
     if account.seat_limit is None:
         return
-    active = BillingUser.objects.filter(
-        account=account, status=UserStatus.ACTIVE
-    ).count()
+    users = BillingUser.objects.in_realm(account.realm_id).filter(account=account)
+    active = users.filter(status=UserStatus.ACTIVE).count()
     if active >= account.seat_limit:
         raise SeatCapacityExceeded(
             f"All {account.seat_limit} seats of account "

@@ -24,10 +24,10 @@ from django.template.response import TemplateResponse
 from django.utils.crypto import get_random_string, salted_hmac
 from django.utils.safestring import SafeString
 from unfold.enums import ActionVariant
-from unfold.forms import AdminForm
 
 from config.admin.forms import CommandForm
 from config.admin.refusals import attempt
+from config.admin.untyped import GroupedForm
 from config.admin.widgets import dress
 from config.kernel.clock import now
 
@@ -228,7 +228,7 @@ class Pressed:
         request.current_app = admin.admin_site.name
         # A form may have added fields to itself after it was dressed.
         dress(form)
-        grouped = AdminForm(form, form.grouped(), {}, model_admin=admin)
+        grouped = GroupedForm(form, form.grouped(), {}, model_admin=admin)
         return TemplateResponse(
             request,
             "admin/plangate/command.html",

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.http import HttpRequest
-from import_export.admin import ExportMixin
 from import_export.formats.base_formats import CSV, XLSX
-from import_export.resources import ModelResource, modelresource_factory
+from import_export.resources import ModelResource
 from unfold.contrib.import_export.forms import ExportForm
 
+from config.admin.untyped import Exporter, resource_of
 
-class ExportableAdmin(ExportMixin):  # type: ignore[misc]
+
+class ExportableAdmin(Exporter):  # type: ignore[misc]
     """An admin list with an Export button: what is filtered is what is exported.
 
     Attributes:
@@ -37,7 +38,7 @@ class ExportableAdmin(ExportMixin):  # type: ignore[misc]
             for field in self.opts.concrete_fields
             if not isinstance(field, models.BinaryField)
         ]
-        resource: Any = modelresource_factory(
+        resource: Any = resource_of(
             self.model, meta_options={"fields": fields, "export_order": fields}
         )
         return [resource]

@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from config.admin.commands import Command
@@ -20,6 +19,7 @@ from config.admin.export import ExportableAdmin
 from config.admin.fields import JsonField, LinesField
 from config.admin.history import history_page, is_audited
 from config.admin.navigation import Menu
+from config.admin.untyped import ThemedAdmin
 from config.admin.widgets import JsonWidget
 
 SHOWN = "shown_"
@@ -28,7 +28,7 @@ SHOWN = "shown_"
 Fieldsets = list[tuple[str | None, dict[str, Any]]]
 
 
-class PlangateAdmin(ExportableAdmin, ModelAdmin):  # type: ignore[misc]
+class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     """Buttons, history, export, search, and a place in the menu.
 
     Attributes:

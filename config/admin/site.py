@@ -7,16 +7,16 @@ from django.contrib.admin import site
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from unfold.sites import UnfoldAdminSite
 
 from config.admin.search import find
+from config.admin.untyped import ThemedSite
 
 __all__ = ["PlangateSite", "site"]
 
 FOUND_PER_PAGE = 100
 
 
-class PlangateSite(UnfoldAdminSite):  # type: ignore[misc]
+class PlangateSite(ThemedSite):  # type: ignore[misc]
     """Plangate's admin; `django.contrib.admin.site` is an instance of it."""
 
     site_title = "Plangate"

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
 from django.http import HttpRequest
@@ -15,12 +15,15 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 from config.admin.bases import ACCESS, Menu, PlangateAdmin, RecordAdmin
 from config.tenancy.roles import ROLE_PERMISSIONS
 
+UserPages: Any = UserAdmin
+"""Taken as Any, as in config/admin/untyped.py."""
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
 @admin.register(User)
-class StaffAdmin(DjangoUserAdmin, PlangateAdmin):  # type: ignore[type-arg]
+class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
     """Members of staff. What they may do follows from their roles."""
 
     menu = Menu(ACCESS, icon="badge", order=30, label="Staff")
@@ -65,7 +68,8 @@ class StaffAdmin(DjangoUserAdmin, PlangateAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
         """Return the staff with their roles."""
-        return super().get_queryset(request).prefetch_related("groups")
+        staff: models.QuerySet[User] = super().get_queryset(request)
+        return staff.prefetch_related("groups")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return the first values of a new member: one who may sign in here."""

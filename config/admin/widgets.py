@@ -23,7 +23,7 @@ _STYLED_ELSEWHERE = (
 )
 
 
-class JsonWidget(widgets.UnfoldAdminTextareaWidget):  # type: ignore[misc]
+class JsonWidget(widgets.UnfoldAdminTextareaWidget):
     """A text area for JSON: monospaced, as high as its text."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
@@ -110,4 +110,4 @@ def _kind(field: forms.Field, plain: forms.Widget) -> type[forms.Widget]:
     for described, themed in _BY_FIELD:
         if isinstance(field, described):
             return themed
-    return widgets.UnfoldAdminTextInputWidget  # type: ignore[no-any-return]
+    return widgets.UnfoldAdminTextInputWidget

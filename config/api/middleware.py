@@ -11,8 +11,6 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.csrf import CsrfViewMiddleware
 from django.template.loader import render_to_string
 
 from config.kernel.ids import new_trace_id
@@ -90,7 +88,7 @@ class DatabaseDown:
 
 
 class _PagesOnly:
-    """Skip a browser middleware on service paths: no session, no CSRF, no messages."""
+    """Skip a browser middleware on service paths: no session, user or messages."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith(SERVICE_PATHS):
@@ -104,20 +102,12 @@ class PageSessions(_PagesOnly, SessionMiddleware):
     """Sessions, for pages."""
 
 
-class PageCsrf(_PagesOnly, CsrfViewMiddleware):
-    """CSRF protection, for pages; API calls carry no cookies."""
-
-
 class PageAuthentication(_PagesOnly, AuthenticationMiddleware):
     """The signed-in member of staff, for pages."""
 
 
 class PageMessages(_PagesOnly, MessageMiddleware):
     """Flash messages, for pages."""
-
-
-class PageFrames(_PagesOnly, XFrameOptionsMiddleware):
-    """No framing of pages."""
 
 
 class PagePolicy(_PagesOnly, CSPMiddleware):

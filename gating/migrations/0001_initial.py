@@ -452,7 +452,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='lease',
-            constraint=models.UniqueConstraint(fields=('realm', 'id'), name='gate_lease_in_one_realm'),
+            constraint=models.UniqueConstraint(fields=('realm', 'account', 'user', 'id'), name='gate_lease_of_one_user'),
         ),
         migrations.AddConstraint(
             model_name='lease',

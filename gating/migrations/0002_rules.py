@@ -58,7 +58,13 @@ class Migration(migrations.Migration):
         same_realm(
             "gate_ratings", "plan_assignment_id", "billing_plan_assignments"
         ),
-        same_realm("gate_ratings", "lease_id", "gate_leases"),
+        references(
+            "gate_ratings",
+            "realm_id, account_id, user_id, lease_id",
+            "gate_leases",
+            "realm_id, account_id, user_id, id",
+            name="gate_rating_of_a_lease_of_its_user",
+        ),
         same_realm("gate_ratings", "reversal_of_id", "gate_ratings"),
         same_realm("gate_rated_records", "rating_id", "gate_ratings"),
         append_only("gate_ratings"),

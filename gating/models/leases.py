@@ -3,7 +3,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
-from catalog.models.rules import in_one_realm, is_given, is_object, is_one_of
+from catalog.models.rules import is_given, is_object, is_one_of
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
 
@@ -89,7 +89,9 @@ class Lease(Row):
     class Meta:
         db_table = "gate_leases"
         constraints = [
-            in_one_realm(name="gate_lease_in_one_realm"),
+            models.UniqueConstraint(
+                fields=["realm", "account", "user", "id"], name="gate_lease_of_one_user"
+            ),
             models.UniqueConstraint(
                 fields=["realm", "user", "lease"],
                 name="gate_lease_reference_once_per_user",

@@ -98,7 +98,7 @@ def _refuse_in_use(bundle: GatePolicyBundle, *, at: datetime) -> None:
         raise BundleInUse(f"{key} governs everybody without another bundle.")
     plan = (
         Plan.objects.in_realm(bundle.realm_id)
-        .filter(active=True, metadata__gate_bundle_key=key)
+        .filter(active=True, metadata__gate_bundle_key__iexact=key)
         .order_by("plan_code")
         .first()
     )
@@ -106,7 +106,7 @@ def _refuse_in_use(bundle: GatePolicyBundle, *, at: datetime) -> None:
         raise BundleInUse(f"The active plan {plan.plan_code} names the bundle {key}.")
     assignment = (
         PlanAssignment.objects.in_realm(bundle.realm_id)
-        .filter(status=AssignmentStatus.ACTIVE, metadata__gate_bundle_key=key)
+        .filter(status=AssignmentStatus.ACTIVE, metadata__gate_bundle_key__iexact=key)
         .exclude(window_end__lte=at)
         .order_by("pk")
         .first()

@@ -106,27 +106,27 @@ def test_every_reference_leads_somewhere(document):
 def test_every_write_takes_an_idempotency_key_and_no_read_does(document):
     key = {"$ref": "#/components/parameters/IdempotencyKey"}
 
-    for _address, method, operation in operations(document):
-        assert (key in operation["parameters"]) == (method != "get")
+    for _address, method, described_as in operations(document):
+        assert (key in described_as["parameters"]) == (method != "get")
 
 
 def test_every_id_of_an_address_is_a_parameter(document):
-    for address, _method, operation in operations(document):
-        named = {p["name"] for p in operation["parameters"] if p.get("in") == "path"}
+    for address, _method, described_as in operations(document):
+        named = {p["name"] for p in described_as["parameters"] if p.get("in") == "path"}
         assert named == set(re.findall(r"{(\w+)}", address))
 
 
 def test_every_operation_says_how_to_authenticate_and_how_it_fails(document):
-    for address, _method, operation in operations(document):
+    for address, _method, described_as in operations(document):
         expected = "PlatformToken" if address.startswith("/api/") else "ServiceKey"
-        assert operation["security"] == [{expected: []}]
-        assert operation["responses"]["4XX"] == {
+        assert described_as["security"] == [{expected: []}]
+        assert described_as["responses"]["4XX"] == {
             "$ref": "#/components/responses/Refused"
         }
-        assert operation["responses"]["5XX"] == {
+        assert described_as["responses"]["5XX"] == {
             "$ref": "#/components/responses/Failed"
         }
-        assert operation["summary"]
+        assert described_as["summary"]
 
 
 @pytest.mark.skipif(
@@ -197,6 +197,11 @@ class Things(ServiceView):
 class OneThing(TokenView):
     """`/things/{thing_id}`."""
 
+    @operation("list_things")
+    def post(self, call, thing_id, part):
+        """Do what the other plane does, with the same name."""
+        return Answer({})
+
     @operation("read_thing")
     def get(self, call, thing_id, part):
         return Answer({})
@@ -216,7 +221,15 @@ def things():
 
 
 def test_method_without_a_declaration_does_not_appear(things):
-    assert set(things["paths"]["/api/v1/things/{thing_id}/{part}"]) == {"get"}
+    assert set(things["paths"]["/api/v1/things/{thing_id}/{part}"]) == {"get", "post"}
+
+
+def test_operation_of_both_planes_has_an_id_in_each(things):
+    by_key = things["paths"]["/mgt/v1/things"]["get"]
+    by_token = things["paths"]["/api/v1/things/{thing_id}/{part}"]["post"]
+
+    assert by_key["operationId"] == "list_things"
+    assert by_token["operationId"] == "list_things_by_token"
 
 
 def test_query_model_becomes_parameters(things):

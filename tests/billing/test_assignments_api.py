@@ -67,3 +67,20 @@ def test_billing_state_reads_back(api, account, plan):
     assert answer.status_code == 200, answer.content
     state = wire.BillingStateEnvelope.model_validate(answer.json()).data
     assert state.plans.base.plan_code == "pro"
+
+
+def test_assignment_to_unknown_bundle_is_refused_and_undone(api, account, plan):
+    answer = api.post("billing-plan-assignments", body(account, plan, metadata={"gate_bundle_key": "nowhere"}))
+
+    assert answer.status_code == 422
+    assert answer.json()["meta"]["field"] == "metadata.gate_bundle_key"
+    assert not account.assignments.filter(source_ref="contract-1").exists()
+
+
+def test_assignment_bundle_outranks_the_plans(api, account, plan):
+    api.post("gate/policy-bundles", {"bundle_key": "vip", "name": "VIP"})
+    api.post("billing-plan-assignments", body(account, plan, metadata={"gate_bundle_key": "VIP"}))
+
+    state = api.get(f"billing-accounts/{account.pk}/billing-state").json()["data"]
+
+    assert state["plans"]["base"]["gate_bundle_key"] == "vip"

@@ -4,7 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from gating.facts import Ask, CounterKey, Facts, FeatureFact, Funding, PolicyWindow, SeatWindow, UnitPrice
+from gating.facts import (
+    Ask,
+    CounterKey,
+    Facts,
+    FeatureFact,
+    Funding,
+    PolicyWindow,
+    SeatWindow,
+    UnitPrice,
+)
 from gating.settle import CommitFacts, HeldWindow
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -20,25 +29,57 @@ def counter(kind="quota", key="calls", *, scope="user", start=DAY, end=NEXT_DAY)
     return CounterKey(kind, scope, subject, "chat", key, start, end)
 
 
-def quota(limit=500, used=0, reserved=0, *, mode="reserve", name="api_calls", key="calls", scope="user"):
+def quota(
+    limit=500,
+    used=0,
+    reserved=0,
+    *,
+    mode="reserve",
+    name="api_calls",
+    key="calls",
+    scope="user",
+):
     return PolicyWindow(
-        policy_id=POLICY, name=name, window_seconds=86_400, limit=limit, enforcement=mode,
-        version=DAY, counter=counter(key=key, scope=scope), used_minor=used, reserved_minor=reserved,
+        policy_id=POLICY,
+        name=name,
+        window_seconds=86_400,
+        limit=limit,
+        enforcement=mode,
+        version=DAY,
+        counter=counter(key=key, scope=scope),
+        used_minor=used,
+        reserved_minor=reserved,
     )
 
 
 def rate(limit=10, used=0, *, name="per_minute", key="minute", seconds=60):
     start = NOON - timedelta(seconds=30)
     return PolicyWindow(
-        policy_id=POLICY, name=name, window_seconds=seconds, limit=limit, enforcement="reserve",
-        version=DAY, counter=counter("rate", key, start=start, end=start + timedelta(seconds=seconds)), used_minor=used,
+        policy_id=POLICY,
+        name=name,
+        window_seconds=seconds,
+        limit=limit,
+        enforcement="reserve",
+        version=DAY,
+        counter=counter(
+            "rate", key, start=start, end=start + timedelta(seconds=seconds)
+        ),
+        used_minor=used,
     )
 
 
 def seats(limit=5, taken=0, *, holds=False, name="team"):
     return SeatWindow(
-        policy_id=POLICY, name=name, limit=limit, version=DAY, scope_code="chat", key="seats",
-        window_start=DAY, window_end=NEXT_DAY, taken=taken, holds=holds,
+        policy_id=POLICY,
+        name=name,
+        limit=limit,
+        version=DAY,
+        scope_code="chat",
+        key="seats",
+        window_start=DAY,
+        window_end=NEXT_DAY,
+        taken=taken,
+        holds=holds,
     )
 
 
@@ -52,7 +93,14 @@ CHAT = FeatureFact("chat", "ai", active=True)
 
 def facts(*quotas, **changes):
     return replace(
-        Facts(at=NOON, feature=CHAT, entitlement="allowed", plan_code="pro", quotas=quotas or (quota(),), funding=FREE),
+        Facts(
+            at=NOON,
+            feature=CHAT,
+            entitlement="allowed",
+            plan_code="pro",
+            quotas=quotas or (quota(),),
+            funding=FREE,
+        ),
         **changes,
     )
 
@@ -63,15 +111,30 @@ def ask(estimate=None, **changes):
 
 def held(held_minor=75, *, limit=500, used=0, reserved=None, number=1):
     """A window whose counter holds at least what the lease holds."""
-    return HeldWindow(UUID(int=number), limit, held_minor, used, held_minor if reserved is None else reserved)
+    return HeldWindow(
+        UUID(int=number),
+        limit,
+        held_minor,
+        used,
+        held_minor if reserved is None else reserved,
+    )
 
 
 def commit(quantity=75, *windows, **changes):
     return replace(
         CommitFacts(
-            at=NOON, feature_code="chat", lease_state="active", expires_at=NOON + timedelta(hours=12),
-            grace=timedelta(seconds=60), windows=windows or (held(),), billing_mode="prepaid", held_xusd=0,
-            available_xusd=10**9, quantity_minor=quantity, amount_xusd=quantity * 10, cost_xusd=quantity,
+            at=NOON,
+            feature_code="chat",
+            lease_state="active",
+            expires_at=NOON + timedelta(hours=12),
+            grace=timedelta(seconds=60),
+            windows=windows or (held(),),
+            billing_mode="prepaid",
+            held_xusd=0,
+            available_xusd=10**9,
+            quantity_minor=quantity,
+            amount_xusd=quantity * 10,
+            cost_xusd=quantity,
         ),
         **changes,
     )

@@ -15,7 +15,16 @@ from catalog.services.prices import PriceTerms, set_meter_price
 from config.kernel.windows import Window
 from gating.facts import Ask
 from gating.models import (
-    Counter, Denial, GatePolicy, GatePolicyBundle, GateState, Lease, RatedRecord, Rating, ResidualBucket, Seat,
+    Counter,
+    Denial,
+    GatePolicy,
+    GatePolicyBundle,
+    GateState,
+    Lease,
+    RatedRecord,
+    Rating,
+    ResidualBucket,
+    Seat,
 )
 from gating.services.admissions import AuthorizeRequest
 from gating.services.authorize import authorize, preflight
@@ -28,7 +37,18 @@ from grants.models import CreditBalance, CreditEntry
 from grants.services.credits import credit_balance
 
 TABLES = (
-    Counter, CreditBalance, CreditEntry, Denial, GatePolicy, GatePolicyBundle, GateState, Lease, RatedRecord, Rating, ResidualBucket, Seat,
+    Counter,
+    CreditBalance,
+    CreditEntry,
+    Denial,
+    GatePolicy,
+    GatePolicyBundle,
+    GateState,
+    Lease,
+    RatedRecord,
+    Rating,
+    ResidualBucket,
+    Seat,
 )
 _numbers = itertools.count(1)
 
@@ -37,7 +57,13 @@ class Gate:
     """The gate as one user of one account meets it, at one instant."""
 
     def __init__(self, realm, account, user, at, by):
-        self.realm, self.account, self.user, self.at, self.by = realm, account, user, at, by
+        self.realm, self.account, self.user, self.at, self.by = (
+            realm,
+            account,
+            user,
+            at,
+            by,
+        )
 
     def later(self, **shift):
         """The same gate, later (a timedelta's keywords)."""
@@ -49,22 +75,44 @@ class Gate:
         return Gate(self.realm, self.account, self.user, at, self.by)
 
     def of_user(self, name):
-        user = ensure_user(account=self.account, business_user_id=name, at=self.at, by=self.by)
+        user = ensure_user(
+            account=self.account, business_user_id=name, at=self.at, by=self.by
+        )
         return Gate(self.realm, self.account, user, self.at, self.by)
 
     def of_principal(self, name, user="u-1"):
-        account = ensure_account(realm=self.realm, principal_id=name, at=self.at, by=self.by)
+        account = ensure_account(
+            realm=self.realm, principal_id=name, at=self.at, by=self.by
+        )
         other = Gate(self.realm, account, None, self.at, self.by)
         return other.of_user(user)
 
     # Setting up
 
-    def feature(self, code="chat", *, price=None, per=1, cost=0, family="ai", meters=(), **values):
+    def feature(
+        self,
+        code="chat",
+        *,
+        price=None,
+        per=1,
+        cost=0,
+        family="ai",
+        meters=(),
+        **values,
+    ):
         """A feature of a family; `price` XUSD for `per` units on its primary meter."""
-        upsert_feature_family(realm=self.realm, feature_family_code=family, at=self.at, by=self.by)
+        upsert_feature_family(
+            realm=self.realm, feature_family_code=family, at=self.at, by=self.by
+        )
         entries = [MeterEntry(meter_code=name) for name in meters]
         feature, _ = upsert_feature(
-            realm=self.realm, feature_code=code, feature_family_code=family, meters=entries, at=self.at, by=self.by, **values
+            realm=self.realm,
+            feature_code=code,
+            feature_family_code=family,
+            meters=entries,
+            at=self.at,
+            by=self.by,
+            **values,
         )
         if price is not None:
             self.price(code, price, per=per, cost=cost)
@@ -72,35 +120,79 @@ class Gate:
 
     def price(self, meter_code, price, *, per=1, cost=0):
         meter = Meter.objects.get(realm=self.realm, meter_code=meter_code)
-        terms = PriceTerms(unit_price_xusd=price, unit_cost_xusd=cost, unit_quantity_minor=per)
+        terms = PriceTerms(
+            unit_price_xusd=price, unit_cost_xusd=cost, unit_quantity_minor=per
+        )
         return set_meter_price(meter=meter, terms=terms, at=self.at, by=self.by)
 
     def bundle(self, key="pro", **values):
-        return upsert_bundle(realm=self.realm, bundle_key=key, at=self.at, by=self.by, **values)[0]
+        return upsert_bundle(
+            realm=self.realm, bundle_key=key, at=self.at, by=self.by, **values
+        )[0]
 
     def default_bundle(self):
-        return GatePolicyBundle.objects.get(realm=self.realm, bundle_key="__default_bundle__")
+        return GatePolicyBundle.objects.get(
+            realm=self.realm, bundle_key="__default_bundle__"
+        )
 
-    def quota(self, limit=500, *, feature="chat", bundle=None, seconds=86_400, **values):
+    def quota(
+        self, limit=500, *, feature="chat", bundle=None, seconds=86_400, **values
+    ):
         return self.policy(
-            {"kind": "quota", "unit": "call", "window_sec": seconds, "limit_minor": limit, "feature_code": feature, **values}, bundle
+            {
+                "kind": "quota",
+                "unit": "call",
+                "window_sec": seconds,
+                "limit_minor": limit,
+                "feature_code": feature,
+                **values,
+            },
+            bundle,
         )
 
     def rate(self, limit=10, *, feature="chat", bundle=None, seconds=60, **values):
         return self.policy(
-            {"kind": "rate", "unit": "request", "window_sec": seconds, "limit_count": limit, "feature_code": feature, **values}, bundle
+            {
+                "kind": "rate",
+                "unit": "request",
+                "window_sec": seconds,
+                "limit_count": limit,
+                "feature_code": feature,
+                **values,
+            },
+            bundle,
         )
 
     def seats(self, limit=1, *, feature="chat", bundle=None, seconds=0, **values):
         return self.policy(
-            {"kind": "seats", "unit": "seat", "window_sec": seconds, "limit_count": limit, "feature_code": feature, **values}, bundle
+            {
+                "kind": "seats",
+                "unit": "seat",
+                "window_sec": seconds,
+                "limit_count": limit,
+                "feature_code": feature,
+                **values,
+            },
+            bundle,
         )
 
     def policy(self, values, bundle=None):
         values.setdefault("name", f"policy {next(_numbers)}")
-        return create_policy(bundle=bundle or self.default_bundle(), at=self.at, by=self.by, **values)
+        return create_policy(
+            bundle=bundle or self.default_bundle(), at=self.at, by=self.by, **values
+        )
 
-    def plan(self, code="pro", *, bundle=None, mode=None, priority=10, assign=True, user=False, **values):
+    def plan(
+        self,
+        code="pro",
+        *,
+        bundle=None,
+        mode=None,
+        priority=10,
+        assign=True,
+        user=False,
+        **values,
+    ):
         """A plan that allows everything it names, assigned to the account (or user)."""
         metadata = values.pop("metadata", {})
         if bundle:
@@ -108,23 +200,51 @@ class Gate:
         if mode:
             metadata["billing_defaults"] = {"period": {"billing_mode": mode}}
         plan, _ = upsert_plan(
-            realm=self.realm, plan_code=code, name=code, kind="base", priority=priority, metadata=metadata, at=self.at, by=self.by, **values
+            realm=self.realm,
+            plan_code=code,
+            name=code,
+            kind="base",
+            priority=priority,
+            metadata=metadata,
+            at=self.at,
+            by=self.by,
+            **values,
         )
         if assign:
-            identity = Identity(self.account, self.user if user else None, plan, "ops.manual", f"order-{next(_numbers)}")
-            assign_plan(identity=identity, window=Window(self.at), at=self.at, by=self.by)
+            identity = Identity(
+                self.account,
+                self.user if user else None,
+                plan,
+                "ops.manual",
+                f"order-{next(_numbers)}",
+            )
+            assign_plan(
+                identity=identity, window=Window(self.at), at=self.at, by=self.by
+            )
         return plan
 
     def credit(self, amount_xusd):
-        return credit_balance(user=self.user, amount_xusd=amount_xusd, source_ref=f"gift-{next(_numbers)}", at=self.at, by=self.by)
+        return credit_balance(
+            user=self.user,
+            amount_xusd=amount_xusd,
+            source_ref=f"gift-{next(_numbers)}",
+            at=self.at,
+            by=self.by,
+        )
 
     # Asking
 
     def authorize(self, estimate=None, *, key=None, feature="chat", **given):
         reference, labels = given.pop("lease", None), given.pop("labels", {})
         return authorize(
-            account=self.account, user=self.user, idempotency_key=key or f"a-{next(_numbers)}", at=self.at, by=self.by,
-            request=AuthorizeRequest(Ask(feature, estimate_minor=estimate, **given), reference, labels),
+            account=self.account,
+            user=self.user,
+            idempotency_key=key or f"a-{next(_numbers)}",
+            at=self.at,
+            by=self.by,
+            request=AuthorizeRequest(
+                Ask(feature, estimate_minor=estimate, **given), reference, labels
+            ),
         )
 
     def lease(self, estimate=None, **given):
@@ -132,17 +252,30 @@ class Gate:
         return self.authorize(estimate, **given).data["lease"]
 
     def preflight(self, estimate=None, *, feature="chat", **given):
-        return preflight(account=self.account, user=self.user, ask=Ask(feature, estimate_minor=estimate, **given), at=self.at)
+        return preflight(
+            account=self.account,
+            user=self.user,
+            ask=Ask(feature, estimate_minor=estimate, **given),
+            at=self.at,
+        )
 
-    def commit(self, lease, quantity=1, *, key=None, feature="chat", meters=(), labels=None):
+    def commit(
+        self, lease, quantity=1, *, key=None, feature="chat", meters=(), labels=None
+    ):
         uses = [use if isinstance(use, MeterUse) else MeterUse(*use) for use in meters]
         return commit_lease(
-            account=self.account, user=self.user, request=CommitRequest(lease, feature, quantity, uses, labels or {}),
-            idempotency_key=key or f"c-{next(_numbers)}", at=self.at, by=self.by,
+            account=self.account,
+            user=self.user,
+            request=CommitRequest(lease, feature, quantity, uses, labels or {}),
+            idempotency_key=key or f"c-{next(_numbers)}",
+            at=self.at,
+            by=self.by,
         )
 
     def cancel(self, lease):
-        return cancel_lease(account=self.account, user=self.user, reference=lease, at=self.at)
+        return cancel_lease(
+            account=self.account, user=self.user, reference=lease, at=self.at
+        )
 
     # Looking
 
@@ -165,7 +298,9 @@ class Gate:
         return Rating.objects.get(pk=committed.data["commit_id"])
 
     def denials(self):
-        return list(Denial.objects.filter(realm=self.realm, account=self.account).order_by("id"))
+        return list(
+            Denial.objects.filter(realm=self.realm, account=self.account).order_by("id")
+        )
 
 
 def row_counts():

@@ -29,7 +29,10 @@ class Racers:
         assert len(calls) <= self.count
         barrier = threading.Barrier(len(calls))
         delays = [self.chance.random() * JITTER_SECONDS for _ in calls]
-        futures = [self.pool.submit(self._run, barrier, delay, call) for delay, call in zip(delays, calls, strict=True)]
+        futures = [
+            self.pool.submit(self._run, barrier, delay, call)
+            for delay, call in zip(delays, calls, strict=True)
+        ]
         return [future.result(timeout=60) for future in futures]
 
     def _run(self, barrier, delay, call):
@@ -77,5 +80,7 @@ def guarded(**switches):
 def deadlocks():
     """How many deadlocks this database has seen."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        cursor.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
         return cursor.fetchone()[0]

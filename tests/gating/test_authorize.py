@@ -31,7 +31,12 @@ def test_an_admission_answers_as_the_wire_contract_says(gate):
     assert (answer.feature_code, answer.feature_family_code) == ("chat", "ai")
     assert answer.window_end - answer.window_start == timedelta(days=1)
     row = gate.row(answer.lease)
-    assert (row.state, row.reserved_minor, row.policy_id, row.cap_minor) == ("active", 75, policy.pk, 75)
+    assert (row.state, row.reserved_minor, row.policy_id, row.cap_minor) == (
+        "active",
+        75,
+        policy.pk,
+        75,
+    )
     assert row.expires_at == gate.at + timedelta(hours=12)
 
 
@@ -230,7 +235,12 @@ def test_an_assignments_bundle_outranks_its_plans(gate):
     gate.quota(20, bundle=gate.bundle("big"))
     gate.plan(bundle="pro")
     row = PlanAssignment.objects.get(realm=gate.realm, plan__plan_code="pro")
-    change_assignment(assignment=row, changes={"metadata": {"gate_bundle_key": "big"}}, at=gate.at, by=gate.by)
+    change_assignment(
+        assignment=row,
+        changes={"metadata": {"gate_bundle_key": "big"}},
+        at=gate.at,
+        by=gate.by,
+    )
 
     assert gate.authorize(20)
 
@@ -282,7 +292,9 @@ def test_a_plan_must_entitle(gate):
     from billing.services.entitlements import Target, append_entitlements
 
     plan = Plan.objects.get(realm=gate.realm, plan_code="none")
-    append_entitlements(plan=plan, targets=[Target("deny", feature_code="chat")], at=gate.at, by=gate.by)
+    append_entitlements(
+        plan=plan, targets=[Target("deny", feature_code="chat")], at=gate.at, by=gate.by
+    )
 
     denied = refusal(gate.authorize)
 
@@ -321,11 +333,21 @@ def test_a_key_with_another_body_is_a_conflict(gate):
     gate.feature("video")
     gate.authorize(75, key="k", labels={"team": "a"})
 
-    for other in ({"estimate": 76}, {"feature": "video"}, {"labels": {"team": "b"}}, {"lease": "mine"}, {"feature_family_code": "ai"}):
+    for other in (
+        {"estimate": 76},
+        {"feature": "video"},
+        {"labels": {"team": "b"}},
+        {"lease": "mine"},
+        {"feature_family_code": "ai"},
+    ):
         given = {"estimate": 75, "labels": {"team": "a"}, **other}
         with pytest.raises(KeyReused) as caught:
             gate.authorize(given.pop("estimate"), key="k", **given)
-        assert (caught.value.status, caught.value.code, caught.value.error_type) == (409, "WRITE.INVALID_PAYLOAD", "conflict")
+        assert (caught.value.status, caught.value.code, caught.value.error_type) == (
+            409,
+            "WRITE.INVALID_PAYLOAD",
+            "conflict",
+        )
     assert Lease.objects.filter(realm=gate.realm).count() == 1
 
 
@@ -368,7 +390,12 @@ def test_a_denial_keeps_its_evidence_and_can_be_made_again(gate):
     denied = refusal(gate.authorize, 75)
 
     kept = gate.denials()[0]
-    assert (kept.reason, kept.feature_code, kept.count, kept.status) == ("quota_exhausted", "chat", 1, 402)
+    assert (kept.reason, kept.feature_code, kept.count, kept.status) == (
+        "quota_exhausted",
+        "chat",
+        1,
+        402,
+    )
     assert kept.sentence == denied.message
     verdict = decide(read_ask(kept.evidence["ask"]), read_facts(kept.evidence["facts"]))
     assert verdict.denial.sentence == denied.message
@@ -390,7 +417,10 @@ def test_a_flood_of_unknown_features_is_one_row_a_minute(gate):
     for number in range(20):
         refusal(gate.authorize, feature=f"made-up-{number}")
 
-    assert [(row.count, row.feature_code, row.evidence["ask"]["feature_code"]) for row in gate.denials()] == [(20, "", "made-up-0")]
+    assert [
+        (row.count, row.feature_code, row.evidence["ask"]["feature_code"])
+        for row in gate.denials()
+    ] == [(20, "", "made-up-0")]
 
 
 def test_a_lease_keeps_the_facts_that_admitted_it(gate):
@@ -419,13 +449,19 @@ def test_preflight_says_what_authorize_would_and_writes_nothing(gate):
     said = gate.preflight(40)
     denied = refusal(gate.preflight, 60)
 
-    assert {k: v for k, v in said.data.items() if k != "as_of"}.items() <= gate.authorize(40).data.items()
+    assert {
+        k: v for k, v in said.data.items() if k != "as_of"
+    }.items() <= gate.authorize(40).data.items()
     assert denied.code == "FUNDING.EXHAUSTED"
     assert denied.meta["as_of"] == gate.at
     gate.cancel(Lease.objects.latest("id").lease)
     after = row_counts()
     after["gate_leases"] -= 1
-    assert (after, gate.used()[1], gate.balance()) == (before[0], before[1][1], before[3])
+    assert (after, gate.used()[1], gate.balance()) == (
+        before[0],
+        before[1][1],
+        before[3],
+    )
 
 
 def test_preflight_of_an_untouched_account_makes_no_row(gate):

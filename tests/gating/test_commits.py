@@ -33,14 +33,27 @@ def test_a_commit_is_rated_counted_and_paid(gate):
     rating, answer = committed(gate, lease, 60, labels={"job": "2"})
 
     assert (answer.data["amount_xusd"], answer.data["cost_xusd"]) == ("600", "240")
-    assert (answer.data["application_status"], answer.data["reason_codes"], list(answer.hints)) == ("applied", [], [])
-    assert (rating.applied_quantity_minor, rating.applied_amount_xusd, rating.funded_xusd) == (60, 600, 600)
+    assert (
+        answer.data["application_status"],
+        answer.data["reason_codes"],
+        list(answer.hints),
+    ) == ("applied", [], [])
+    assert (
+        rating.applied_quantity_minor,
+        rating.applied_amount_xusd,
+        rating.funded_xusd,
+    ) == (60, 600, 600)
     assert rating.labels == {"team": "a", "job": "2"}
     assert gate.used() == (60, 0)
     assert gate.balance() == (400, 0, 600)
     assert (gate.row(lease).state, gate.row(lease).ended_at) == ("closed", gate.at)
     line = RatedRecord.objects.get(rating=rating)
-    assert (line.line_number, line.meter_code, line.quantity_minor, line.amount_xusd) == (1, "chat", 60, 600)
+    assert (
+        line.line_number,
+        line.meter_code,
+        line.quantity_minor,
+        line.amount_xusd,
+    ) == (1, "chat", 60, 600)
     assert str(line.pk) == answer.data["lines"][0]["line_id"]
     PricingSnapshot.model_validate(rating.pricing_snapshot)
 
@@ -62,7 +75,9 @@ def test_fractions_are_carried_and_never_lost(gate):
     gate.feature(price=3_600_000, per=1_000_000)
     gate.credit(100)
 
-    amounts = [committed(gate, gate.lease(1), 1)[0].applied_amount_xusd for _ in range(3)]
+    amounts = [
+        committed(gate, gate.lease(1), 1)[0].applied_amount_xusd for _ in range(3)
+    ]
 
     assert amounts == [3, 4, 3]
     bucket = ResidualBucket.objects.get(realm=gate.realm)
@@ -85,10 +100,14 @@ def test_a_new_price_starts_without_remainder(gate):
 def test_whole_blocks_are_billed_where_the_meter_says_so(gate):
     gate.feature(price=100, per=1000)
     meter = Meter.objects.get(realm=gate.realm, meter_code="chat")
-    change_meter(meter=meter, metadata={"residual_mode": "prepaid"}, at=gate.at, by=gate.by)
+    change_meter(
+        meter=meter, metadata={"residual_mode": "prepaid"}, at=gate.at, by=gate.by
+    )
     gate.credit(1000)
 
-    amounts = [committed(gate, gate.lease(q), q)[0].applied_amount_xusd for q in (1, 999, 1)]
+    amounts = [
+        committed(gate, gate.lease(q), q)[0].applied_amount_xusd for q in (1, 999, 1)
+    ]
 
     assert amounts == [100, 0, 100]
 
@@ -102,7 +121,9 @@ def test_given_meters_are_priced_and_the_quantity_counts(gate):
     gate.credit(1000)
     gate.quota(500)
 
-    rating, answer = committed(gate, gate.lease(3), 3, meters=[("chat", 1), ("tokens", 7)])
+    rating, answer = committed(
+        gate, gate.lease(3), 3, meters=[("chat", 1), ("tokens", 7)]
+    )
 
     assert answer.data["amount_xusd"] == "24"
     assert gate.used() == (3, 0)
@@ -114,7 +135,9 @@ def test_one_meter_may_stand_on_two_lines(gate):
     gate.feature(price=1, per=2)
     gate.credit(10)
 
-    rating, answer = committed(gate, gate.lease(2), 2, meters=[("chat", 1), ("chat", 1)])
+    rating, answer = committed(
+        gate, gate.lease(2), 2, meters=[("chat", 1), ("chat", 1)]
+    )
 
     assert [line["amount_xusd"] for line in answer.data["lines"]] == ["0", "1"]
     assert rating.applied_amount_xusd == 1
@@ -126,10 +149,21 @@ def test_a_foreign_meter_is_quarantined(gate):
     gate.credit(1000)
     gate.quota(500)
 
-    rating, answer = committed(gate, gate.lease(5), 5, meters=[("video", 5), ("made-up", 1)])
+    rating, answer = committed(
+        gate, gate.lease(5), 5, meters=[("video", 5), ("made-up", 1)]
+    )
 
-    assert (rating.application_status, rating.reason_codes) == ("quarantined", ["meter_not_allowed_for_feature"])
-    assert answer.hints == [{"type": "feature.meter_not_allowed", "meters": ["video", "made-up"], "feature_code": "chat"}]
+    assert (rating.application_status, rating.reason_codes) == (
+        "quarantined",
+        ["meter_not_allowed_for_feature"],
+    )
+    assert answer.hints == [
+        {
+            "type": "feature.meter_not_allowed",
+            "meters": ["video", "made-up"],
+            "feature_code": "chat",
+        }
+    ]
     assert (answer.data["amount_xusd"], rating.canonical_quantity_minor) == ("0", 5)
     assert gate.used() == (0, 0)
     assert gate.balance() == (1000, 0, 0)
@@ -150,7 +184,10 @@ def test_a_foreign_meter_is_refused_where_strict(gate, monkeypatch):
         monkeypatch.undo()
         options.cache_clear()
 
-    assert (caught.value.status, caught.value.error_type) == (422, "meter_not_allowed_for_feature")
+    assert (caught.value.status, caught.value.error_type) == (
+        422,
+        "meter_not_allowed_for_feature",
+    )
     assert gate.row(lease).state == "active"
 
 
@@ -160,7 +197,10 @@ def test_an_unpriced_meter_of_a_priced_feature_is_quarantined(gate):
 
     rating, answer = committed(gate, gate.lease(1), 1, meters=[("tokens", 7)])
 
-    assert (rating.application_status, rating.reason_codes) == ("quarantined", ["pricing_not_configured"])
+    assert (rating.application_status, rating.reason_codes) == (
+        "quarantined",
+        ["pricing_not_configured"],
+    )
     assert answer.data["lines"][0]["rating_status"] == "missing_price"
 
 
@@ -181,14 +221,27 @@ def test_a_changed_price_is_hinted(gate):
 
     gate.feature(price=10)
     gate.credit(1000)
-    rate = gated_feature(realm=gate.realm, feature_code="chat", at=gate.at).rates["chat"]
+    rate = gated_feature(realm=gate.realm, feature_code="chat", at=gate.at).rates[
+        "chat"
+    ]
     current = rate_identity(rate, "revenue")
 
-    _, same = committed(gate, gate.lease(1), meters=[MeterUse("chat", 1, client_pricing_etag=current)])
-    _, other = committed(gate, gate.lease(1), meters=[MeterUse("chat", 1, client_pricing_etag="old")])
+    _, same = committed(
+        gate, gate.lease(1), meters=[MeterUse("chat", 1, client_pricing_etag=current)]
+    )
+    _, other = committed(
+        gate, gate.lease(1), meters=[MeterUse("chat", 1, client_pricing_etag="old")]
+    )
 
     assert list(same.hints) == []
-    assert other.hints == [{"type": "pricing.changed", "meter_code": "chat", "previous_fingerprint": "old", "current_fingerprint": current}]
+    assert other.hints == [
+        {
+            "type": "pricing.changed",
+            "meter_code": "chat",
+            "previous_fingerprint": "old",
+            "current_fingerprint": current,
+        }
+    ]
 
 
 # Overshoot
@@ -213,11 +266,24 @@ def test_a_prepaid_overshoot_is_clipped_and_told(gate):
 
     rating, answer = committed(gate, gate.lease(75), 150)
 
-    assert (rating.application_status, rating.reason_codes) == ("applied_clipped", ["overshoot"])
-    assert (rating.canonical_quantity_minor, rating.canonical_amount_xusd) == (150, 1500)
-    assert (rating.applied_quantity_minor, rating.applied_amount_xusd, answer.data["amount_xusd"]) == (100, 1000, "1000")
+    assert (rating.application_status, rating.reason_codes) == (
+        "applied_clipped",
+        ["overshoot"],
+    )
+    assert (rating.canonical_quantity_minor, rating.canonical_amount_xusd) == (
+        150,
+        1500,
+    )
+    assert (
+        rating.applied_quantity_minor,
+        rating.applied_amount_xusd,
+        answer.data["amount_xusd"],
+    ) == (100, 1000, "1000")
     assert gate.used() == (100, 0)
-    assert {hint["type"] for hint in answer.hints} == {"quota.remaining", "funding.xusd_shortfall"}
+    assert {hint["type"] for hint in answer.hints} == {
+        "quota.remaining",
+        "funding.xusd_shortfall",
+    }
 
 
 def test_a_prepaid_commit_pays_no_more_than_it_has(gate):
@@ -226,7 +292,11 @@ def test_a_prepaid_commit_pays_no_more_than_it_has(gate):
 
     rating, answer = committed(gate, gate.lease(75), 150)
 
-    assert (rating.applied_quantity_minor, rating.applied_amount_xusd, rating.funded_xusd) == (150, 1000, 1000)
+    assert (
+        rating.applied_quantity_minor,
+        rating.applied_amount_xusd,
+        rating.funded_xusd,
+    ) == (150, 1000, 1000)
     assert answer.hints == [{"type": "funding.xusd_shortfall", "shortfall_xusd": 500}]
     assert gate.balance() == (0, 0, 1000)
 
@@ -239,7 +309,11 @@ def test_a_postpaid_overshoot_is_owed_in_full(gate):
 
     rating, _ = committed(gate, gate.lease(75), 150)
 
-    assert (rating.application_status, rating.applied_amount_xusd, rating.funded_xusd) == ("applied_clipped", 1500, 300)
+    assert (
+        rating.application_status,
+        rating.applied_amount_xusd,
+        rating.funded_xusd,
+    ) == ("applied_clipped", 1500, 300)
     assert rating.reason_codes == ["overshoot", "cash_funding_applied"]
     assert gate.used() == (100, 0)
 
@@ -279,7 +353,11 @@ def test_the_same_commit_again_has_the_same_answer(gate):
     before = row_counts()
     again = gate.commit(lease, 75, key="k")
 
-    assert (again.data, list(again.hints), again.replayed) == (first.data, list(first.hints), True)
+    assert (again.data, list(again.hints), again.replayed) == (
+        first.data,
+        list(first.hints),
+        True,
+    )
     assert row_counts() == before
     assert gate.balance() == (250, 0, 750)
 
@@ -314,7 +392,10 @@ def test_a_second_commit_is_quarantined_and_shows_nothing_applied(gate):
 
     rating, answer = committed(gate, lease, 20)
 
-    assert (rating.application_status, rating.reason_codes) == ("quarantined", ["lease_closed_at_commit"])
+    assert (rating.application_status, rating.reason_codes) == (
+        "quarantined",
+        ["lease_closed_at_commit"],
+    )
     assert answer.hints == [{"type": "lease.closed_at_commit", "state": "closed"}]
     assert (answer.data["amount_xusd"], answer.data["cost_xusd"]) == ("0", "0")
     assert (rating.canonical_quantity_minor, rating.canonical_amount_xusd) == (20, 200)
@@ -342,7 +423,10 @@ def test_the_database_knows_one_applied_commit_per_lease(gate):
     from config.kernel.ids import new_id
 
     rating.pk = new_id()
-    with pytest.raises(IntegrityError, match="gate_rating_one_applied_per_lease"), transaction.atomic():
+    with (
+        pytest.raises(IntegrityError, match="gate_rating_one_applied_per_lease"),
+        transaction.atomic(),
+    ):
         rating.save(force_insert=True)
 
 
@@ -353,10 +437,18 @@ def test_an_unknown_lease_is_refused(gate):
     gate.feature()
     mine = gate.lease(1)
 
-    for who, lease in ((gate, "lease.none"), (gate.of_user("u-2"), mine), (gate.of_principal("other"), mine)):
+    for who, lease in (
+        (gate, "lease.none"),
+        (gate.of_user("u-2"), mine),
+        (gate.of_principal("other"), mine),
+    ):
         with pytest.raises(LeaseUnknown) as caught:
             who.commit(lease, 1)
-        assert (caught.value.status, caught.value.code, caught.value.error_type) == (422, "RESOURCE.NOT_FOUND", "invalid_lease")
+        assert (caught.value.status, caught.value.code, caught.value.error_type) == (
+            422,
+            "RESOURCE.NOT_FOUND",
+            "invalid_lease",
+        )
 
 
 def test_another_features_lease_is_refused(gate):
@@ -367,7 +459,11 @@ def test_another_features_lease_is_refused(gate):
     with pytest.raises(OtherFeature) as caught:
         gate.commit(lease, 1, feature="video")
 
-    assert (caught.value.status, caught.value.code, caught.value.error_type) == (422, "WRITE.INVALID_PAYLOAD", "feature_mismatch")
+    assert (caught.value.status, caught.value.code, caught.value.error_type) == (
+        422,
+        "WRITE.INVALID_PAYLOAD",
+        "feature_mismatch",
+    )
     assert gate.commit(lease, 1)
 
 
@@ -395,7 +491,11 @@ def test_a_late_commit_counts_within_the_grace(gate):
 
     rating, answer = committed(late, lease, 75)
 
-    assert (rating.application_status, rating.late_rating, rating.reason_codes) == ("applied", True, ["late_commit", "pricing_not_configured"])
+    assert (rating.application_status, rating.late_rating, rating.reason_codes) == (
+        "applied",
+        True,
+        ["late_commit", "pricing_not_configured"],
+    )
     assert answer.hints[0]["delta_ms"] == 60_000
     assert gate.used() == (75, 0)
 
@@ -414,7 +514,10 @@ def test_a_commit_after_the_grace_finds_the_lease_expired(gate, job_first):
 
     assert gate.row(lease).state == "expired"
     assert rating.reason_codes == ["lease_closed_at_commit", "late_commit_exceeded"]
-    assert [hint["type"] for hint in answer.hints] == ["lease.closed_at_commit", "lease.expired"]
+    assert [hint["type"] for hint in answer.hints] == [
+        "lease.closed_at_commit",
+        "lease.expired",
+    ]
     assert gate.used() == (0, 0)
     assert gate.balance() == (1000, 0, 0)
 
@@ -427,8 +530,15 @@ def test_ratings_and_lines_only_grow(gate):
     gate.commit(gate.lease(1), 1)
 
     for table in ("gate_ratings", "gate_rated_records"):
-        for statement in (f"UPDATE {table} SET created_at = now()", f"DELETE FROM {table}"):
-            with pytest.raises(DatabaseError, match="refuses"), transaction.atomic(), connection.cursor() as cursor:
+        for statement in (
+            f"UPDATE {table} SET created_at = now()",
+            f"DELETE FROM {table}",
+        ):
+            with (
+                pytest.raises(DatabaseError, match="refuses"),
+                transaction.atomic(),
+                connection.cursor() as cursor,
+            ):
                 cursor.execute(statement)
 
 

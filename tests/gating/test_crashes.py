@@ -18,7 +18,9 @@ from tests.gating.test_races import arena
 pytestmark = pytest.mark.usefixtures("committed")
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.soak)])
+ROUNDS = pytest.mark.parametrize(
+    "rounds", [1, pytest.param(20, marks=pytest.mark.soak)]
+)
 
 
 class Crasher:
@@ -26,15 +28,30 @@ class Crasher:
 
     def __init__(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.gating.crasher", connection.settings_dict["NAME"]],
-            cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                "-m",
+                "tests.gating.crasher",
+                connection.settings_dict["NAME"],
+            ],
+            cwd=ROOT,
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout.readline() == "ready\n"
 
     def run(self, gate, point, verb, *arguments, **named):
         """Let a child call a verb of the gate and die at the point; return its exit status."""
-        order = {"at": gate.at.isoformat(), "user": str(gate.user.pk), "point": point, "verb": verb, "arguments": arguments, "named": named}
+        order = {
+            "at": gate.at.isoformat(),
+            "user": str(gate.user.pk),
+            "point": point,
+            "verb": verb,
+            "arguments": arguments,
+            "named": named,
+        }
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -61,8 +78,13 @@ def priced(at, by):
 
 
 @ROUNDS
-@pytest.mark.parametrize("point", ["authorize.decided", "authorize.held", "authorize.stored", "authorize.committed"])
-def test_a_killed_authorize_holds_all_or_nothing_and_its_retry_is_the_first(priced, crasher, point, rounds):
+@pytest.mark.parametrize(
+    "point",
+    ["authorize.decided", "authorize.held", "authorize.stored", "authorize.committed"],
+)
+def test_a_killed_authorize_holds_all_or_nothing_and_its_retry_is_the_first(
+    priced, crasher, point, rounds
+):
     stored = point == "authorize.committed"
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
@@ -74,12 +96,19 @@ def test_a_killed_authorize_holds_all_or_nothing_and_its_retry_is_the_first(pric
         assert leases.count() == int(stored)
         assert gate.authorize(75, key="k").replayed is stored
         assert leases.count() == 1
-        assert (gate.used(subject_scope="account"), gate.balance()) == ((0, 75), (250, 750, 0))
+        assert (gate.used(subject_scope="account"), gate.balance()) == (
+            (0, 75),
+            (250, 750, 0),
+        )
 
 
 @ROUNDS
-@pytest.mark.parametrize("point", ["commit.decided", "commit.paid", "commit.stored", "commit.committed"])
-def test_a_killed_commit_is_all_or_nothing_and_its_retry_is_the_first(priced, crasher, point, rounds):
+@pytest.mark.parametrize(
+    "point", ["commit.decided", "commit.paid", "commit.stored", "commit.committed"]
+)
+def test_a_killed_commit_is_all_or_nothing_and_its_retry_is_the_first(
+    priced, crasher, point, rounds
+):
     stored = point == "commit.committed"
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
@@ -89,10 +118,15 @@ def test_a_killed_commit_is_all_or_nothing_and_its_retry_is_the_first(priced, cr
         assert crasher.run(gate, point, "commit", lease, 60, key="k") == KILLED
 
         ratings = Rating.objects.filter(account=gate.account)
-        assert (ratings.count(), gate.row(lease).state) == ((1, "closed") if stored else (0, "active"))
+        assert (ratings.count(), gate.row(lease).state) == (
+            (1, "closed") if stored else (0, "active")
+        )
         assert gate.commit(lease, 60, key="k").replayed is stored
         assert ratings.count() == 1
-        assert (gate.used(subject_scope="account"), gate.balance()) == ((60, 0), (400, 0, 600))
+        assert (gate.used(subject_scope="account"), gate.balance()) == (
+            (60, 0),
+            (400, 0, 600),
+        )
         assert proof(CreditBalance.objects.get(user=gate.user)).holds
 
 

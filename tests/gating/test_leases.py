@@ -77,7 +77,11 @@ def test_expiry_waits_for_the_grace_and_then_gives_everything_back(gate):
 
 def test_expiry_takes_every_account_and_user(gate):
     gate.feature(price=10)
-    others = [gate.of_user("u-2"), gate.of_principal("b"), gate.of_principal("b", "u-2")]
+    others = [
+        gate.of_user("u-2"),
+        gate.of_principal("b"),
+        gate.of_principal("b", "u-2"),
+    ]
     for each in (gate, *others):
         each.credit(1000)
         each.lease(10)
@@ -106,7 +110,9 @@ def test_authorize_frees_what_overdue_leases_hold(gate):
     lease = later.lease(100)
 
     assert later.used() == (0, 100)
-    assert set(Lease.objects.filter(realm=gate.realm).values_list("state", flat=True)) == {"expired", "active"}
+    assert set(
+        Lease.objects.filter(realm=gate.realm).values_list("state", flat=True)
+    ) == {"expired", "active"}
     assert gate.row(lease).state == "active"
 
 
@@ -138,5 +144,8 @@ def test_an_ended_lease_has_its_end(gate):
     gate.feature()
     lease = gate.lease(1)
 
-    with pytest.raises(IntegrityError, match="gate_lease_ended_iff_not_active"), transaction.atomic():
+    with (
+        pytest.raises(IntegrityError, match="gate_lease_ended_iff_not_active"),
+        transaction.atomic(),
+    ):
         Lease.objects.filter(lease=lease).update(state="closed")

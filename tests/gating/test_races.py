@@ -25,14 +25,20 @@ from tests.gating.racing import deadlocks, guarded, racers
 
 pytestmark = pytest.mark.usefixtures("committed")
 
-SHORT_AND_LONG = pytest.mark.parametrize("rounds", [25, pytest.param(200, marks=pytest.mark.soak)])
-FEW_AND_MANY = pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.soak)])
+SHORT_AND_LONG = pytest.mark.parametrize(
+    "rounds", [25, pytest.param(200, marks=pytest.mark.soak)]
+)
+FEW_AND_MANY = pytest.mark.parametrize(
+    "rounds", [8, pytest.param(100, marks=pytest.mark.soak)]
+)
 GRACE = timedelta(hours=12, seconds=60)
 
 
 def arena(at, by):
     """A gate in a realm of its own, with committed rows; rounds use an account each."""
-    assert connection.settings_dict["NAME"].startswith("test_"), "this would write to a real database"
+    assert connection.settings_dict["NAME"].startswith("test_"), (
+        "this would write to a real database"
+    )
     realm = make_realm(at, by)
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
     return Gate(realm, account, None, at, by).of_user("u-1")
@@ -47,7 +53,9 @@ def refused(results):
 
 
 def report(name, racing, rounds, tally):
-    print(f"{name}: seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}")
+    print(
+        f"{name}: seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}"
+    )
 
 
 def account_quota(at, by):
@@ -62,7 +70,12 @@ def twenty_of_75(gate, racing):
     """Race twenty authorizes of 75 by four users against 500 of their account."""
     users = [gate, *(gate.of_user(f"u-{n}") for n in (2, 3, 4))]
     callers = [racing.chance.choice(users) for _ in range(20)]
-    return racing.race([lambda who=who, n=n: who.authorize(75, key=f"k-{n}") for n, who in enumerate(callers)])
+    return racing.race(
+        [
+            lambda who=who, n=n: who.authorize(75, key=f"k-{n}")
+            for n, who in enumerate(callers)
+        ]
+    )
 
 
 @SHORT_AND_LONG
@@ -77,7 +90,12 @@ def test_twenty_holds_of_75_against_500_admit_exactly_six(at, by, rounds):
             assert {type(r) for r in refused(results)} == {GateDenied}, results
             assert {r.code for r in refused(results)} == {"QUOTA.EXHAUSTED"}
             assert gate.used(subject_scope="account") == (0, 450)
-            assert Denial.objects.filter(account=gate.account).aggregate(n=Sum("count"))["n"] == 14
+            assert (
+                Denial.objects.filter(account=gate.account).aggregate(n=Sum("count"))[
+                    "n"
+                ]
+                == 14
+            )
         report("twenty of 75 against 500", racing, rounds, tally)
     assert tally == {6: rounds}
 
@@ -104,7 +122,11 @@ def test_the_guarded_statements_alone_never_over_admit(at, by, rounds):
             results = twenty_of_75(gate, racing)
             tally[len(admitted(results))] += 1
             assert {type(r) for r in refused(results)} <= {GateDenied, GateMoved}
-            assert gate.used(subject_scope="account")[1] == 75 * len(admitted(results)) <= 500
+            assert (
+                gate.used(subject_scope="account")[1]
+                == 75 * len(admitted(results))
+                <= 500
+            )
         report("lock off, statements guarded", racing, rounds, tally)
 
 
@@ -116,7 +138,9 @@ def test_the_last_credit_is_held_once(at, by, rounds):
         for number in range(rounds):
             gate = realm.of_principal(f"p-{number}")
             gate.credit(5000)
-            results = racing.race([lambda n=n: gate.authorize(75, key=f"k-{n}") for n in range(20)])
+            results = racing.race(
+                [lambda n=n: gate.authorize(75, key=f"k-{n}") for n in range(20)]
+            )
 
             tally[len(admitted(results))] += 1
             assert {r.code for r in refused(results)} == {"FUNDING.EXHAUSTED"}
@@ -133,7 +157,9 @@ def test_a_rate_admits_exactly_its_limit(at, by, rounds):
     with racers(20) as racing:
         for number in range(rounds):
             gate = realm.of_principal(f"p-{number}")
-            results = racing.race([lambda n=n: gate.authorize(key=f"k-{n}") for n in range(20)])
+            results = racing.race(
+                [lambda n=n: gate.authorize(key=f"k-{n}") for n in range(20)]
+            )
             tally[len(admitted(results))] += 1
             assert gate.used(kind="rate") == (10, 0)
         report("twenty requests against a rate of 10", racing, rounds, tally)
@@ -167,7 +193,10 @@ def test_one_key_sixteen_times_is_one_lease(at, by, rounds):
             results = racing.race([lambda: gate.authorize(75, key="k")] * 16)
 
             assert len(admitted(results)) == 16, results
-            assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
+            assert all(
+                (r.data, list(r.hints)) == (results[0].data, list(results[0].hints))
+                for r in results
+            )
             assert Lease.objects.filter(account=gate.account).count() == 1
             assert gate.used() == (0, 75)
             tally[sum(not r.replayed for r in results)] += 1
@@ -186,7 +215,10 @@ def test_one_key_sixteen_times_is_one_rating(at, by, rounds):
             lease = gate.lease(75)
             results = racing.race([lambda: gate.commit(lease, 60, key="k")] * 16)
 
-            assert all((r.data, list(r.hints)) == (results[0].data, list(results[0].hints)) for r in results)
+            assert all(
+                (r.data, list(r.hints)) == (results[0].data, list(results[0].hints))
+                for r in results
+            )
             assert Rating.objects.filter(account=gate.account).count() == 1
             assert gate.balance() == (400, 0, 600)
             tally[sum(not r.replayed for r in results)] += 1
@@ -204,11 +236,15 @@ def test_eight_commits_of_one_lease_apply_once(at, by, rounds):
             gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
             lease = gate.lease(50)
-            results = racing.race([lambda n=n: gate.commit(lease, 50, key=f"k-{n}") for n in range(8)])
+            results = racing.race(
+                [lambda n=n: gate.commit(lease, 50, key=f"k-{n}") for n in range(8)]
+            )
 
             statuses = Tally(r.data["application_status"] for r in results)
             assert statuses == {"applied": 1, "quarantined": 7}
-            assert sorted(int(r.data["amount_xusd"]) for r in results) == [0] * 7 + [500]
+            assert sorted(int(r.data["amount_xusd"]) for r in results) == [0] * 7 + [
+                500
+            ]
             assert (gate.used(), gate.balance()) == ((50, 0), (500, 0, 500))
             tally["one applied"] += 1
         report("eight commits of one lease", racing, rounds, tally)
@@ -227,13 +263,21 @@ def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
             lease = gate.lease(75)
             last = gate.at_instant(at + GRACE)
             # SKIP LOCKED leaves a busy account to the next run, which is this one's too.
-            sweep = lambda: expire_leases(at=last.at + timedelta(microseconds=1)) + expire_leases(at=last.at + timedelta(microseconds=1))  # noqa: E731
+            sweep = lambda: (
+                expire_leases(at=last.at + timedelta(microseconds=1))
+                + expire_leases(at=last.at + timedelta(microseconds=1))
+            )  # noqa: E731
             head_start = racing.chance.random() * 0.02
-            answer, _ = racing.race([lambda: time.sleep(head_start) or last.commit(lease, 75), sweep])
+            answer, _ = racing.race(
+                [lambda: time.sleep(head_start) or last.commit(lease, 75), sweep]
+            )
 
             row, status = gate.row(lease), answer.data["application_status"]
             tally[row.state] += 1
-            assert (row.state, status) in {("closed", "applied"), ("expired", "quarantined")}
+            assert (row.state, status) in {
+                ("closed", "applied"),
+                ("expired", "quarantined"),
+            }
             spent = 750 if status == "applied" else 0
             assert gate.used() == ((75, 0) if spent else (0, 0))
             assert gate.balance() == (1000 - spent, 0, spent)
@@ -251,7 +295,9 @@ def test_commit_and_cancel_end_in_exactly_one_outcome(at, by, rounds):
             gate = realm.of_principal(f"p-{number}")
             gate.credit(1000)
             lease = gate.lease(75)
-            answer, end = racing.race([lambda: gate.commit(lease, 75), lambda: gate.cancel(lease)])
+            answer, end = racing.race(
+                [lambda: gate.commit(lease, 75), lambda: gate.cancel(lease)]
+            )
 
             applied = answer.data["application_status"] == "applied"
             tally[gate.row(lease).state] += 1
@@ -264,10 +310,16 @@ def check_account(gate):
     """What is held is what the active leases hold; what is used is what was applied."""
     active = Lease.objects.filter(realm=gate.realm, state="active")
     held = active.aggregate(q=Sum("reserved_minor"), x=Sum("reserved_xusd"))
-    applied = Rating.objects.filter(realm=gate.realm).aggregate(q=Sum("applied_quantity_minor"), x=Sum("funded_xusd"))
-    quotas = Counter.objects.filter(realm=gate.realm, kind="quota", subject_scope="account")
+    applied = Rating.objects.filter(realm=gate.realm).aggregate(
+        q=Sum("applied_quantity_minor"), x=Sum("funded_xusd")
+    )
+    quotas = Counter.objects.filter(
+        realm=gate.realm, kind="quota", subject_scope="account"
+    )
     counted = quotas.aggregate(u=Sum("used_minor"), r=Sum("reserved_minor"))
-    money = CreditBalance.objects.filter(realm=gate.realm).aggregate(s=Sum("spent_xusd"), r=Sum("reserved_xusd"))
+    money = CreditBalance.objects.filter(realm=gate.realm).aggregate(
+        s=Sum("spent_xusd"), r=Sum("reserved_xusd")
+    )
     assert (counted["r"] or 0) == (held["q"] or 0)
     assert (money["r"] or 0) == (held["x"] or 0)
     assert (counted["u"] or 0) == (applied["q"] or 0)
@@ -291,20 +343,40 @@ def test_everything_at_once_keeps_the_sums(at, by, rounds):
         keys, clock = [], at
         for number in range(rounds):
             clock += timedelta(minutes=racing.chance.choice([1, 30, 400]))
-            open_leases = list(Lease.objects.filter(realm=gate.realm).order_by("?")[:20])
-            calls = [random_call(racing.chance, [who.at_instant(clock) for who in users], open_leases, keys, number, n) for n in range(12)]
+            open_leases = list(
+                Lease.objects.filter(realm=gate.realm).order_by("?")[:20]
+            )
+            calls = [
+                random_call(
+                    racing.chance,
+                    [who.at_instant(clock) for who in users],
+                    open_leases,
+                    keys,
+                    number,
+                    n,
+                )
+                for n in range(12)
+            ]
             for result in racing.race([call for _, call in calls]):
                 tally[type(result).__name__] += 1
                 assert not isinstance(result, GateMoved | AssertionError), result
             check_account(gate)
         report("everything at once", racing, rounds, tally)
     assert deadlocks() == before
-    assert set(tally) <= {"Admission", "GateDenied", "Cancellation", "int", "KeyReused"}, tally
+    assert set(tally) <= {
+        "Admission",
+        "GateDenied",
+        "Cancellation",
+        "int",
+        "KeyReused",
+    }, tally
 
 
 def random_call(chance, users, leases, keys, number, n):
     who, key = chance.choice(users), f"k-{number}-{n}"
-    what = chance.choice(["authorize", "authorize", "commit", "commit", "cancel", "expire", "again"])
+    what = chance.choice(
+        ["authorize", "authorize", "commit", "commit", "cancel", "expire", "again"]
+    )
     if what == "again" and keys:
         key, estimate = chance.choice(keys)
         return what, lambda: who.authorize(estimate, key=key)
@@ -313,7 +385,9 @@ def random_call(chance, users, leases, keys, number, n):
         owner = next(each for each in users if each.user.pk == row.user_id)
         if what == "cancel":
             return what, lambda: owner.cancel(row.lease)
-        return what, lambda: owner.commit(row.lease, quantity, key=key, meters=[("chat", quantity), ("tokens", 2)])
+        return what, lambda: owner.commit(
+            row.lease, quantity, key=key, meters=[("chat", quantity), ("tokens", 2)]
+        )
     if what == "expire":
         return what, lambda: expire_leases(at=who.at)
     estimate = chance.choice([None, 1, 40, 90])

@@ -34,12 +34,13 @@ def install():
         return
     apt = ["apt-get"] if os.geteuid() == 0 else ["sudo", "-n", "apt-get"]
     print("==> installing chromium (Debian package) for the page tests", flush=True)
-    quiet = {"stdout": subprocess.DEVNULL, "check": False}
+    quiet = {"stdout": subprocess.DEVNULL}
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run([*apt, "update", "-q"], env=env, **quiet)
+    subprocess.run([*apt, "update", "-q"], env=env, check=False, **quiet)
     subprocess.run(
         [*apt, "install", "-y", "-q", "--no-install-recommends", "chromium"],
         env=env,
+        check=False,
         **quiet,
     )
     if not executable():

@@ -1,7 +1,11 @@
-"""Our own tables, and what the database itself says about them."""
+"""Our own tables: what the database itself says about them, and copies of their rows."""
+
+import json
 
 from django.apps import apps
 from django.db import connection
+
+from config.kernel.ids import new_id
 
 OURS = frozenset({"config", "catalog", "billing", "grants", "gating", "demo"})
 
@@ -13,55 +17,148 @@ def rows(query, parameters=()):
         return cursor.fetchall()
 
 
+def run(statement, parameters=()):
+    """Execute a statement; return how many rows it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.rowcount
+
+
+def models():
+    """Return our models by their tables, history included."""
+    found = apps.get_models(include_auto_created=True)
+    return {model._meta.db_table: model for model in found if model.__module__.split(".")[0] in OURS}
+
+
 def own_tables():
     """Return every table that is not another package's, sorted."""
-    foreign = {
-        table
-        for model in apps.get_models(include_auto_created=True)
-        if model.__module__.split(".")[0] not in OURS
-        for table in (model._meta.db_table,)
-    }
-    found = rows(
-        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
-    )
-    names = {
-        name
-        for (name,) in found
-        if not name.startswith("procrastinate_") and name != "django_migrations"
-    }
+    foreign = {model._meta.db_table for model in apps.get_models(include_auto_created=True)} - set(models())
+    found = rows("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
+    names = {name for (name,) in found if not name.startswith("procrastinate_") and name != "django_migrations"}
     return sorted(names - foreign)
 
 
 def audited_tables():
     """Return the tables that have a history, sorted."""
-    return sorted(
-        name for name in own_tables() if f"{name}_history" in set(own_tables())
-    )
-
-
-def append_only_tables():
-    """Return the tables whose rows are never rewritten, history included, sorted."""
-    found = rows(
-        "SELECT DISTINCT tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal AND tgname LIKE '%%_append_only'"
-    )
-    return sorted(name for (name,) in found)
+    names = set(own_tables())
+    return sorted(name for name in names if f"{name}_history" in names)
 
 
 def primary_key(table):
     """Return the columns of a table's primary key."""
     found = rows(
         "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
-        " WHERE indrelid = %s::regclass AND indisprimary ORDER BY array_position(indkey, attnum)",
+        " WHERE indrelid = %s::regclass AND indisprimary ORDER BY attnum",
         [table],
     )
     return [name for (name,) in found]
 
 
 def columns(table):
-    """Return a table's columns, in order."""
+    """Return the columns of a table, in order."""
     found = rows(
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
-        " ORDER BY attnum",
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         [table],
     )
     return [name for (name,) in found]
+
+
+def row_of(source, world):
+    """Return the first row of `source` ("table" or "table WHERE …") in a world."""
+    table, _, condition = source.partition(" WHERE ")
+    names = columns(table)
+    of_world = ("realm_id", world.realm.pk) if "realm_id" in names else ("key_id", world.key.pk)
+    order = ", ".join(primary_key(table))
+    found = rows(
+        f"SELECT to_jsonb(t) FROM {table} t WHERE {of_world[0]} = %s AND ({condition or 'true'}) ORDER BY {order} LIMIT 1",
+        [of_world[1]],
+    )
+    assert found, f"the world has no row of {source}"
+    return json.loads(found[0][0]) if isinstance(found[0][0], str) else found[0][0]
+
+
+def insert_copy(source, world, changes):
+    """Insert a copy of the first row of `source`, with a new id and `changes`.
+
+    A change may be a function of the copied row.
+    """
+    table = source.split()[0]
+    row = row_of(source, world)
+    given = {name: value(row) if callable(value) else value for name, value in changes.items()}
+    fresh = {"id": str(new_id())} if primary_key(table) == ["id"] else {}
+    if "history_id" in row:
+        fresh = {"history_id": row["history_id"] + 10**9}
+    document = {**row, **fresh, **given}
+    assert set(document) == set(row), f"{table} has no column {set(document) - set(row)}"
+    run(
+        f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, %s::jsonb)).*",
+        [json.dumps(document, default=str)],
+    )
+    return document
+
+
+FRESH = {
+    "billing_accounts": {"billing_principal_id": "fresh"},
+    "billing_users": {"business_user_id": "fresh"},
+    "billing_plans": {"plan_code": "fresh"},
+    "billing_plan_entitlements": {"plan_id": lambda row: other_plan(row["plan_id"])},
+    "billing_plan_assignments": {"source_ref": "fresh"},
+    "billing_plan_assignment_statuses": {"sequence": 99},
+    "platform_tokens": {"idempotency_key": "fresh"},
+    "feature_families": {"feature_family_code": "fresh"},
+    "features": {"feature_code": "fresh"},
+    "feature_meters": {"meter_id": lambda row: spare_meter(row["realm_id"]), "is_primary": False},
+    "meters": {"meter_code": "fresh"},
+    "meter_prices": {"window_start": "2001-01-01T00:00:00Z", "window_end": "2002-01-01T00:00:00Z"},
+    "credit_balances": {
+        "account_id": lambda row: spare_user(row["realm_id"])[0],
+        "user_id": lambda row: spare_user(row["realm_id"])[1],
+    },
+    "credit_entries": {"source_ref": "fresh"},
+    "domain_events": {},
+    "gate_states": {"account_id": lambda row: spare_user(row["realm_id"])[0]},
+    "gate_counters": {"key": "fresh"},
+    "gate_seats": {"key": "fresh"},
+    "gate_leases": {"lease": "fresh", "idempotency_key": "fresh"},
+    "gate_ratings": {"idempotency_key": "fresh", "lease_id": lambda row: other_lease(row["lease_id"])},
+    "gate_rated_records": {"line_number": 99},
+    "gate_residual_buckets": {"meter_code": "fresh"},
+    "gate_denials": {"reason": "fresh"},
+    "gate_policies": {"name": "fresh", "status": "assignable"},
+    "gate_policy_bundles": {"bundle_key": "fresh"},
+    "realms": {"realm_id": "fresh"},
+    "service_keys": {"key_id": "pk-fresh"},
+    "service_key_nonces": {"nonce": "f" * 32},
+    "stored_answers": {"key": "fresh"},
+}
+"""By table: what makes a copy of one of its rows a valid row beside it."""
+
+
+def spare_meter(realm_id):
+    """Return the id of a meter that no feature has."""
+    return rows("SELECT id FROM meters WHERE realm_id = %s AND meter_code = 'spare'", [realm_id])[0][0]
+
+
+def spare_user(realm_id):
+    """Return the account and id of a user without balance or gate."""
+    return rows(
+        "SELECT account_id, u.id FROM billing_users u JOIN billing_accounts a ON a.id = account_id"
+        " WHERE u.realm_id = %s AND billing_principal_id = 'spare'",
+        [realm_id],
+    )[0]
+
+
+def other_plan(plan_id):
+    """Return the id of a plan of the same realm that entitles to nothing."""
+    return rows(
+        "SELECT o.id FROM billing_plans p JOIN billing_plans o ON o.realm_id = p.realm_id AND o.plan_code = 'max' WHERE p.id = %s",
+        [plan_id],
+    )[0][0]
+
+
+def other_lease(lease_id):
+    """Return the id of another lease of the same user."""
+    return rows(
+        "SELECT o.id FROM gate_leases l JOIN gate_leases o ON o.user_id = l.user_id AND o.id <> l.id WHERE l.id = %s",
+        [lease_id],
+    )[0][0]

@@ -1,4 +1,4 @@
-"""One valid row of every table in a realm, made by the verbs that make them.
+"""A realm with a row of every table, made by the verbs that make them.
 
 Tests of rules that hold for *all* tables and addresses start from here: two worlds of
 two realms, or two accounts of one, and then something that must be refused.
@@ -17,6 +17,7 @@ from billing.services.users import ensure_user
 from catalog.models import FeatureMeter, Meter
 from catalog.services.families import upsert_feature_family
 from catalog.services.features import upsert_feature
+from catalog.services.meters import upsert_meter
 from catalog.services.prices import PriceTerms, set_meter_price
 from config.kernel.windows import Window
 from config.tenancy.models import ServiceKeyNonce, StoredAnswer
@@ -42,6 +43,8 @@ def build_world(realm, *, at, by, principal=PRINCIPAL):
     _plans(world)
     _policies(world)
     _account(world, principal)
+    spare = ensure_account(realm=realm, principal_id="spare", at=at, by=by)
+    world.spare_user = ensure_user(account=spare, business_user_id="spare", at=at, by=by)
     _tenancy(world)
     return world
 
@@ -65,6 +68,7 @@ def _catalog(world):
     world.link = FeatureMeter.objects.get(realm=realm, feature=world.feature)
     # 7 for 2: a commit of 1 leaves a remainder.
     terms = PriceTerms(unit_price_xusd=7, unit_cost_xusd=3, unit_quantity_minor=2)
+    upsert_meter(realm=realm, meter_code="spare", at=at, by=by)
     world.price = set_meter_price(meter=world.meter, terms=terms, at=at, by=by)
 
 

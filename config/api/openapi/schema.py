@@ -3,9 +3,6 @@
 import re
 from typing import Any
 
-from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.plumbing import ResolvedComponent
-
 from config.api.openapi.components import (
     CONTEXT,
     ENVELOPES,
@@ -20,6 +17,7 @@ from config.api.openapi.components import (
     Schema,
     content,
 )
+from config.api.openapi.untyped import Component, MethodSchema
 from config.api.operations import Operation
 from config.api.views import TokenView
 
@@ -31,7 +29,7 @@ _PATH_SCHEMAS: dict[str, Schema] = {
 _READS = frozenset({"GET", "HEAD"})
 
 
-class OperationSchema(AutoSchema):  # type: ignore[misc]
+class OperationSchema(MethodSchema):  # type: ignore[misc]
     """Describes a view method from its `@operation`; leaves out one without."""
 
     @property
@@ -57,17 +55,18 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
         spec = self.operation
         if spec is None:
             return None
+        operation_id = registry.shapes.id_of(type(self.view), spec)
         described: Schema = {
-            "operationId": spec.name,
+            "operationId": operation_id,
             "summary": self._summary(spec),
             "description": self._about(spec),
             "tags": [self._tag()],
             "parameters": [*self._headers(), *self._ids(), *self._query(spec)],
             "security": [{self._scheme(): []}],
-            "responses": self._responses(spec),
+            "responses": self._responses(spec, operation_id),
         }
         if spec.body is not None:
-            schema = registry.shapes.of(spec.name, "body")
+            schema = registry.shapes.of(operation_id, "body")
             described["requestBody"] = {"required": True, "content": content(schema)}
         return described
 
@@ -93,7 +92,7 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
         context = () if isinstance(self.view, TokenView) else CONTEXT
         key = () if self.method in _READS else ("IdempotencyKey",)
         return [
-            self._shared(ResolvedComponent.PARAMETER, name, PARAMETERS)
+            self._shared(Component.PARAMETER, name, PARAMETERS)
             for name in ("RealmId", *context, *key)
         ]
 
@@ -119,7 +118,7 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
             schema_generator=PlainJsonSchema,
         )
         for name, definition in shape.get("$defs", {}).items():
-            self._register(name, definition, ResolvedComponent.SCHEMA)
+            self._register(name, definition, Component.SCHEMA)
         required = shape.get("required", [])
         return [
             _parameter(name, schema, required=name in required)
@@ -128,12 +127,12 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
 
     def _scheme(self) -> str:
         name = PLATFORM_TOKEN if isinstance(self.view, TokenView) else SERVICE_KEY
-        self._register(name, SECURITY[name], ResolvedComponent.SECURITY_SCHEMA)
+        self._register(name, SECURITY[name], Component.SECURITY_SCHEMA)
         return name
 
-    def _responses(self, spec: Operation) -> Schema:
+    def _responses(self, spec: Operation, operation_id: str) -> Schema:
         for name, schema in ENVELOPES.items():
-            self._register(name, schema, ResolvedComponent.SCHEMA)
+            self._register(name, schema, Component.SCHEMA)
         answer = {
             "allOf": [
                 {"$ref": REFERENCE.format(model=SUCCESS)},
@@ -141,7 +140,7 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
                     "type": "object",
                     "required": ["data"],
                     "properties": {
-                        "data": self.registry.shapes.of(spec.name, "answer")
+                        "data": self.registry.shapes.of(operation_id, "answer")
                     },
                 },
             ]
@@ -151,9 +150,7 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
             for status in sorted(spec.statuses)
         }
         for status, name in (("4XX", "Refused"), ("5XX", "Failed")):
-            responses[status] = self._shared(
-                ResolvedComponent.RESPONSE, name, RESPONSES
-            )
+            responses[status] = self._shared(Component.RESPONSE, name, RESPONSES)
         return responses
 
     def _shared(self, kind: str, name: str, parts: dict[str, Schema]) -> Schema:
@@ -162,7 +159,7 @@ class OperationSchema(AutoSchema):  # type: ignore[misc]
 
     def _register(self, name: str, schema: Schema, kind: str) -> None:
         self.registry.register_on_missing(
-            ResolvedComponent(name=name, type=kind, object=name, schema=schema)
+            Component(name=name, type=kind, object=name, schema=schema)
         )
 
 

@@ -5,18 +5,18 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views import View
-from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.negotiation import BaseContentNegotiation
 
 from config.api.openapi.generator import OperationsGenerator
+from config.api.openapi.untyped import YamlRenderer
 
 
 @cache
 def description() -> bytes:
     """Return the OpenAPI document as YAML; the code cannot change under a process."""
     document = OperationsGenerator().get_schema(request=None, public=True)
-    rendered: bytes = OpenApiYamlRenderer().render(document, renderer_context={})
+    rendered: bytes = YamlRenderer().render(document, renderer_context={})
     return rendered
 
 
@@ -42,7 +42,7 @@ class _FirstRenderer(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class DocsView(SpectacularSwaggerSplitView):  # type: ignore[misc]
+class DocsView(SpectacularSwaggerSplitView):
     """`/docs/`: the page.
 
     Its script comes from an address of its own, because the content security policy

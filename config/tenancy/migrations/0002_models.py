@@ -3,7 +3,7 @@
 import config.kernel.ids
 import django.contrib.postgres.fields
 import django.db.models.deletion
-import django.db.models.expressions
+import django.db.models.lookups
 import django.db.models.functions.datetime
 import simple_history.models
 from django.db import migrations, models
@@ -121,7 +121,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'service_keys',
-                'constraints': [models.CheckConstraint(condition=models.Q(('key_id__regex', '^pk-[A-Za-z0-9_-]{1,124}$')), name='service_key_id_is_plain', violation_error_message='A key id looks like pk-4f0c….'), models.CheckConstraint(condition=models.Q(('status__in', ['active', 'disabled'])), name='service_key_status_is_known', violation_error_message='Unknown key status.'), models.CheckConstraint(condition=models.Q(('kdf_alg__in', ['HKDF-SHA256', 'HMAC-SHA256'])), name='service_key_derivation_is_known', violation_error_message='Unknown key derivation.'), models.CheckConstraint(condition=models.Q(('scopes__contained_by', ['realm:admin', 'runtime'])), name='service_key_scopes_are_known', violation_error_message='Unknown scope.'), models.CheckConstraint(condition=django.db.models.expressions.RawSQL('octet_length(kdf_salt) BETWEEN 16 AND 32', (), output_field=models.BooleanField()), name='service_key_salt_is_16_to_32_bytes', violation_error_message='The salt is 16 to 32 random bytes.')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('key_id__regex', '^pk-[A-Za-z0-9_-]{1,124}$')), name='service_key_id_is_plain', violation_error_message='A key id looks like pk-4f0c….'), models.CheckConstraint(condition=models.Q(('status__in', ['active', 'disabled'])), name='service_key_status_is_known', violation_error_message='Unknown key status.'), models.CheckConstraint(condition=models.Q(('kdf_alg__in', ['HKDF-SHA256', 'HMAC-SHA256'])), name='service_key_derivation_is_known', violation_error_message='Unknown key derivation.'), models.CheckConstraint(condition=models.Q(('scopes__contained_by', ['realm:admin', 'runtime'])), name='service_key_scopes_are_known', violation_error_message='Unknown scope.'), models.CheckConstraint(condition=models.Q(django.db.models.lookups.GreaterThanOrEqual(models.Func('kdf_salt', function='octet_length', output_field=models.IntegerField()), 16), django.db.models.lookups.LessThanOrEqual(models.Func('kdf_salt', function='octet_length', output_field=models.IntegerField()), 32)), name='service_key_salt_is_16_to_32_bytes', violation_error_message='The salt is 16 to 32 random bytes.')],
             },
         ),
         migrations.CreateModel(

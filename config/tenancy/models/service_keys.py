@@ -3,6 +3,7 @@ from datetime import datetime
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
+from django.db.models.lookups import GreaterThanOrEqual, LessThanOrEqual
 
 from config.tenancy.history import AuditedRecords
 
@@ -26,6 +27,11 @@ class Scope(models.TextChoices):
 
     REALM_ADMIN = "realm:admin", "Manage the whole realm"
     RUNTIME = "runtime", "Gate, wallet and token calls for bound users"
+
+
+_SALT_BYTES = models.Func(
+    "kdf_salt", function="octet_length", output_field=models.IntegerField()
+)
 
 
 class ServiceKey(models.Model):
@@ -84,10 +90,8 @@ class ServiceKey(models.Model):
             ),
             models.CheckConstraint(
                 name="service_key_salt_is_16_to_32_bytes",
-                condition=models.expressions.RawSQL(
-                    "octet_length(kdf_salt) BETWEEN 16 AND 32",
-                    (),
-                    output_field=models.BooleanField(),
+                condition=models.Q(
+                    GreaterThanOrEqual(_SALT_BYTES, 16), LessThanOrEqual(_SALT_BYTES, 32)
                 ),
                 violation_error_message="The salt is 16 to 32 random bytes.",
             ),

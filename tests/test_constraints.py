@@ -1,0 +1,570 @@
+"""The schema tells the truth by itself: each of its rules has a case that it refuses.
+
+The rules are read from PostgreSQL's own catalog. One that has no case here, or a case
+whose rule is gone, fails the run. Every bad row is a copy of a valid one, written with
+raw SQL: Python is not asked.
+"""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from config.kernel.ids import new_id
+from config.tenancy.history import auditing
+from tests.catalog.test_constraints import CHECKS as CATALOG_CHECKS
+from tests.conftest import make_realm
+from tests.tools.context import AT, BY
+from tests.tools.tables import FRESH, columns, insert_copy, models, own_tables, primary_key, row_of, rows, run
+from tests.tools.world import build_world, neighbor
+
+INT64_MAX = 2**63 - 1
+PAST = "2001-01-01T00:00:00Z"
+USER_SCOPE = "billing_plan_assignments WHERE scope = 'user'"
+ACCOUNT_SCOPE = "billing_plan_assignments WHERE scope = 'account'"
+REVERSAL = {"direction": "credit", "reversal_of_id": lambda row: row["id"]}
+FALLBACK = {"feature_family_code": "auto.registry", "is_fallback": True}
+
+
+def start(row):
+    return row["window_start"]
+
+
+def objects(table, name, *names):
+    """Cases of the rules that a JSON column holds an object."""
+    return [(f"{name}_{column}_{verb}_object", table, {column: bad}) for column, verb in names for bad in ([], "x", 1)]
+
+
+# (constraint, the valid row's source, how the copy differs from it).
+CHECKS = [
+    *((name, model._meta.db_table, changes) for model, changes, name in CATALOG_CHECKS),
+    *(
+        (f"{table}_history_is_explained", f"{table}_history", {column: bad})
+        for table in (
+            "billing_accounts", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
+            "feature_families", "features", "feature_meters", "meters", "meter_prices",
+            "gate_policies", "gate_policy_bundles", "realms", "service_keys",
+        )
+        for column in ("operator", "reason", "ticket_id")
+        for bad in ("", " \t\n")
+    ),
+    # Realms and access
+    ("realm_id_is_plain", "realms", {"realm_id": ""}),
+    ("realm_id_is_plain", "realms", {"realm_id": "-a"}),
+    ("realm_id_is_plain", "realms", {"realm_id": "a."}),
+    ("realm_id_is_plain", "realms", {"realm_id": "a b"}),
+    ("realm_id_is_plain", "realms", {"realm_id": "a\n"}),
+    ("realm_id_is_plain", "realms", {"realm_id": "a" * 129}),
+    ("realm_status_is_known", "realms", {"status": "asleep"}),
+    ("realm_name_is_given", "realms", {"name": " "}),
+    ("service_key_id_is_plain", "service_keys", {"key_id": "4f0c"}),
+    ("service_key_id_is_plain", "service_keys", {"key_id": "pk-a\n"}),
+    ("service_key_id_is_plain", "service_keys", {"key_id": "pk-" + "a" * 125}),
+    ("service_key_status_is_known", "service_keys", {"status": "lost"}),
+    ("service_key_derivation_is_known", "service_keys", {"kdf_alg": "MD5"}),
+    ("service_key_scopes_are_known", "service_keys", {"scopes": ["runtime", "root"]}),
+    ("service_key_salt_is_16_to_32_bytes", "service_keys", {"kdf_salt": "\\x" + "00" * 15}),
+    ("service_key_salt_is_16_to_32_bytes", "service_keys", {"kdf_salt": "\\x" + "00" * 33}),
+    ("service_keys_kdf_version_check", "service_keys", {"kdf_version": -1}),
+    ("service_keys_history_kdf_version_check", "service_keys_history", {"kdf_version": -1}),
+    ("domain_event_kind_is_dotted", "domain_events", {"kind": "created"}),
+    ("domain_event_kind_is_dotted", "domain_events", {"kind": "Realm.created"}),
+    ("stored_answer_is_a_success", "stored_answers", {"status": 199}),
+    ("stored_answer_is_a_success", "stored_answers", {"status": 300}),
+    # Catalog, beside its own table of cases
+    ("meterprice_window_not_empty", "meter_prices", {"window_end": start}),
+    ("meterprice_window_not_empty", "meter_prices", {"window_end": PAST}),
+    # Billing
+    ("billing_account_principal_is_given", "billing_accounts", {"billing_principal_id": "\t"}),
+    ("billing_account_seat_limit_has_a_source", "billing_accounts", {"seat_limit_source": None}),
+    ("billing_account_seat_limit_has_a_source", "billing_accounts", {"seat_limit_updated_at": None}),
+    ("billing_account_seat_limit_source_is_known", "billing_accounts", {"seat_limit_source": "guess"}),
+    ("billing_accounts_seat_limit_check", "billing_accounts", {"seat_limit": -1}),
+    ("billing_accounts_history_seat_limit_check", "billing_accounts_history", {"seat_limit": -1}),
+    ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": ""}),
+    ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": " "}),
+    ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": "u" * 513}),
+    ("billing_user_status_is_known", "billing_users", {"status": "away"}),
+    ("billing_plan_code_is_plain", "billing_plans", {"plan_code": "a b"}),
+    ("billing_plan_code_is_plain", "billing_plans", {"plan_code": "a\n"}),
+    ("billing_plan_code_is_plain", "billing_plans", {"plan_code": "a" * 129}),
+    ("billing_plan_name_is_given", "billing_plans", {"name": ""}),
+    ("billing_plan_kind_is_known", "billing_plans", {"kind": "gift"}),
+    ("plan_entitlement_effect_is_known", "billing_plan_entitlements", {"effect": "maybe"}),
+    ("plan_entitlement_has_one_target_at_most", "billing_plan_entitlements WHERE feature_id IS NOT NULL", {"feature_family_id": str(new_id())}),
+    ("planassignment_window_not_empty", ACCOUNT_SCOPE, {"window_end": start}),
+    ("planassignment_window_not_empty", ACCOUNT_SCOPE, {"window_end": PAST}),
+    ("plan_assignment_user_iff_user_scope", ACCOUNT_SCOPE, {"scope": "user"}),
+    ("plan_assignment_user_iff_user_scope", USER_SCOPE, {"scope": "account"}),
+    ("plan_assignment_user_iff_user_scope", ACCOUNT_SCOPE, {"scope": "team"}),
+    ("plan_assignment_status_is_known", ACCOUNT_SCOPE, {"status": "late"}),
+    ("plan_assignment_source_kind_is_known", ACCOUNT_SCOPE, {"source_kind": "rumor"}),
+    ("plan_assignment_source_ref_is_given", ACCOUNT_SCOPE, {"source_ref": " "}),
+    ("plan_assignment_status_given_is_known", "billing_plan_assignment_statuses", {"status": "late"}),
+    ("billing_plan_assignment_statuses_sequence_check", "billing_plan_assignment_statuses", {"sequence": -1}),
+    ("platform_token_expires_after_issue", "platform_tokens", {"expires_at": lambda row: row["issued_at"]}),
+    # Grants
+    ("credit_balance_amounts_are_not_negative", "credit_balances", {"granted_xusd": -1}),
+    ("credit_balance_amounts_are_not_negative", "credit_balances", {"spent_xusd": -1}),
+    ("credit_balance_amounts_are_not_negative", "credit_balances", {"reserved_xusd": -1}),
+    ("credit_balance_is_never_overdrawn", "credit_balances", {"spent_xusd": lambda row: row["granted_xusd"] + 1, "reserved_xusd": 0}),
+    ("credit_balance_is_never_overdrawn", "credit_balances", {"granted_xusd": INT64_MAX, "spent_xusd": INT64_MAX, "reserved_xusd": INT64_MAX}),
+    ("credit_entry_kind_is_known", "credit_entries", {"kind": "gift"}),
+    ("credit_entry_amount_is_not_zero", "credit_entries", {"kind": "correction", "amount_xusd": 0}),
+    ("credit_entry_sign_follows_kind", "credit_entries", {"amount_xusd": -1}),
+    ("credit_entry_sign_follows_kind", "credit_entries WHERE kind = 'spend'", {"amount_xusd": 1}),
+    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": ""}),
+    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": " "}),
+    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": "s" * 256}),
+    *(
+        ("credit_entry_is_explained_unless_a_spend", "credit_entries", {column: " "})
+        for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
+    ),
+    ("credit_entry_idempotency_key_is_not_blank", "credit_entries", {"idempotency_key": " "}),
+    # Gate: policies
+    ("gate_policy_bundle_key_is_plain", "gate_policy_bundles", {"bundle_key": "Pro"}),
+    ("gate_policy_bundle_status_is_known", "gate_policy_bundles", {"status": "asleep"}),
+    *objects("gate_policy_bundles", "gate_policy_bundle", ("metadata", "is")),
+    ("gate_policies_window_sec_check", "gate_policies", {"window_sec": -1}),
+    ("gate_policies_history_window_sec_check", "gate_policies_history", {"window_sec": -1}),
+    ("gate_policy_window_is_positive_unless_seats", "gate_policies", {"window_sec": 0}),
+    ("gate_policy_feature_is_code_or_wildcard", "gate_policies", {"feature_code": "chat*"}),
+    ("gate_policy_name_is_given", "gate_policies", {"name": " "}),
+    ("gate_policy_unit_is_given", "gate_policies", {"unit": ""}),
+    ("gate_policy_kind_is_known", "gate_policies", {"kind": "tax"}),
+    ("gate_policy_scope_is_known", "gate_policies", {"subject_scope": "team"}),
+    ("gate_policy_status_is_known", "gate_policies", {"status": "draft"}),
+    ("gate_policy_mode_is_known", "gate_policies", {"enforcement_mode": "hope"}),
+    ("gate_policy_limit_fits_kind", "gate_policies", {"limit_count": 1}),
+    ("gate_policy_limit_fits_kind", "gate_policies", {"kind": "rate"}),
+    ("gate_policy_limit_fits_kind", "gate_policies", {"kind": "seats", "limit_minor": 1}),
+    ("gate_policy_limit_is_not_negative", "gate_policies", {"limit_minor": -1}),
+    ("gate_policy_limit_is_not_negative", "gate_policies WHERE kind = 'rate'", {"limit_count": -1}),
+    ("gate_policy_seats_are_counted_in_seats", "gate_policies WHERE kind = 'seats'", {"unit": "chair"}),
+    *objects("gate_policies", "gate_policy", ("metadata", "is")),
+    # Gate: counting
+    ("gate_counter_kind_is_known", "gate_counters", {"kind": "tax"}),
+    ("gate_counter_scope_is_known", "gate_counters", {"subject_scope": "team"}),
+    ("gate_counter_account_counts_for_itself", "gate_counters", {"subject_scope": "account"}),
+    ("gate_counter_window_not_empty", "gate_counters", {"window_end": start}),
+    ("gate_counter_key_is_given", "gate_counters", {"key": " "}),
+    ("gate_counter_amounts_are_not_negative", "gate_counters", {"used_minor": -1}),
+    ("gate_counter_amounts_are_not_negative", "gate_counters", {"reserved_minor": -1}),
+    ("gate_counter_fits_64_bits", "gate_counters", {"used_minor": INT64_MAX, "reserved_minor": 1}),
+    ("gate_seat_window_not_empty", "gate_seats", {"window_end": start}),
+    ("gate_residual_bucket_has_a_rate", "gate_residual_buckets", {"rate_identity": ""}),
+    ("gate_residual_bucket_holds_a_remainder", "gate_residual_buckets", {"denom": 0, "remainder_numer": 0}),
+    ("gate_residual_bucket_holds_a_remainder", "gate_residual_buckets", {"remainder_numer": -1}),
+    ("gate_residual_bucket_holds_a_remainder", "gate_residual_buckets", {"remainder_numer": lambda row: row["denom"]}),
+    ("gate_denial_happened", "gate_denials", {"count": 0}),
+    ("gate_denial_first_is_not_after_last", "gate_denials", {"last_at": PAST}),
+    ("gate_denial_status_is_a_refusal", "gate_denials", {"status": 399}),
+    ("gate_denial_status_is_a_refusal", "gate_denials", {"status": 600}),
+    ("gate_denial_has_a_reason", "gate_denials", {"reason": " "}),
+    *objects("gate_denials", "gate_denial", ("evidence", "is")),
+    # Gate: leases
+    ("gate_lease_state_is_known", "gate_leases", {"state": "lost"}),
+    ("gate_lease_billing_mode_is_known", "gate_leases", {"billing_mode": "later"}),
+    ("gate_lease_ended_iff_not_active", "gate_leases WHERE state = 'closed'", {"ended_at": None}),
+    ("gate_lease_ended_iff_not_active", "gate_leases WHERE state = 'closed'", {"state": "active"}),
+    ("gate_lease_expires_after_authorized", "gate_leases", {"expires_at": lambda row: row["authorized_at"]}),
+    ("gate_lease_window_not_empty", "gate_leases", {"window_end": start}),
+    *(
+        ("gate_lease_amounts_are_not_negative", "gate_leases", {column: -1})
+        for column in ("reserved_minor", "reserved_xusd", "estimate_minor", "cap_minor")
+    ),
+    ("gate_lease_holds_a_quantity_on_counters_only", "gate_leases WHERE reserved_minor > 0", {"counter_ids": []}),
+    ("gate_lease_is_named", "gate_leases", {"lease": ""}),
+    ("gate_lease_key_is_given", "gate_leases", {"idempotency_key": " "}),
+    *objects("gate_leases", "gate_lease", ("labels", "are"), ("evidence", "is"), ("response", "is")),
+    # Gate: ratings
+    ("gate_rating_kind_is_known", "gate_ratings", {"rating_kind": "guess", "lease_id": None}),
+    ("gate_rating_status_is_known", "gate_ratings", {"application_status": "lost", "reason_codes": ["x"]}),
+    ("gate_rating_billing_mode_is_known", "gate_ratings", {"billing_mode": "later"}),
+    ("gate_rating_credit_iff_reversal", "gate_ratings", {"direction": "credit"}),
+    ("gate_rating_credit_iff_reversal", "gate_ratings", {"reversal_of_id": str(new_id())}),
+    ("gate_rating_lease_iff_commit", "gate_ratings", {"lease_id": None}),
+    ("gate_rating_lease_iff_commit", "gate_ratings", {"rating_kind": "ingest"}),
+    *(
+        ("gate_rating_applies_no_more_than_canonical", "gate_ratings", {f"applied_{column}": bad})
+        for column in ("quantity_minor", "amount_xusd", "cost_xusd")
+        for bad in (-1, lambda row, column=column: row[f"canonical_{column}"] + 1)
+    ),
+    ("gate_rating_funds_no_more_than_applied", "gate_ratings", {"funded_xusd": -1}),
+    ("gate_rating_funds_no_more_than_applied", "gate_ratings", {"funded_xusd": lambda row: row["applied_amount_xusd"] + 1}),
+    ("gate_rating_prepaid_is_paid_in_full", "gate_ratings", {"funded_xusd": lambda row: row["applied_amount_xusd"] - 1}),
+    ("gate_rating_quarantined_applies_nothing", "gate_ratings", {"application_status": "quarantined", "reason_codes": ["x"]}),
+    ("gate_rating_not_applied_in_full_for_a_reason", "gate_ratings", {"application_status": "applied_clipped"}),
+    ("gate_rating_key_is_given", "gate_ratings", {"idempotency_key": ""}),
+    *objects("gate_ratings", "gate_rating", ("labels", "are"), ("evidence", "is"), ("response", "is")),
+    *(
+        ("gate_rated_record_amounts_are_not_negative", "gate_rated_records", {column: -1})
+        for column in ("quantity_minor", "amount_xusd", "cost_xusd")
+    ),
+    ("gate_rated_record_has_rates_iff_priced", "gate_rated_records", {"rate_identity": None}),
+    ("gate_rated_record_has_rates_iff_priced", "gate_rated_records", {"cost_rate_identity": None}),
+    ("gate_rated_record_has_rates_iff_priced", "gate_rated_records", {"rating_status": "missing_price"}),
+    ("gate_rated_records_line_number_check", "gate_rated_records", {"line_number": -1}),
+]  # fmt: skip
+
+# A copy with nothing but a new id is a second row of the same identity, unless it says
+# otherwise. The last column is an accepted row that must be there first.
+UNIQUE = [
+    ("billing_account_once_per_principal", "billing_accounts", {}),
+    ("billing_user_once_per_account", "billing_users", {}),
+    ("billing_plan_code_once_per_realm", "billing_plans", {}),
+    ("billing_plan_code_once_whatever_the_case", "billing_plans", {"plan_code": lambda row: row["plan_code"].upper()}),
+    ("plan_entitlement_once_per_target", "billing_plan_entitlements", {}),
+    ("plan_entitlement_once_per_target", "billing_plan_entitlements WHERE feature_id IS NOT NULL", {"feature_id": None}, {"feature_id": None}),
+    ("plan_assignment_once_per_account_identity", ACCOUNT_SCOPE, {}),
+    ("plan_assignment_once_per_user_identity", USER_SCOPE, {}),
+    ("plan_assignment_status_in_sequence", "billing_plan_assignment_statuses", {}),
+    ("platform_token_once_per_key", "platform_tokens", {}),
+    ("feature_family_code_once_per_realm", "feature_families", {}),
+    ("feature_code_once_per_realm", "features", {}),
+    ("feature_meter_linked_once", "feature_meters", {"is_primary": False}),
+    ("feature_meter_one_primary_per_feature", "feature_meters", {"meter_id": lambda row: FRESH["feature_meters"]["meter_id"](row)}),
+    ("meter_code_once_per_realm", "meters", {}),
+    ("meter_price_one_in_force", "meter_prices", {}),
+    ("meter_price_one_in_force", "meter_prices", {"window_start": PAST}),
+    ("credit_entry_once_per_source", "credit_entries", {"idempotency_key": None}),
+    ("credit_entry_once_per_idempotency_key", "credit_entries", {"idempotency_key": "k", "source_ref": "a"}, {"idempotency_key": "k", "source_ref": "b"}),
+    ("gate_counter_once_per_window", "gate_counters", {}),
+    ("gate_seat_once_per_user_and_window", "gate_seats WHERE window_end IS NULL", {}),
+    ("gate_lease_reference_once_per_user", "gate_leases", {"idempotency_key": "other"}),
+    ("gate_lease_once_per_idempotency_key", "gate_leases", {"lease": "other"}),
+    ("gate_rating_once_per_idempotency_key", "gate_ratings", {"lease_id": lambda row: FRESH["gate_ratings"]["lease_id"](row)}),
+    ("gate_rating_one_applied_per_lease", "gate_ratings", {"idempotency_key": "other"}),
+    ("gate_rating_reversed_once", "gate_ratings", {**REVERSAL, "idempotency_key": "r1"}, {**REVERSAL, "idempotency_key": "r2"}),
+    ("gate_rated_record_numbered_once", "gate_rated_records", {}),
+    ("gate_residual_bucket_once_per_rate", "gate_residual_buckets", {}),
+    ("gate_denial_once_per_minute", "gate_denials", {}),
+    ("gate_policy_name_once_per_realm", "gate_policies", {"status": "assignable"}),
+    ("gate_policy_one_default_per_shape", "gate_policies WHERE status = 'default'", {"name": "other"}),
+    ("gate_policy_one_ceiling_per_shape", "gate_policies", {"name": "a", "status": "ceiling"}, {"name": "b", "status": "ceiling"}),
+    ("gate_policy_bundle_key_once_per_realm", "gate_policy_bundles", {}),
+    ("stored_answer_once_per_request", "stored_answers", {}),
+]  # fmt: skip
+
+# Rules that another, tighter one hides: (constraint, source, copy, rules to lift first,
+# accepted row before it).
+HIDDEN = [
+    ("gate_rating_direction_is_known", "gate_ratings", {"direction": "up"}, ["gate_rating_credit_iff_reversal"], None),
+    ("gate_rated_record_status_is_known", "gate_rated_records", {"rating_status": "guessed"}, ["gate_rated_record_has_rates_iff_priced"], None),
+    ("gate_denials_status_check", "gate_denials", {"status": -1}, ["gate_denial_status_is_a_refusal"], None),
+    ("feature_family_one_fallback_per_realm", "feature_families", FALLBACK, ["feature_family_code_once_per_realm"], FALLBACK),
+]  # fmt: skip
+
+# What a copy needs so that only the named foreign key can be what refuses it.
+FOREIGN_KEY_NEEDS = {
+    ("billing_plan_entitlements", "feature_family_id"): {"feature_id": None},
+    ("gate_ratings", "reversal_of_id"): {"direction": "credit"},
+}
+FOREIGN_KEY_SOURCES = {
+    "billing_plan_assignments": USER_SCOPE,
+    "billing_plan_entitlements": "billing_plan_entitlements WHERE feature_id IS NOT NULL",
+}
+NOWHERE = {"text": "nowhere", "uuid": "00000000-0000-7000-8000-000000000000"}
+
+
+@pytest.fixture(scope="module")
+def worlds(django_db_setup, django_db_blocker):
+    """A world, its neighbor in the same realm, and one of another realm; rolled back."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        own = build_world(make_realm(AT, BY), at=AT, by=BY)
+        yield SimpleNamespace(own=own, neighbor=neighbor(own), foreign=build_world(make_realm(AT, BY), at=AT, by=BY))
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def own(worlds):
+    """The world to copy rows from; what the test writes is undone."""
+    with auditing_savepoint():
+        yield worlds.own
+
+
+@contextmanager
+def auditing_savepoint():
+    """Yield in a savepoint and an audit context; undo what was written."""
+    with transaction.atomic():
+        run("SET CONSTRAINTS ALL IMMEDIATE")
+        with auditing(BY, at=AT):
+            yield
+        transaction.set_rollback(True)
+
+
+def refusal(source, world, changes):
+    """Return the constraint that a copy violates, None where it is accepted."""
+    try:
+        with transaction.atomic():
+            insert_copy(source, world, changes)
+    except IntegrityError as error:
+        return error.__cause__.diag.constraint_name
+    return None
+
+
+def lift(table, names):
+    """Drop constraints, until the savepoint is undone."""
+    for name in names:
+        run(f"ALTER TABLE {table} DROP CONSTRAINT {name} CASCADE")
+
+
+def constraints(*kinds):
+    """Return (name, table, kind, columns, definition) of our constraints."""
+    found = rows(
+        "SELECT conname, conrelid::regclass::text, contype::text, ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY k(n, i)"
+        " JOIN pg_attribute ON attrelid = conrelid AND attnum = n ORDER BY i), pg_get_constraintdef(oid)"
+        " FROM pg_constraint WHERE contype = ANY (%s) AND conrelid = ANY (%s::regclass[])",
+        [list(kinds), own_tables()],
+    )
+    return sorted(found)
+
+
+def unique_indexes():
+    """Return (name, table) of unique indexes that are no constraint: partial ones."""
+    return rows(
+        "SELECT indexrelid::regclass::text, indrelid::regclass::text FROM pg_index WHERE indisunique AND NOT indisprimary"
+        " AND indrelid = ANY (%s::regclass[]) AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid AND contype IN ('u', 'x'))",
+        [own_tables()],
+    )
+
+
+def implied_keys():
+    """Return (name, table) of unique keys that contain the primary key.
+
+    Composite foreign keys refer to them.
+    """
+    return [
+        (name, table) for name, table, _, names, _ in constraints("u") if set(primary_key(table)) <= set(names)
+    ]
+
+
+def test_every_constraint_has_a_case(worlds):
+    implied = {name for name, _ in implied_keys()}
+    expected = {name for name, *_ in [*constraints("c", "u", "x"), *unique_indexes()]} - implied
+    cases = [case[0] for case in [*CHECKS, *UNIQUE, *HIDDEN]]
+
+    print(f"\n{len(expected)} constraints, {len(cases)} cases; {len(implied)} keys implied by the primary key")
+    assert sorted(expected - set(cases)) == []
+    assert sorted(set(cases) - expected) == []
+
+
+@pytest.mark.parametrize("table", sorted(FRESH))
+def test_valid_copy_is_accepted(own, table):
+    """The control: what the cases below change is all that is wrong with them."""
+    insert_copy(table, own, FRESH[table])
+
+
+def test_every_table_has_a_valid_copy(worlds):
+    tables = [name for name in own_tables() if not name.endswith("_history")]
+
+    assert sorted(FRESH) == tables
+
+
+def case_id(value):
+    return value if isinstance(value, str) else ",".join(value) if isinstance(value, dict) else None
+
+
+@pytest.mark.parametrize(("name", "source", "changes"), CHECKS, ids=case_id)
+def test_row_that_breaks_a_check_is_refused(own, name, source, changes):
+    assert refusal(source, own, changes) == name
+
+
+@pytest.mark.parametrize(("name", "source", "changes", "before"), [(*case, None)[:4] for case in UNIQUE], ids=case_id)
+def test_second_row_of_one_identity_is_refused(own, name, source, changes, before):
+    if before is not None:
+        insert_copy(source, own, before)
+
+    assert refusal(source, own, changes) == name
+
+
+@pytest.mark.parametrize(("name", "source", "changes", "lifted", "before"), HIDDEN, ids=case_id)
+def test_row_that_breaks_a_hidden_rule_is_refused(own, name, source, changes, lifted, before):
+    lift(source.split()[0], lifted)
+    if before is not None:
+        insert_copy(source, own, before)
+
+    assert refusal(source, own, changes) == name
+
+
+def test_implied_keys_refuse_without_the_primary_key(worlds):
+    found = {}
+    for name, table in implied_keys():
+        [key] = [names for other, _, _, names, _ in constraints("u") if other == name]
+        hidden_by = [other for other, where in implied_keys() if where == table and other != name]
+        with auditing_savepoint():
+            lift(table, [f"{table}_pkey", *hidden_by])
+            fresh = {column: value for column, value in FRESH[table].items() if column not in key}
+            same = {column: _same(column) for column in primary_key(table)}
+            found[name] = refusal(table, worlds.own, {**fresh, **same})
+
+    print(f"\n{len(found)} implied keys")
+    assert found == {name: name for name in found}
+    assert len(found) >= 14
+
+
+def _same(column):
+    return lambda row: row[column]
+
+
+def foreign_keys():
+    """Return (name, table, columns, parent, parent columns) of our foreign keys."""
+    return rows(
+        "SELECT conname, conrelid::regclass::text, ARRAY(SELECT attname::text FROM unnest(conkey) WITH ORDINALITY k(n, i)"
+        " JOIN pg_attribute ON attrelid = conrelid AND attnum = n ORDER BY i), confrelid::regclass::text,"
+        " ARRAY(SELECT attname::text FROM unnest(confkey) WITH ORDINALITY k(n, i)"
+        " JOIN pg_attribute ON attrelid = confrelid AND attnum = n ORDER BY i)"
+        " FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%s::regclass[]) ORDER BY 2, 1",
+        [own_tables()],
+    )
+
+
+def pointing(worlds, table, names, change):
+    """Return which of a table's foreign keys refuses a copy with `change`, alone.
+
+    `names` are the key's columns: other foreign keys over them are lifted.
+    """
+    key = next(name for name, where, columns_, *_ in foreign_keys() if where == table and columns_ == names)
+    rivals = [name for name, where, columns_, *_ in foreign_keys() if where == table and name != key and {*columns_} & {*change}]
+    with auditing_savepoint():
+        lift(table, rivals)
+        changes = {**FRESH[table], **FOREIGN_KEY_NEEDS.get((table, names[-1]), {}), **change}
+        try:
+            with transaction.atomic():
+                insert_copy(FOREIGN_KEY_SOURCES.get(table, table), worlds.own, changes)
+                run("SET CONSTRAINTS ALL IMMEDIATE")
+        except IntegrityError as error:
+            return error.__cause__.diag.constraint_name
+    return None
+
+
+def parent_of(world, parent, names, columns_):
+    """Return the values of another world's parent row, as the child would hold them."""
+    row = row_of(parent, world)
+    return dict(zip(names, (row[column] for column in columns_), strict=True))
+
+
+def test_child_without_a_parent_is_refused(worlds):
+    found = {}
+    for name, table, names, _, _ in foreign_keys():
+        column = names[-1]
+        kind = rows("SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s", [table, column])
+        found[name] = pointing(worlds, table, names, {column: NOWHERE[kind[0][0]]})
+
+    print(f"\n{len(found)} foreign keys refuse what is not there")
+    assert found == {name: name for name in found}
+    assert len(found) >= 60
+
+
+def test_child_of_another_realms_parent_is_refused(worlds):
+    found = {}
+    for name, table, names, parent, columns_ in foreign_keys():
+        if len(names) == 1:
+            continue
+        assert names[0] == "realm_id", f"{name} does not begin with the realm"
+        elsewhere = parent_of(worlds.foreign, parent, names, columns_)
+        del elsewhere["realm_id"]
+        found[name] = pointing(worlds, table, names, elsewhere)
+
+    print(f"\n{len(found)} composite foreign keys keep children in their realm")
+    assert found == {name: name for name in found}
+    assert len(found) >= 28
+
+
+def test_child_of_another_accounts_user_is_refused(worlds):
+    found = {}
+    for name, table, names, _, _ in foreign_keys():
+        if "account_id" in names and "user_id" in names:
+            stranger = {"account_id": str(worlds.own.account.pk), "user_id": str(worlds.own.spare_user.pk)}
+            found[name] = pointing(worlds, table, names, stranger)
+
+    print(f"\n{len(found)} composite foreign keys keep users in their account")
+    assert found == {name: name for name in found}
+    assert len(found) >= 8
+
+
+def test_every_reference_inside_a_realm_is_composite(worlds):
+    """A foreign key of one column could point into another realm."""
+    covered = {(table, column) for _, table, names, *_ in foreign_keys() for column in names if names[0] == "realm_id" and len(names) > 1}
+    missing = [
+        f"{table}.{field.column}"
+        for table, model in models().items()
+        if not table.endswith("_history")
+        for field in model._meta.concrete_fields
+        if field.is_relation and field.column != "realm_id" and (table, field.column) not in covered
+    ]
+
+    assert missing == []
+
+
+def test_every_realm_owned_key_begins_with_the_realm(worlds):
+    owned = [table for table in own_tables() if "realm_id" in columns(table) and table != "realms" and not table.endswith("_history")]
+    found = rows(
+        "SELECT indexrelid::regclass::text, attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]"
+        " WHERE indisunique AND NOT indisprimary AND indrelid = ANY (%s::regclass[])",
+        [owned],
+    )
+
+    assert [(name, column) for name, column in found if column != "realm_id"] == []
+    assert len(found) >= 40
+
+
+def test_column_that_must_hold_a_value_refuses_null(worlds):
+    found = rows(
+        "SELECT attrelid::regclass::text, attname FROM pg_attribute WHERE attnotnull AND attnum > 0 AND attidentity = ''"
+        " AND attrelid = ANY (%s::regclass[])",
+        [own_tables()],
+    )
+    accepted = []
+    for table, column in found:
+        with auditing_savepoint():
+            try:
+                with transaction.atomic():
+                    insert_copy(table, worlds.own, {column: None})
+            except IntegrityError as error:
+                if error.__cause__.sqlstate == "23502" and error.__cause__.diag.column_name == column:
+                    continue
+        accepted.append((table, column))
+
+    print(f"\n{len(found)} columns refuse NULL")
+    assert accepted == []
+    assert len(found) >= 500
+
+
+def test_no_immutable_function_reads_a_setting(worlds):
+    """Such a function's answer may be kept from one tenant's call to the next one's."""
+    found = rows(
+        "SELECT proname, provolatile::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " AND prosrc ~ 'current_setting|session_user|current_user'"
+    )
+
+    assert [name for name, volatility in found if volatility == "i"] == []
+    assert "plangate_audit_row" in {name for name, _ in found}
+
+
+def test_no_primary_key_can_run_out(worlds):
+    narrow = rows(
+        "SELECT indrelid::regclass::text, attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
+        " WHERE indisprimary AND atttypid IN ('int4'::regtype, 'int2'::regtype) AND indrelid = ANY (%s::regclass[])",
+        [own_tables()],
+    )
+
+    assert narrow == []
+
+
+def test_no_constraint_waits_to_be_validated(worlds):
+    assert rows("SELECT conname FROM pg_constraint WHERE NOT convalidated") == []
+    assert rows("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid") == []
+
+
+def test_every_rule_has_a_sentence_for_people(worlds):
+    silent = [
+        constraint.name
+        for table, model in models().items()
+        if not table.endswith("_history")
+        for constraint in model._meta.constraints
+        if "Constraint “" in str(constraint.get_violation_error_message()) and constraint.name not in {n for n, _ in implied_keys()}
+    ]
+
+    print(silent)
