@@ -47,7 +47,7 @@ test: check  ## everything CI runs
 
 soak: $(VENV)/.installed-requirements-dev  ## the long runs; writes docs/verification.md
 	@$(BIN)/python -m tests.tools.browser
-	@PLANGATE_SOAK=1 $(BIN)/python -m pytest -m soak -s -p no:randomly
+	@PLANGATE_SOAK=1 $(BIN)/python -m pytest -m soak -s -p no:randomly -n 0
 
 openapi: $(VENV)/.installed-requirements-dev  ## writes docs/openapi.yaml
 	@$(BIN)/python manage.py spectacular --file docs/openapi.yaml --validate

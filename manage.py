@@ -24,12 +24,12 @@ def main() -> None:
     from config.database import EmbeddedDatabaseError, ensure_running
 
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
-    if command not in WITHOUT_DATABASE:
-        try:
+    try:
+        if command not in WITHOUT_DATABASE:
             ensure_running()
-        except EmbeddedDatabaseError as error:
-            sys.exit(str(error))
-    execute_from_command_line(sys.argv)
+        execute_from_command_line(sys.argv)
+    except EmbeddedDatabaseError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

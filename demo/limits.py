@@ -18,7 +18,7 @@ LIMITS: dict[str, tuple[tuple[str, str, str, str, int, int | None], ...]] = {
         ("chat.completion", "quota", "account", "token", DAY, 200_000),
         ("chat.completion", "rate", "user", "request", MINUTE, 20),
         ("search.query", "quota", "user", "query", DAY, 100),
-        ("*", "quota", "user", "unit", DAY, 1_000),
+        ("*", "quota", "account", "unit", DAY, 1_000),
     ),
     PRO_BUNDLE: (
         ("chat.completion", "quota", "account", "token", DAY, 5_000_000),

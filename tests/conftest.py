@@ -5,10 +5,12 @@ import os
 import secrets
 from datetime import UTC, datetime
 
+import dj_database_url
 import pytest
 
 from config import database
 from config.kernel.audit import Actor, AuditContext
+from tests.tools import verification
 
 STARTED_HERE = pytest.StashKey[bool]()
 
@@ -24,7 +26,9 @@ def pytest_configure(config):
 
 
 def pytest_unconfigure(config):
-    """Stop the database again if this run started it and nobody else uses it."""
+    """Write the soak's page; stop the database if this run started it for itself."""
+    if verification.is_soak() and verification.ROWS:
+        verification.write_page()
     if config.stash.get(STARTED_HERE, False) and database.other_clients() == 0:
         database.stop()
 
@@ -35,12 +39,46 @@ def pytest_report_header(config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave the long forms to `make soak`."""
-    if os.environ.get("PLANGATE_SOAK"):
+    if verification.is_soak():
         return
     skipped = [item for item in items if item.get_closest_marker("soak")]
     if skipped:
         config.hook.pytest_deselected(items=skipped)
         items[:] = [item for item in items if item not in skipped]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(request, django_db_setup, django_db_blocker):
+    """Make the test database also for a run of which no test uses `db`.
+
+    pytest-django makes it only for those: a run of nothing but `committed` tests would
+    write to the installation's own database.
+    """
+    from django.db import connection
+    from django.test.utils import setup_databases, teardown_databases
+
+    installed = dj_database_url.parse(database.connection_url("owner"))["NAME"]
+    if connection.settings_dict["NAME"] != installed:
+        yield
+        return
+    kept = request.config.getvalue("reuse_db")
+    reused = kept and not request.config.getvalue("create_db")
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, keepdb=reused)
+    assert connection.settings_dict["NAME"] != installed
+    yield
+    if not kept:
+        with django_db_blocker.unblock():
+            teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cheap_passwords():
+    """Hash test passwords cheaply; the real hasher stays usable for real servers."""
+    from django.conf import settings
+
+    cheap = "django.contrib.auth.hashers.MD5PasswordHasher"
+    settings.PASSWORD_HASHERS = [cheap, *settings.PASSWORD_HASHERS]
 
 
 @pytest.fixture

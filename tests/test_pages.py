@@ -15,6 +15,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def desk(committed_realm, at, by):
     """An account with a starter plan, a pro plan to assign, and a support login."""
+    from django.contrib.auth.hashers import make_password
     from django.contrib.auth.models import Group, User
 
     from billing.services.accounts import ensure_account
@@ -36,7 +37,9 @@ def desk(committed_realm, at, by):
             by=by,
         )
     username = f"support-{committed_realm.pk}"
-    member = User.objects.create_user(username, password=PASSWORD, is_staff=True)
+    member = User.objects.create(
+        username=username, password=make_password(PASSWORD, hasher="pbkdf2_sha256"), is_staff=True
+    )
     member.groups.add(Group.objects.get(name="Support"))
     return account, username
 

@@ -104,7 +104,7 @@ def _bundle_text(state: BillingState) -> str:
     for plan in state.effective:
         key = bundle_key_of(plan)
         if key and plan.kind in {"base", "addon"}:
-            return f"{key} (from {plan.plan_name})"
+            return f"{key} (named by {plan.plan_name})"
     return "the realm's default bundle"
 
 

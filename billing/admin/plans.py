@@ -64,6 +64,7 @@ class EntitlementInline(TabularInline):
     verbose_name_plural = "What the plan allows and denies"
     can_delete = False
     show_change_link = False
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: entitlements change by the button."""

@@ -1,11 +1,14 @@
 """`/billing-accounts`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
 
 from billing.api.context import account_in_realm
+from billing.api.details import DetailsOut
 from billing.models import BillingAccount
+from billing.selectors.details import details_of
 from billing.selectors.users import list_accounts, seat_summaries, seat_summary
 from billing.services.accounts import MAX_SEATS, set_seat_limit
 from config.api.envelope import Answer
@@ -17,7 +20,7 @@ from config.api.wire import Instant, ListQuery, UInt, WriteModel
 
 
 class AccountQuery(ListQuery):
-    """Filters of the account list; `expand` takes seat_summary."""
+    """Filters of the account list; `expand` takes seat_summary, billing_details."""
 
     q: str | None = None
     billing_account_id: list[str] | None = None
@@ -76,11 +79,27 @@ class Accounts(ServiceView):
             sorting=sorting(query.sort_by, query.sort_order),
         )
         document = items(page, account_document)
-        if "seat_summary" in (query.expand or "").split(","):
-            seats = seat_summaries(page.rows)
-            for row, account in zip(document["items"], page.rows, strict=True):
-                row["seat_summary"] = seats[account.pk].document()
+        _expand(document["items"], page.rows, query.expand or ())
         return Answer(document)
+
+
+def _expand(
+    documents: list[dict[str, Any]],
+    accounts: Sequence[BillingAccount],
+    expand: Sequence[str],
+) -> None:
+    """Add to each account what the caller asked for, one query for all of each."""
+    asked = {name for text in expand for name in text.split(",")}
+    found: dict[str, dict[Any, Any]] = {}
+    if "seat_summary" in asked:
+        seats = seat_summaries(accounts)
+        found["seat_summary"] = {key: seat.document() for key, seat in seats.items()}
+    if "billing_details" in asked:
+        details = details_of(accounts)
+        found["billing_details"] = {k: DetailsOut.of(row) for k, row in details.items()}
+    for document, account in zip(documents, accounts, strict=True):
+        for name, values in found.items():
+            document[name] = values.get(account.pk)
 
 
 class AccountDetail(ServiceView):

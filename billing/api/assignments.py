@@ -1,7 +1,7 @@
 """`/billing-plan-assignments`: the raw write, the raw change, the list."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 from billing.api.changes import given_changes
 from billing.api.context import account_in_realm, assignment_in_realm, user_in_realm
@@ -76,17 +76,17 @@ class AssignmentOut(WireModel):
         return cls(
             assignment_id=str(row.pk),
             billing_account_id=str(row.account_id),
-            assignment_scope=row.scope,
+            assignment_scope=cast("Scope", row.scope),
             billing_user_id=str(row.user_id) if row.user_id else None,
             plan_id=str(row.plan_id),
             plan_code=row.plan.plan_code,
             subscription_item_id=str(item) if item else None,
             source_kind=wire_source(row.source_kind),
-            source_kind_exact=row.source_kind,
+            source_kind_exact=cast("Source", row.source_kind),
             source_ref=row.source_ref,
             window_start=row.window_start,
             window_end=row.window_end,
-            status=row.status,
+            status=cast("Status", row.status),
             metadata=row.metadata,
             created_at=row.created_at,
             updated_at=row.updated_at,

@@ -5,7 +5,6 @@ sends is only ever compared with it (docs/api.md, "Contexts").
 """
 
 import unicodedata
-from typing import Any
 from uuid import UUID
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment, UserStatus
@@ -69,12 +68,14 @@ def _check_usable(call: Call, account: BillingAccount) -> None:
     if call.request.method in {"GET", "HEAD"}:
         return
     bound = call.caller.bindings
-    claims = (
-        (bound.billing_account_id, str(account.pk)),
-        (_spelled(bound.principal_id), account.billing_principal_id),
-    )
-    if any(claim and claim not in {its, its.upper()} for claim, its in claims):
-        raise Forbidden("billing_account_id mismatch", field="billing_account_id")
+    principal_id, claimed = _spelled(bound.principal_id), bound.billing_account_id
+    if (principal_id and principal_id != account.billing_principal_id) or (
+        claimed and parse_uuid(claimed) != account.pk
+    ):
+        raise Forbidden(
+            "billing_account_id mismatch: the headers name another account.",
+            field="billing_account_id",
+        )
 
 
 def _check_allowed(call: Call, account: BillingAccount) -> None:
@@ -224,16 +225,13 @@ class TokenRuntimeView(TokenView):
     def bind(self, call: Call) -> None:
         """Set `call.account` and `call.user`. Refuses a user no longer active."""
         bound = call.caller.bindings
-        user: Any = (
-            BillingUser.objects.in_realm(call.realm)
-            .select_related("account__realm")
-            .filter(
-                pk=parse_uuid(bound.billing_user_id),
-                account_id=parse_uuid(bound.billing_account_id),
-            )
-            .first()
-        )
-        if user is None or user.status != UserStatus.ACTIVE:
+        user = _user(call, bound.billing_user_id)
+        account_id = parse_uuid(bound.billing_account_id)
+        if (
+            user is None
+            or user.account_id != account_id
+            or user.status != UserStatus.ACTIVE
+        ):
             raise Forbidden(
                 "The token's user is no longer active.",
                 code="AUTH.BILLING_USER_DISABLED",

@@ -1,16 +1,13 @@
 """`/billing-plans` and their entitlements."""
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from billing.models import Plan, PlanEntitlement
-from billing.selectors.plans import list_plans, plan_of, rule_of, rules_of
-from billing.services.entitlements import (
-    Target,
-    append_entitlements,
-    remove_entitlement,
-    replace_entitlements,
-)
+from pydantic import BeforeValidator
+
+from billing.api.changes import given_changes
+from billing.api.entitlements import EntitlementOut
+from billing.models import Plan
+from billing.selectors.plans import list_plans, plan_of
 from billing.services.plans import change_plan_definition, upsert_plan
 from config.api.envelope import Answer
 from config.api.metadata import warnings_meta
@@ -36,6 +33,14 @@ from config.kernel.metadata import PlanMetadata
 Kind = Literal["base", "addon", "promo"]
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Priority = Annotated[SmallInt, BeforeValidator(_whole)]
+"""The official client writes priorities as 10.0."""
+
+
 class PlanOut(WireModel):
     """A plan as the wire shows it."""
 
@@ -48,7 +53,7 @@ class PlanOut(WireModel):
     metadata: JsonObject
     feature_codes: list[str] | None = None
     feature_family_codes: list[str] | None = None
-    entitlements: list[dict[str, Any]] | None = None
+    entitlements: list[EntitlementOut] | None = None
     created_at: Instant
     updated_at: Instant
 
@@ -60,7 +65,7 @@ class PlanOut(WireModel):
             plan_id=str(plan.pk),
             plan_code=plan.plan_code,
             name=plan.name,
-            kind=plan.kind,
+            kind=cast("Kind", plan.kind),
             priority=plan.priority,
             active=plan.active,
             metadata=plan.metadata,
@@ -71,6 +76,12 @@ class PlanOut(WireModel):
             created_at=plan.created_at,
             updated_at=plan.updated_at,
         )
+
+    @classmethod
+    def complete(cls, plan: Plan) -> "PlanOut":
+        """Return the wire form with every entitlement, also those that deny."""
+        rules = [EntitlementOut.of(rule) for rule in plan.entitlements.all()]
+        return cls.of(plan).model_copy(update={"entitlements": rules})
 
 
 class PlanPage(WireModel):
@@ -86,7 +97,7 @@ class PlanUpsert(WriteModel):
     plan_code: PlanCode
     name: Name
     kind: Kind
-    priority: SmallInt = 0
+    priority: Priority = 0
     active: Flag = True
     metadata: JsonObject = {}
     feature_codes: list[Code] | None = None
@@ -99,7 +110,7 @@ class PlanChange(WriteModel):
     plan_code: PlanCode | None = None
     name: Name | None = None
     kind: Kind | None = None
-    priority: SmallInt | None = None
+    priority: Priority | None = None
     active: Flag | None = None
     metadata: JsonObject | None = None
     feature_codes: list[Code] | None = None
@@ -107,11 +118,11 @@ class PlanChange(WriteModel):
 
 
 class PlanQuery(ListQuery):
-    """Filters of the plan list."""
+    """Filters of the plan list; `include` takes entitlements."""
 
     sort: Sort = None
     order: Literal["asc", "desc"] | None = None
-    include: str | None = None
+    include: list[str] | None = None
     kind: Kind | None = None
     active: YesNo | None = None
     plan_id: str | None = None
@@ -123,58 +134,6 @@ class PlanQuery(ListQuery):
     grant_program_code: str | None = None
     issue_anchor: str | None = None
     billing_mode: str | None = None
-
-
-class EntitlementOut(WireModel):
-    """An entitlement as the wire shows it."""
-
-    bpe_id: str
-    plan_id: str
-    feature_family_id: str | None
-    feature_family_code: str | None
-    feature_id: str | None
-    feature_code: str | None
-    effect: Literal["allow", "deny"]
-    created_at: datetime
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, rule: PlanEntitlement) -> "EntitlementOut":
-        """Return the wire form of a rule read with its targets."""
-        family, feature = rule.feature_family, rule.feature
-        return cls(
-            bpe_id=str(rule.pk),
-            plan_id=str(rule.plan_id),
-            feature_family_id=str(family.pk) if family else None,
-            feature_family_code=family.feature_family_code if family else None,
-            feature_id=str(feature.pk) if feature else None,
-            feature_code=feature.feature_code if feature else None,
-            effect=rule.effect,
-            created_at=rule.created_at,
-            updated_at=rule.updated_at,
-        )
-
-
-class EntitlementPage(WireModel):
-    """A page of entitlements."""
-
-    items: list[EntitlementOut]
-    next_cursor: str | None = None
-
-
-class EntitlementIn(WireModel):
-    """One rule: an effect on one feature or one family."""
-
-    feature_family_code: Code | None = None
-    feature_code: Code | None = None
-    effect: Literal["allow", "deny"] = "allow"
-
-
-class EntitlementsUpsert(WriteModel):
-    """Rules to add to a plan, or to replace all of its rules with."""
-
-    mode: Literal["append", "replace"]
-    items: list[EntitlementIn]
 
 
 class Plans(ServiceView):
@@ -192,7 +151,9 @@ class Plans(ServiceView):
             scope=call.list_scope,
             sorting=sorting(query.sort, query.order),
         )
-        return Answer(items(page, PlanOut.of))
+        included = {name for text in query.include or () for name in text.split(",")}
+        render = PlanOut.complete if "entitlements" in included else PlanOut.of
+        return Answer(items(page, render))
 
     @operation(
         "upsert_billing_plan", body=PlanUpsert, answer=PlanOut, statuses=(201, 200)
@@ -220,7 +181,7 @@ class PlanDetail(ServiceView):
     @operation("update_billing_plan", body=PlanChange, answer=PlanOut)
     def patch(self, call: Call, plan_id: str, body: PlanChange) -> Answer:
         """Change a plan; naming either code list replaces its entitlements."""
-        changes = {k: v for k, v in body.given().items() if v is not None}
+        changes = given_changes(body)
         codes = {
             name: changes.pop(name)
             for name in ("feature_codes", "feature_family_codes")
@@ -234,50 +195,3 @@ class PlanDetail(ServiceView):
             PlanOut.of(plan_of(call.realm, plan.pk)),
             meta=warnings_meta(PlanMetadata, changes.get("metadata", {})),
         )
-
-
-class PlanEntitlements(ServiceView):
-    """`/billing-plans/{plan_id}/entitlements`."""
-
-    @operation(
-        "list_billing_plan_entitlements", query=ListQuery, answer=EntitlementPage
-    )
-    def get(self, call: Call, plan_id: str, query: ListQuery) -> Answer:
-        """List a plan's entitlements."""
-        page = paginate(
-            rules_of(plan_of(call.realm, plan_id)),
-            limit=page_limit(query.limit),
-            cursor=query.cursor,
-            scope=call.list_scope,
-        )
-        return Answer(items(page, EntitlementOut.of))
-
-    @operation(
-        "upsert_billing_plan_entitlements",
-        body=EntitlementsUpsert,
-        answer=EntitlementPage,
-        statuses=(201, 200),
-    )
-    def post(self, call: Call, plan_id: str, body: EntitlementsUpsert) -> Answer:
-        """Add entitlements, or replace all of them."""
-        plan = plan_of(call.realm, plan_id)
-        targets = [Target(**item.model_dump()) for item in body.items]
-        append = body.mode == "append"
-        verb = append_entitlements if append else replace_entitlements
-        verb(plan=plan, targets=targets, at=call.at, by=call.by)
-        return Answer(
-            {"items": [EntitlementOut.of(rule) for rule in rules_of(plan)]},
-            status=201 if append else 200,
-        )
-
-
-class PlanEntitlementDetail(ServiceView):
-    """`/billing-plans/{plan_id}/entitlements/{bpe_id}`."""
-
-    @operation("delete_billing_plan_entitlement", answer=EntitlementOut)
-    def delete(self, call: Call, plan_id: str, bpe_id: str) -> Answer:
-        """Remove one entitlement; returns it."""
-        rule = rule_of(plan_of(call.realm, plan_id), bpe_id)
-        removed = EntitlementOut.of(rule)
-        remove_entitlement(entitlement=rule, at=call.at, by=call.by)
-        return Answer(removed)

@@ -19,6 +19,7 @@ class Migration(migrations.Migration):
     ]
     operations = [
         audited("billing_accounts"),
+        audited("billing_details"),
         audited("billing_users"),
         audited("billing_plans"),
         audited("billing_plan_entitlements"),
@@ -26,12 +27,14 @@ class Migration(migrations.Migration):
         append_only("billing_plan_assignment_statuses"),
         append_only("platform_tokens"),
         immutable("billing_accounts", "realm_id, billing_principal_id"),
+        immutable("billing_details", "realm_id, account_id"),
         immutable("billing_users", "realm_id, account_id, business_user_id"),
         immutable("billing_plans", "realm_id, plan_code"),
         immutable(
             "billing_plan_assignments",
             "realm_id, account_id, scope, user_id, plan_id, source_kind, source_ref",
         ),
+        same_realm("billing_details", "account_id", "billing_accounts"),
         same_realm("billing_users", "account_id", "billing_accounts"),
         same_realm("billing_plan_entitlements", "plan_id", "billing_plans"),
         same_realm("billing_plan_entitlements", "feature_id", "features"),

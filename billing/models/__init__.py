@@ -6,6 +6,7 @@ from billing.models.assignments import (
     PlanAssignmentStatus,
     SourceKind,
 )
+from billing.models.details import BillingDetails, DetailsSource, EntityType
 from billing.models.plans import Effect, Plan, PlanEntitlement, PlanKind
 from billing.models.tokens import PlatformToken
 from billing.models.users import BillingUser, UserStatus
@@ -14,8 +15,11 @@ __all__ = [
     "AssignmentScope",
     "AssignmentStatus",
     "BillingAccount",
+    "BillingDetails",
     "BillingUser",
+    "DetailsSource",
     "Effect",
+    "EntityType",
     "Plan",
     "PlanAssignment",
     "PlanAssignmentStatus",

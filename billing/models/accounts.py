@@ -1,5 +1,6 @@
 from django.db import models
 
+from catalog.models.rules import is_object
 from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
@@ -26,7 +27,9 @@ class BillingAccount(Row):
     seat_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="Most active users. Empty means unlimited."
     )
-    seat_limit_source = models.TextField(choices=SeatLimitSource, null=True, blank=True)
+    seat_limit_source = models.TextField(  # noqa: DJ001 - NULL: never set.
+        choices=SeatLimitSource, null=True, blank=True
+    )
     seat_limit_updated_at = models.DateTimeField(null=True, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
 
@@ -65,6 +68,7 @@ class BillingAccount(Row):
                 | models.Q(seat_limit_source__in=SeatLimitSource.values),
                 violation_error_message="Unknown seat limit source.",
             ),
+            is_object("metadata", name="billing_account_metadata_is_object"),
         ]
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ from django.db import models
 from billing.models.accounts import BillingAccount
 from billing.models.plans import Plan
 from billing.models.users import BillingUser
+from catalog.models.rules import is_object
 from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 from config.tenancy.models.windows import Window
@@ -129,6 +130,7 @@ class PlanAssignment(Row, Window):
                 condition=models.Q(source_ref__regex=r"\S"),
                 violation_error_message="Give the source's own reference.",
             ),
+            is_object("metadata", name="plan_assignment_metadata_is_object"),
         ]
         indexes = [
             models.Index(
@@ -173,6 +175,13 @@ class PlanAssignmentStatus(Row):
             models.CheckConstraint(
                 name="plan_assignment_status_given_is_known",
                 condition=models.Q(status__in=AssignmentStatus.values),
+            ),
+            models.CheckConstraint(
+                # The first one holds from the start of the window, past or future.
+                name="plan_assignment_status_not_in_future",
+                condition=models.Q(sequence=1)
+                | models.Q(effective_at__lte=models.F("recorded_at")),
+                violation_error_message="A status takes effect when it is given.",
             ),
         ]
 

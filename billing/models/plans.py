@@ -2,6 +2,7 @@ from django.db import models
 from django.db.models.functions import Lower
 
 from catalog.models import Feature, FeatureFamily
+from catalog.models.rules import is_object
 from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
@@ -76,6 +77,7 @@ class Plan(Row):
                 condition=models.Q(kind__in=PlanKind.values),
                 violation_error_message="A plan is a base plan, add-on or promotion.",
             ),
+            is_object("metadata", name="billing_plan_metadata_is_object"),
         ]
 
     def __str__(self) -> str:

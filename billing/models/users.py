@@ -1,6 +1,7 @@
 from django.db import models
 
 from billing.models.accounts import BillingAccount
+from catalog.models.rules import is_object
 from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
@@ -46,7 +47,9 @@ class BillingUser(Row):
             ),
             models.CheckConstraint(
                 name="billing_user_id_is_1_to_512_characters",
-                condition=models.Q(business_user_id__regex=r"\A.{1,255}.{0,255}.{0,2}\Z")
+                condition=models.Q(
+                    business_user_id__regex=r"\A.{1,255}.{0,255}.{0,2}\Z"
+                )
                 & models.Q(business_user_id__regex=r"\S"),
                 violation_error_message="A user id has 1 to 512 characters.",
             ),
@@ -55,6 +58,7 @@ class BillingUser(Row):
                 condition=models.Q(status__in=UserStatus.values),
                 violation_error_message="Unknown user status.",
             ),
+            is_object("metadata", name="billing_user_metadata_is_object"),
         ]
         indexes = [
             models.Index(

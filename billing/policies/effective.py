@@ -16,6 +16,7 @@ from config.kernel.errors import Invalid
 
 Scope = Literal["account", "user"]
 PlanKind = Literal["base", "addon", "promo"]
+Effect = Literal["allow", "deny"]
 
 GOVERNING_KINDS = ("base", "addon")
 """Plan kinds that choose the policy bundle, billing mode and issue anchor."""
@@ -109,7 +110,7 @@ class EntitlementRule:
     """An entitlement row of an effective plan; neither target set means everything."""
 
     plan_id: UUID
-    effect: Literal["allow", "deny"]
+    effect: Effect
     feature_id: UUID | None
     family_id: UUID | None
 
@@ -245,17 +246,18 @@ def _period_setting(
     effective: Sequence[AssignedPlan],
     realm_metadata: Mapping[str, Any],
 ) -> PeriodSetting:
+    def said(metadata: Mapping[str, Any], root: str) -> str | None:
+        value = _period(metadata, root).get(name)
+        return value if isinstance(value, str) and value in allowed else None
+
     governing = next((p for p in effective if p.kind in GOVERNING_KINDS), None)
     if governing is not None:
-        value = _period(governing.metadata, "billing").get(name)
-        if value in allowed:
-            return PeriodSetting(value, "assignment", governing)
-        value = _period(governing.plan_metadata, "billing_defaults").get(name)
-        if value in allowed:
-            return PeriodSetting(value, "plan", governing)
-    value = _period(realm_metadata, "billing_defaults").get(name)
-    if value in allowed:
-        return PeriodSetting(value, "realm_default")
+        if own := said(governing.metadata, "billing"):
+            return PeriodSetting(own, "assignment", governing)
+        if of_plan := said(governing.plan_metadata, "billing_defaults"):
+            return PeriodSetting(of_plan, "plan", governing)
+    if of_realm := said(realm_metadata, "billing_defaults"):
+        return PeriodSetting(of_realm, "realm_default")
     return PeriodSetting(default, "system_default")
 
 

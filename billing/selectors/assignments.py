@@ -1,6 +1,7 @@
 """Reads of plan assignments."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -22,7 +23,9 @@ def assignment_of(realm: Realm, assignment_id: object) -> PlanAssignment:
     key = parse_uuid(str(assignment_id))
     row = _complete(realm).filter(pk=key).first() if key else None
     if row is None:
-        raise NotFound("billing plan assignment not found")
+        raise NotFound(
+            f"billing plan assignment not found: there is no {assignment_id}."
+        )
     return row
 
 
@@ -77,11 +80,18 @@ def _condition(name: str, value: Any) -> Q:
         return Q(**{_EQUAL[name]: value})
     if name in _UNLINKED:
         return Q(pk__in=[])
-    if name == "grant_program_code":
-        return Q(plan__metadata__grants__contains=[{"grant_program_code": value}])
-    if name == "window_start":
-        return Q(window_start__gte=value)
-    if name == "window_end":
-        return Q(window_end__lte=value) | Q(window_end__isnull=True)
-    runs = Q(window_end__isnull=True) | Q(window_end__gt=value)
-    return runs & Q(window_start__lte=value, status="active", plan__active=True)
+    return {
+        "grant_program_code": _grants,
+        "window_start": lambda start: Q(window_start__gte=start),
+        "window_end": lambda end: Q(window_end__lte=end) | Q(window_end__isnull=True),
+        "as_of": _in_effect,
+    }[name](value)
+
+
+def _grants(program_code: str) -> Q:
+    return Q(plan__metadata__grants__contains=[{"grant_program_code": program_code}])
+
+
+def _in_effect(at: datetime) -> Q:
+    runs = Q(window_end__isnull=True) | Q(window_end__gt=at)
+    return runs & Q(window_start__lte=at, status="active", plan__active=True)

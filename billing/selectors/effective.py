@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import connection
@@ -16,6 +16,7 @@ from django.db import connection
 from billing.models import BillingAccount, BillingUser, PlanEntitlement
 from billing.policies.effective import (
     AssignedPlan,
+    Effect,
     EntitlementRule,
     PeriodSetting,
     PlansView,
@@ -102,7 +103,7 @@ def assigned_plans(
     """
     present = at or as_of
     live = as_of >= present and (known_at is None or known_at >= present)
-    arguments = {
+    arguments: dict[str, Any] = {
         "realm_id": account.realm_id,
         "account_id": account.pk,
         "user_id": user_id,
@@ -138,7 +139,8 @@ def _assigned(row: Sequence[Any]) -> AssignedPlan:
 
 
 def _document(value: Any) -> dict[str, Any]:
-    return json.loads(value) if isinstance(value, str) else value
+    document: dict[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return document
 
 
 def entitlement_rules(*, plan_ids: Iterable[UUID]) -> list[EntitlementRule]:
@@ -148,7 +150,10 @@ def entitlement_rules(*, plan_ids: Iterable[UUID]) -> list[EntitlementRule]:
     )
     return [
         EntitlementRule(
-            plan_id=plan, effect=effect, feature_id=feature, family_id=family
+            plan_id=plan,
+            effect=cast("Effect", effect),
+            feature_id=feature,
+            family_id=family,
         )
         for plan, effect, feature, family in rows.order_by("pk")
     ]

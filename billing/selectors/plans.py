@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 
 from billing.models import Plan, PlanEntitlement
 from config.kernel.errors import NotFound
@@ -11,8 +11,9 @@ from config.tenancy.models import Realm
 
 
 def _complete(realm: Realm) -> QuerySet[Plan]:
+    rules = PlanEntitlement.objects.select_related("feature", "feature_family")
     return Plan.objects.in_realm(realm).prefetch_related(
-        "entitlements__feature", "entitlements__feature_family"
+        Prefetch("entitlements", rules.order_by("pk"))
     )
 
 
@@ -21,7 +22,7 @@ def plan_of(realm: Realm, plan_id: object) -> Plan:
     key = parse_uuid(str(plan_id))
     plan = _complete(realm).filter(pk=key).first() if key else None
     if plan is None:
-        raise NotFound("billing plan not found")
+        raise NotFound(f"billing plan not found: there is no {plan_id}.")
     return plan
 
 
@@ -68,10 +69,12 @@ def _condition(name: str, value: str) -> Q:
 
 
 def rules_of(plan: Plan) -> QuerySet[PlanEntitlement]:
-    """Return a plan's entitlements with their targets."""
-    return PlanEntitlement.objects.filter(
-        realm_id=plan.realm_id, plan=plan
-    ).select_related("plan__realm", "feature", "feature_family")
+    """Return a plan's entitlements with their targets, the oldest first."""
+    return (
+        PlanEntitlement.objects.filter(realm_id=plan.realm_id, plan=plan)
+        .select_related("plan__realm", "feature", "feature_family")
+        .order_by("pk")
+    )
 
 
 def rule_of(plan: Plan, entitlement_id: object) -> PlanEntitlement:
@@ -79,5 +82,7 @@ def rule_of(plan: Plan, entitlement_id: object) -> PlanEntitlement:
     key = parse_uuid(str(entitlement_id))
     rule = rules_of(plan).filter(pk=key).first() if key else None
     if rule is None:
-        raise NotFound("billing plan entitlement not found")
+        raise NotFound(
+            f"billing plan entitlement not found: {plan} has no {entitlement_id}."
+        )
     return rule

@@ -26,10 +26,14 @@ def user_of_account(
     if user_id:
         users = users.filter(business_user_id=user_id)
     if billing_user_id:
-        users = users.filter(pk=parse_uuid(billing_user_id))
+        key = parse_uuid(billing_user_id)
+        users = users.filter(pk=key) if key else users.none()
     user = users.select_related("account__realm").first()
     if user is None:
-        raise NotFound("billing user not found for billing_account_id")
+        raise NotFound(
+            f"billing user not found for billing_account_id {account.pk}: there is no "
+            f"{user_id or billing_user_id}."
+        )
     return user
 
 
@@ -140,13 +144,12 @@ def seat_summaries(accounts: Sequence[BillingAccount]) -> dict[Any, SeatSummary]
             deleted=Count("id", filter=Q(status=UserStatus.DELETED)),
         )
     )
-    counts = {row["account_id"]: row for row in counted}
-    none = {"active": 0, "disabled": 0, "deleted": 0}
+    counts = {
+        row["account_id"]: (row["active"], row["disabled"], row["deleted"])
+        for row in counted
+    }
     return {
-        account.pk: SeatSummary(
-            account,
-            *(counts.get(account.pk, none)[name] for name in none),
-        )
+        account.pk: SeatSummary(account, *counts.get(account.pk, (0, 0, 0)))
         for account in accounts
     }
 

@@ -91,7 +91,7 @@ def set_seat_limit(
 
     Never disables anybody: an account over its limit only cannot add users. From then
     on the limit counts as set by staff, also where the number stays. Refuses a number
-    outside 0 to 2^31−1 (`Invalid` on `seat_limit`).
+    outside 0 to 2^31 - 1 (`Invalid` on `seat_limit`).
     """
     if seat_limit is not None and not 0 <= seat_limit <= MAX_SEATS:
         raise Invalid(f"A seat limit is 0 to {MAX_SEATS}.", field="seat_limit")

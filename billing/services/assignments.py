@@ -186,7 +186,9 @@ def _check(identity: Identity, status: str, metadata: dict[str, Any]) -> None:
         raise NotFound("There is no such plan in this realm.", field="plan_id")
     if user is not None and user.account_id != account.pk:
         raise NotFound(
-            "billing user not found for billing_account_id", field="billing_user_id"
+            f"billing user not found for billing_account_id: {user} is of another "
+            "account.",
+            field="billing_user_id",
         )
     if identity.source_kind not in SourceKind.values:
         raise Invalid(
@@ -265,7 +267,8 @@ def _give_status(assignment: PlanAssignment, *, effective_at: datetime) -> None:
     """Append the row's present status, known since its history row just written."""
     given = PlanAssignmentStatus.objects.in_realm(assignment.realm_id)
     last = given.filter(assignment=assignment).aggregate(last=Max("sequence"))["last"]
-    written = assignment.history.aggregate(at=Max("history_date"))["at"]
+    history: Any = assignment.history
+    written = history.aggregate(at=Max("history_date"))["at"]
     PlanAssignmentStatus.objects.create(
         realm_id=assignment.realm_id,
         assignment=assignment,

@@ -12,8 +12,9 @@ from billing.services.entitlements import (
     append_entitlements,
     replace_entitlements,
 )
+from catalog.services.rows import locked, locked_or_inserted, rewritten
 from config.kernel.audit import AuditContext
-from config.kernel.errors import Invalid
+from config.kernel.errors import Conflict, Invalid
 from config.kernel.ids import parse_uuid
 from config.kernel.metadata import PlanMetadata, check_metadata
 from config.tenancy.history import auditing
@@ -79,7 +80,8 @@ def upsert_plan(
 
     What is left out takes its default, also on an existing plan. Codes of features
     and families add `allow` rules and never remove any. Refuses (`Invalid`) an
-    unknown kind, bad metadata and unknown codes.
+    unknown kind, bad metadata and unknown codes, and (`Conflict`) a code that exists
+    in other upper and lower case.
     """
     document = metadata or {}
     _check(kind, document)
@@ -90,24 +92,31 @@ def upsert_plan(
         "active": active,
         "metadata": document,
     }
-    plan = (
-        Plan.objects.select_for_update()
-        .in_realm(realm)
-        .filter(plan_code=plan_code)
-        .first()
-    )
-    created = plan is None
-    if plan is None:
-        plan = Plan(realm=realm, plan_code=plan_code, **values)
-        with auditing(by, at=at):
-            plan.save(force_insert=True)
+    with auditing(by, at=at):
+        plan, created = _found_or_created(realm, plan_code, values)
+        if created:
             record_event(realm=realm, kind="plan.changed", subject=plan, at=at, by=by)
-    else:
+    if not created:
         _save(plan, values, at=at, by=by)
     targets = _targets(feature_codes, feature_family_codes)
     if targets:
         append_entitlements(plan=plan, targets=targets, at=at, by=by)
     return plan, created
+
+
+def _found_or_created(
+    realm: Realm, plan_code: str, values: dict[str, Any]
+) -> tuple[Plan, bool]:
+    """Return the plan of a code, locked, and whether it was just inserted."""
+    new = Plan(realm=realm, plan_code=plan_code, **values)
+    same = Plan.objects.in_realm(realm).filter(plan_code=plan_code)
+    try:
+        return locked_or_inserted(same, new)
+    except Plan.DoesNotExist:
+        raise Conflict(
+            "A plan with this code exists, in other upper and lower case.",
+            field="plan_code",
+        ) from None
 
 
 @transaction.atomic
@@ -126,7 +135,7 @@ def change_plan_definition(
     Refuses (`Invalid`) another plan_code, an unknown kind, bad metadata and unknown
     codes.
     """
-    plan = Plan.objects.select_for_update().get(pk=plan.pk)
+    plan = locked(Plan.objects.all(), plan)
     if changes.get("plan_code", plan.plan_code) != plan.plan_code:
         raise Invalid("A plan's code cannot change.", field="plan_code")
     values = {name: changes.get(name, getattr(plan, name)) for name in _FIELDS}
@@ -145,19 +154,19 @@ def change_plan_definition(
 def _save(
     plan: Plan, values: dict[str, Any], *, at: datetime, by: AuditContext
 ) -> None:
-    changed = [name for name in _FIELDS if getattr(plan, name) != values[name]]
-    if not changed:
-        return
-    for name in changed:
-        setattr(plan, name, values[name])
-    plan.updated_at = at
     with auditing(by, at=at):
-        plan.save(update_fields=[*changed, "updated_at"])
-        record_event(realm=plan.realm, kind="plan.changed", subject=plan, at=at, by=by)
+        if rewritten(plan, values, at=at):
+            record_event(
+                realm=plan.realm, kind="plan.changed", subject=plan, at=at, by=by
+            )
 
 
 def _targets(features: list[str] | None, families: list[str] | None) -> list[Target]:
     return [
-        *(Target("allow", feature_family_code=code) for code in families or ()),
-        *(Target("allow", feature_code=code) for code in features or ()),
+        Target("allow", **{named: code}, code_place=f"{named}s.{index}")
+        for named, codes in (
+            ("feature_family_code", families),
+            ("feature_code", features),
+        )
+        for index, code in enumerate(codes or ())
     ]

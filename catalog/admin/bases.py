@@ -15,7 +15,14 @@ from config.tenancy.models import Realm
 
 
 class RealmDefinitionAdmin(DefinitionAdmin):
-    """A definition that belongs to a realm: the only realm there is comes chosen."""
+    """A definition that belongs to a realm: the only realm there is comes chosen.
+
+    Attributes:
+        folded_group: the title of the group of metadata, folded while there is none.
+
+    """
+
+    folded_group: ClassVar[str] = ""
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return what a new definition's form starts with."""
@@ -24,6 +31,15 @@ class RealmDefinitionAdmin(DefinitionAdmin):
         if len(realms) == 1:
             initial.setdefault("realm", realms[0])
         return initial
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the groups, that of the metadata folded while there is none."""
+        groups: Any = super().get_fieldsets(request, obj)
+        if obj is None or not obj.metadata:
+            for title, options in groups:
+                if title == self.folded_group:
+                    options["classes"] = ("collapse",)
+        return groups
 
 
 class CodeForm(forms.BaseForm):

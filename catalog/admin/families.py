@@ -15,8 +15,7 @@ from catalog.services.families import (
     delete_feature_family,
     upsert_feature_family,
 )
-from config.admin.bases import CATALOG, Menu, known_fields, metadata_form
-from config.admin.definitions import InUse
+from config.admin.bases import CATALOG, InUse, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_code
 from config.kernel.metadata import FeatureFamilyMetadata
@@ -59,6 +58,7 @@ class FeatureFamilyAdmin(RealmDefinitionAdmin):
     )
     form = FamilyForm
     code_fields = ("feature_family_code",)
+    folded_group = "Annotations"
     deletable = True
     prose_fields = ("description",)
     list_display = (
@@ -67,6 +67,7 @@ class FeatureFamilyAdmin(RealmDefinitionAdmin):
     list_filter = ("realm", "active", "entitlement_required")
     list_select_related = ("realm",)
     search_fields = ("feature_family_code", "name", "description")
+    search_help_text = "Family code, name or description"
     ordering = ("feature_family_code", "realm_id")
     export_fields = (
         "realm", "feature_family_code", "name", "description", "active",

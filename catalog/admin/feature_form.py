@@ -1,10 +1,11 @@
 """The form of a feature, and the filter of those that need attention."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from unfold.widgets import UnfoldAdminSelect2Widget, UnfoldAdminSelectWidget
 
 from catalog.admin.bases import CodeForm
@@ -38,6 +39,7 @@ class FeatureForm(CodeForm, metadata_form(FeatureMetadata)):  # type: ignore[mis
     feature_family = FamilyChoice(
         FeatureFamily.objects.none(),
         label="Family",
+        empty_label="Select value",
         widget=UnfoldAdminSelect2Widget(),
         help_text="Plans can allow or deny a whole family.",
     )
@@ -92,6 +94,22 @@ class FeatureForm(CodeForm, metadata_form(FeatureMetadata)):  # type: ignore[mis
         return cleaned
 
 
+def needing_setup(features: QuerySet[Feature], *, at: datetime) -> QuerySet[Feature]:
+    """Return the active features that nobody placed in a family or priced.
+
+    Of any realm, where `catalog.selectors.features` answers for one.
+    """
+    priced = MeterPrice.objects.effective(at).filter(
+        realm=OuterRef("realm"), meter=OuterRef("meter")
+    )
+    unpriced = FeatureMeter.objects.filter(
+        ~Exists(priced), feature=OuterRef("pk"), meter__active=True
+    )
+    return features.filter(
+        Q(feature_family__is_fallback=True) | Exists(unpriced), active=True
+    )
+
+
 class SetupFilter(admin.SimpleListFilter):
     """The features that nobody placed in a family or priced."""
 
@@ -106,12 +124,4 @@ class SetupFilter(admin.SimpleListFilter):
         """Return the features without a family of their own, or a price."""
         if self.value() != "open":
             return queryset
-        priced = MeterPrice.objects.effective(now()).filter(
-            realm=OuterRef("realm"), meter=OuterRef("meter")
-        )
-        unpriced = FeatureMeter.objects.filter(
-            ~Exists(priced), feature=OuterRef("pk"), meter__active=True
-        )
-        return queryset.filter(
-            Q(feature_family__is_fallback=True) | Exists(unpriced), active=True
-        )
+        return needing_setup(queryset, at=now())

@@ -10,15 +10,23 @@ from unfold.decorators import display
 
 from catalog.admin.bases import RealmDefinitionAdmin, refuse_existing
 from catalog.admin.families import ACTIVE_COLORS
-from catalog.admin.feature_form import FeatureForm, SetupFilter
+from catalog.admin.feature_form import FeatureForm, SetupFilter, needing_setup
 from catalog.admin.links import FeatureMeterInline, LinkForm, UnlinkForm, has_linked
 from catalog.admin.words import current_price, linked, price_text
 from catalog.models import Feature, FeatureMeter
 from catalog.selectors.meters import current_prices
 from catalog.services.entries import MeterEntry
 from catalog.services.features import change_feature, delete_feature, upsert_feature
-from config.admin.bases import CATALOG, CommandForm, Menu, command, known_fields
-from config.admin.definitions import InUse
+from config.admin.bases import (
+    CATALOG,
+    CommandForm,
+    Figure,
+    InUse,
+    Menu,
+    add_figure,
+    command,
+    known_fields,
+)
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.metadata import FeatureMetadata
@@ -35,6 +43,7 @@ class FeatureAdmin(RealmDefinitionAdmin):
     )
     form = FeatureForm
     code_fields = ("feature_code",)
+    folded_group = "Annotations"
     deletable = True
     prose_fields = ("description",)
     inlines = (FeatureMeterInline,)
@@ -47,6 +56,7 @@ class FeatureAdmin(RealmDefinitionAdmin):
         "feature_code", "name", "description", "feature_family__feature_family_code",
         "links__meter__meter_code",
     )  # fmt: skip
+    search_help_text = "Feature, family or meter code, name or description"
     ordering = ("feature_code", "realm_id")
     export_fields = (
         "realm", "feature_code", "feature_family__feature_family_code", "name",
@@ -190,3 +200,16 @@ class FeatureAdmin(RealmDefinitionAdmin):
         code = form.cleaned_data["delete_meters"].meter_code
         change_feature(feature=feature, delete_meters=[code], at=at, by=by)
         return f"The meter {code} no longer counts usage of {feature}."
+
+
+add_figure(
+    Figure(
+        label="Features without a family or a price",
+        rows=lambda at: needing_setup(Feature.objects.all(), at=at),
+        url_name="admin:catalog_feature_changelist",
+        permission="catalog.change_feature",
+        query=lambda _at: "setup=open",
+        icon="extension",
+        order=80,
+    )
+)

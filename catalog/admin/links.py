@@ -12,7 +12,7 @@ from catalog.admin.bases import AtOnceForm, ReadOnlyInline
 from catalog.admin.words import cost_text, current_price, linked, price_text
 from catalog.models import Feature, FeatureMeter, Meter
 from catalog.selectors.meters import current_prices
-from config.admin.values import NOTHING
+from config.admin.bases import NOTHING
 from config.kernel.clock import now
 
 

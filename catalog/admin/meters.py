@@ -11,13 +11,15 @@ from unfold.decorators import display
 
 from catalog.admin.bases import CodeForm, RealmDefinitionAdmin, refuse_existing
 from catalog.admin.families import ACTIVE_COLORS
-from catalog.admin.prices import MeterPriceInline, SetPriceForm, price_preview
+from catalog.admin.price_form import SetPriceForm, price_preview
+from catalog.admin.prices import MeterPriceInline
 from catalog.admin.words import cost_text, current_price, price_text
 from catalog.models import FeatureMeter, Meter
 from catalog.selectors.meters import current_prices
 from catalog.services.meters import change_meter, upsert_meter
 from config.admin.bases import (
     CATALOG,
+    NOTHING,
     ActionVariant,
     Menu,
     Preview,
@@ -25,7 +27,6 @@ from config.admin.bases import (
     known_fields,
     metadata_form,
 )
-from config.admin.values import NOTHING
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.codes import normalize_code
@@ -76,6 +77,7 @@ class MeterAdmin(RealmDefinitionAdmin):
     list_filter = ("realm", "semantic_kind", "active")
     list_select_related = ("realm",)
     search_fields = ("meter_code", "unit", "links__feature__feature_code")
+    search_help_text = "Meter code, unit, feature code"
     ordering = ("meter_code", "realm_id")
     export_fields = (
         "realm", "meter_code", "semantic_kind", "unit", "scale", "rounding", "active",
@@ -88,7 +90,7 @@ class MeterAdmin(RealmDefinitionAdmin):
                         "rounding", "active")},
         ),
         ("Now", {"fields": ("price", "cost", "features")}),
-        ("Annotations", {"fields": known_fields(MeterMetadata)}),
+        ("Blocks and annotations", {"fields": known_fields(MeterMetadata)}),
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Meter]:

@@ -1,6 +1,6 @@
 """How prices, quantities and references read to people."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -9,11 +9,22 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from catalog.models import Meter, MeterPrice
-from config.admin.values import NOTHING
+from config.admin.bases import NOTHING
 from config.kernel.money import format_xusd
 
-_PLURAL_FROM = 4
-_OWN_PLURALS = ("s", "x", "y", "ch", "sh")
+_SHORTEST = 4
+_SIBILANTS = ("x", "ch", "sh")
+_VOWELS = "aeiou"
+
+
+def unbroken(text: object) -> SafeString:
+    """Return a short text that a narrow column must not break."""
+    return format_html('<span class="whitespace-nowrap">{}</span>', text)
+
+
+def moment(at: datetime | None) -> SafeString | str:
+    """Return an instant for a column whose title says UTC; a dash for none."""
+    return unbroken(f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}") if at else NOTHING
 
 
 def money(xusd: int | None) -> SafeString | str:
@@ -39,11 +50,13 @@ def units(quantity_minor: int, unit: str, scale: int = 0) -> str:
 
 
 def _plural(unit: str, *, one: bool) -> str:
-    # Abbreviations (GB, kWh) and words that need more than an s stay as they are.
-    regular = unit.isalpha() and unit.islower() and len(unit) >= _PLURAL_FROM
-    if one or not regular or unit.endswith(_OWN_PLURALS):
+    # Abbreviations (GB, kWh) and what is a plural already stay as they are.
+    regular = unit.isalpha() and unit.islower() and len(unit) >= _SHORTEST
+    if one or not regular or unit.endswith("s"):
         return unit
-    return f"{unit}s"
+    if unit.endswith("y") and unit[-2] not in _VOWELS:
+        return f"{unit[:-1]}ies"
+    return f"{unit}es" if unit.endswith(_SIBILANTS) else f"{unit}s"
 
 
 def rate_text(amount_xusd: int, quantity_minor: int, meter: Meter) -> str:

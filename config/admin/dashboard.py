@@ -89,8 +89,9 @@ def _counted(figure: Figure, at: datetime) -> dict[str, Any]:
 def recent_changes(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the newest entries of every history this member of staff may see.
 
-    One query, whatever the number of models: each history gives its newest rows, by
-    the key that grows, and of those the newest are kept.
+    One query for the entries, whatever the number of models: each history gives its
+    newest rows, by the key that grows, and of those the newest are kept. One more for
+    the names of each model among them.
     """
     screens = {
         str(model._meta.label): screen
@@ -101,8 +102,23 @@ def recent_changes(request: HttpRequest) -> list[dict[str, Any]]:
     if not parts:
         return []
     rows = parts[0].union(*parts[1:], all=True) if len(parts) > 1 else parts[0]
-    found = rows.order_by("-history_date", "-history_id")[:RECENT]
-    return [_recent(screens[row["row_model"]], row) for row in found]
+    found = list(rows.order_by("-history_date", "-history_id")[:RECENT])
+    names = _names(screens, found)
+    return [_recent(screens[row["row_model"]], row, names) for row in found]
+
+
+def _names(
+    screens: dict[str, Any], found: list[dict[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """Return what the rows that still exist are called, by model and key."""
+    keys: dict[str, set[str]] = {}
+    for entry in found:
+        keys.setdefault(entry["row_model"], set()).add(entry["row_key"])
+    return {
+        (label, str(row.pk)): str(row)
+        for label, wanted in keys.items()
+        for row in screens[label].model._default_manager.filter(pk__in=wanted)
+    }
 
 
 def _newest(model: Any) -> Any:
@@ -112,33 +128,25 @@ def _newest(model: Any) -> Any:
         .annotate(
             row_model=models.Value(model._meta.label, models.TextField()),
             row_key=Cast(model._meta.pk.attname, models.TextField()),
-            row_name=Cast(_naming(model), models.TextField()),
         )
         .values(
-            "row_model", "row_key", "row_name", "history_id", "history_date",
-            "history_type", "operator", "reason", "ticket_id",
+            "row_model", "row_key", "history_id", "history_date", "history_type",
+            "operator", "reason", "ticket_id",
         )[:RECENT]
     )  # fmt: skip
 
 
-def _naming(model: Any) -> str:
-    """Return the column that names a row best, else its key."""
-    columns = {field.name for field in model.history.model._meta.concrete_fields}
-    noun = model._meta.model_name
-    for name in (f"{noun}_code", "code", f"{noun}_key", "key", "name"):
-        if name in columns:
-            return name
-    return str(model._meta.pk.attname)
-
-
-def _recent(screen: Any, row: dict[str, Any]) -> dict[str, Any]:
+def _recent(
+    screen: Any, row: dict[str, Any], names: dict[tuple[str, str], str]
+) -> dict[str, Any]:
     opts = screen.opts
+    name = names.get((row["row_model"], row["row_key"]), row["row_key"])
     link = reverse(
         f"admin:{opts.app_label}_{opts.model_name}_history",
         args=[quote(row["row_key"])],
     )
     return {
-        "what": f"{capfirst(str(opts.verbose_name))} {row['row_name']}",
+        "what": f"{capfirst(str(opts.verbose_name))} {name}",
         "verb": _KINDS[row["history_type"]],
         "link": link,
         "recorded_at": row["history_date"],

@@ -28,9 +28,18 @@ class PlangateSite(ThemedSite):  # type: ignore[misc]
     def each_context(self, request: Any) -> dict[str, Any]:
         """Return what every page has; the header asks which screen it stands on."""
         match = getattr(request, "resolver_match", None)
-        request.screen = getattr(getattr(match, "func", None), "model_admin", None)
+        request.screen = self._screen_at(getattr(match, "url_name", None) or "")
         context: dict[str, Any] = super().each_context(request)
         return context
+
+    def _screen_at(self, url_name: str) -> Any:
+        """Return the screen an address belongs to, as its name tells, or None."""
+        found = (
+            screen
+            for model, screen in self._registry.items()
+            if url_name.startswith(f"{model._meta.app_label}_{model._meta.model_name}_")
+        )
+        return next(found, None)
 
     def search(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

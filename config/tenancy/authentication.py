@@ -114,7 +114,8 @@ def authenticate_service_key(request: HttpRequest) -> Caller:
     signature.
     """
     realm = realm_of(request)
-    credentials = signing.parse_authorization(header(request, "Authorization"))
+    authorization = header_any_length(request, "Authorization")
+    credentials = signing.parse_authorization(authorization)
     if credentials is None:
         raise _bad_signature("The Authorization header is not a SVC-AUTH signature.")
     at = now()
@@ -190,22 +191,35 @@ def _check_signature(
         raise _bad_signature("Content-Digest does not match the body.")
     headers = {name: header(request, name) for name in _SIGNED}
     headers["content-type"] = request.META.get("CONTENT_TYPE", "")
-    text = signing.signed_text(
-        method=request.method or "",
-        path_and_query=_path_and_query(request),
-        credentials=credentials,
-        headers=headers,
-    )
-    if not signing.is_same(credentials.sig, signing.sign(secret_of(key), text)):
-        raise _bad_signature("The signature does not match the request.")
+    secret = secret_of(key)
+    for path in _paths_and_query(request):
+        text = signing.signed_text(
+            method=request.method or "",
+            path_and_query=path,
+            credentials=credentials,
+            headers=headers,
+        )
+        if signing.is_same(credentials.sig, signing.sign(secret, text)):
+            return
+    raise _bad_signature("The signature does not match the request.")
 
 
-def _path_and_query(request: HttpRequest) -> str:
-    # WSGI hands over the decoded path only, so the canonical percent-encoding of it
-    # is what a caller must sign; the query is kept as sent.
-    path = quote(request.path, safe="/:@!$&'()*+,;=-._~")
+_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
+_SENT_UNENCODED = '"[\\]^{|}'
+
+
+def _paths_and_query(request: HttpRequest) -> list[str]:
+    """Return the ways the address may have been written; the query is as sent.
+
+    WSGI hands over the decoded path only. What a caller signs is its canonical
+    percent-encoding or, as some clients send it, that with brackets and their like
+    left as they are. Neither can be read as another path.
+    """
     query = request.META.get("QUERY_STRING", "")
-    return f"{path}?{query}" if query else path
+    end = f"?{query}" if query else ""
+    path = quote(request.path, safe=_PATH_CHARACTERS)
+    plain = quote(request.path, safe=_PATH_CHARACTERS + _SENT_UNENCODED)
+    return [path + end] if plain == path else [path + end, plain + end]
 
 
 def _note_use(key: ServiceKey, *, at: datetime) -> None:

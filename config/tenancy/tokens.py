@@ -77,6 +77,6 @@ def read_token(token: str, realm: Realm, *, at: datetime) -> dict[str, Any]:
         )
     except jwt.PyJWTError:
         raise Unauthenticated("The platform token is not valid.") from None
-    if claims["exp"] <= at.timestamp():
+    if type(claims["exp"]) is not int or claims["exp"] <= at.timestamp():
         raise Unauthenticated("The platform token has expired.")
     return dict(claims)

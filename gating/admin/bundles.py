@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, QuerySet
+from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from unfold.decorators import display
 
@@ -17,8 +18,7 @@ from catalog.admin.bases import (
     refuse_existing,
 )
 from catalog.admin.words import linked
-from config.admin.bases import GATE, Menu, known_fields, metadata_form
-from config.admin.definitions import InUse
+from config.admin.bases import GATE, InUse, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_key
 from config.kernel.metadata import BundleMetadata
@@ -61,7 +61,8 @@ class PolicyInline(ReadOnlyInline):
     """The policies of a bundle."""
 
     model = GatePolicy
-    fields = ("policy", "kind_label", "feature", "allows", "counted_for", "state")
+    verbose_name_plural = "policies"
+    fields = ("policy", "feature", "allows", "counted_for", "state")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GatePolicy]:
@@ -73,11 +74,6 @@ class PolicyInline(ReadOnlyInline):
     def policy(self, policy: GatePolicy) -> Any:
         """Return the policy, as a link."""
         return linked(policy)
-
-    @display(description="Limits")
-    def kind_label(self, policy: GatePolicy) -> str:
-        """Return what is limited."""
-        return str(policy.get_kind_display())
 
     @display(description="Feature")
     def feature(self, policy: GatePolicy) -> str:
@@ -108,6 +104,7 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
     empty_message = "A bundle holds limits that plans share. Every realm has a default."
     form = BundleForm
     code_fields = ("bundle_key",)
+    folded_group = "Annotations"
     deletable = True
     inlines = (PolicyInline,)
     readonly_fields = ("governs",)
@@ -133,11 +130,9 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
         """Return the bundles with their size and the plans that name them."""
         bundles: QuerySet[GatePolicyBundle] = super().get_queryset(request)
         plans = (
-            Plan.objects.filter(
-                realm=OuterRef("realm"),
-                metadata__gate_bundle_key=OuterRef("bundle_key"),
-                active=True,
-            )
+            Plan.objects.filter(realm=OuterRef("realm"), active=True)
+            .annotate(named_key=KT("metadata__gate_bundle_key"))
+            .filter(named_key=OuterRef("bundle_key"))
             .order_by("plan_code")
             .values("plan_code")
         )
@@ -161,15 +156,24 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
     @display(description="Governs")
     def governs(self, bundle: Any) -> str:
         """Return whom the bundle governs: the plans that name it."""
-        named = [f"plan {code}" for code in bundle.plan_codes]
-        if bundle.bundle_key == DEFAULT_BUNDLE_KEY:
-            named.insert(0, EVERYBODY)
-        return ", ".join(named) or "No active plan names it"
+        codes = ", ".join(bundle.plan_codes)
+        plural = "s" if len(bundle.plan_codes) > 1 else ""
+        plans = f"Plan{plural} {codes}" if codes else ""
+        everybody = EVERYBODY if bundle.bundle_key == DEFAULT_BUNDLE_KEY else ""
+        found = "; ".join(part for part in (everybody, plans) if part)
+        return found or "No active plan names it"
 
     @display(description="Status", label=BUNDLE_COLORS, ordering="status")
     def state(self, bundle: GatePolicyBundle) -> str:
         """Return whether its policies govern anybody."""
         return str(bundle.get_status_display())
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: GatePolicyBundle | None = None
+    ) -> bool:
+        """Return whether the bundle may be deleted: the default one is not."""
+        default = obj is not None and obj.bundle_key == DEFAULT_BUNDLE_KEY
+        return not default and super().has_delete_permission(request, obj)
 
     def save_definition(
         self,
@@ -200,7 +204,7 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
         """Delete the bundle. Refuses (`InUse`) one that still holds policies."""
         # The verb deletes them along: here somebody should have looked at each.
         held = GatePolicy.objects.filter(bundle=obj).count()
-        if held and obj.bundle_key != DEFAULT_BUNDLE_KEY:
+        if held:
             policies = "1 policy" if held == 1 else f"{held} policies"
             raise InUse(f"{obj} stays, because it holds {policies}. Delete them first.")
         delete_bundle(bundle=obj, at=at, by=by)

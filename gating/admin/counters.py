@@ -6,15 +6,16 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.views import ChangeList
 
 from billing.models import BillingUser
-from catalog.admin.words import linked, units
+from catalog.admin.words import linked, moment, unbroken, units
 from config.admin.bases import GATE, Menu, RecordAdmin
 from config.kernel.clock import now
-from gating.admin.subjects import account, feature, moment
+from gating.admin.subjects import account, feature
 from gating.models import Counter, CounterKind, GatePolicy, SubjectScope
 from gating.projection import counter_key_of
 
@@ -69,6 +70,7 @@ class CounterAdmin(RecordAdmin):
     """Counters."""
 
     menu = Menu(GATE, icon="counter_1", order=30)
+    searched = False
     empty_message = "Nothing was counted yet. A counter appears with the first use."
     list_display = (
         feature, account, "subject", "kind_label", "used", "held", "limits",
@@ -137,24 +139,28 @@ class CounterAdmin(RecordAdmin):
         return str(counter.get_kind_display())
 
     @display(description="Used", ordering="used_minor")
-    def used(self, counter: Counter) -> str:
+    def used(self, counter: Counter) -> Any:
         """Return what was used."""
-        return _counted(counter, counter.used_minor)
+        return unbroken(_counted(counter, counter.used_minor))
 
     @display(description="Held", ordering="reserved_minor")
-    def held(self, counter: Counter) -> str:
+    def held(self, counter: Counter) -> Any:
         """Return what is authorized and not committed yet."""
-        return _counted(counter, counter.reserved_minor)
+        return unbroken(_counted(counter, counter.reserved_minor))
 
     @display(description="Limit")
     def limits(self, counter: Any) -> Any:
         """Return what the policies that share the counter allow."""
-        if not counter.policies:
-            return NO_POLICY
-        return format_html_join(
-            format_html("<br>"),
-            "{} ({})",
-            ((_limit(counter, policy), linked(policy)) for policy in counter.policies),
+        if len(counter.policies) == 1:
+            [policy] = counter.policies
+            return unbroken(linked(policy, _limit(counter, policy)))
+        return (
+            format_html_join(
+                SafeString("<br>"),
+                "{} by {}",
+                ((_limit(counter, p), linked(p)) for p in counter.policies),
+            )
+            or NO_POLICY
         )
 
     @display(description="Left")
@@ -167,12 +173,12 @@ class CounterAdmin(RecordAdmin):
         return _counted(counter, max(min(known) - taken, 0))
 
     @display(description="From (UTC)", ordering="window_start")
-    def starts(self, counter: Counter) -> str:
+    def starts(self, counter: Counter) -> Any:
         """Return the window's first instant."""
         return moment(counter.window_start)
 
     @display(description="Until (UTC)", ordering="window_end")
-    def ends(self, counter: Counter) -> str:
+    def ends(self, counter: Counter) -> Any:
         """Return when counting starts anew."""
         return moment(counter.window_end)
 

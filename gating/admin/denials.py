@@ -3,14 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
-from catalog.admin.words import linked
+from catalog.admin.filters import TimeFilter
+from catalog.admin.words import linked, moment
 from catalog.models import Feature
-from config.admin.bases import GATE, Menu, RecordAdmin
-from config.admin.values import instant_text
-from gating.admin.subjects import SEARCHED, account, feature, moment, user
+from config.admin.bases import GATE, Menu, RecordAdmin, instant_text
+from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import DENIAL_REASONS, reason_text
 from gating.models import Denial
 
@@ -37,15 +36,15 @@ class DenialAdmin(RecordAdmin):
     menu = Menu(GATE, icon="block", order=10)
     empty_message = "The gate has refused nobody yet."
     list_display = (
-        "when", account, user, feature, "sentence", "times", "realm",
+        "when", account, user, feature, "told", "times", "realm",
     )  # fmt: skip
-    list_display_links = ("when", "sentence")
-    list_filter = (("last_at", RangeDateTimeFilter), ReasonFilter, "realm")
+    list_display_links = ("when", "told")
+    list_filter = (("last_at", TimeFilter), ReasonFilter, "realm")
     list_select_related = ("realm", "account", "user")
     search_fields = (*SEARCHED, "reason", "trace_id")
     search_help_text = "Principal, user id, e-mail, feature code, reason, trace id"
-    # Keys grow with time, and their index is there.
-    ordering = ("-id",)
+    # By time within a realm, as the index has it.
+    ordering = ("-realm_id", "-first_at", "-id")
     export_fields = (
         "id", "realm", "account__billing_principal_id", "user__business_user_id",
         "feature_code", "reason", "code", "status", "sentence", "count", "first_at",
@@ -54,7 +53,7 @@ class DenialAdmin(RecordAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("sentence", "reason_label", account, user, "feature_link",
+            {"fields": ("told", "reason_label", account, user, "feature_link",
                         "realm")},
         ),
         ("When", {"fields": ("first", "last", "times")}),
@@ -66,13 +65,18 @@ class DenialAdmin(RecordAdmin):
                 "denial of that minute: enough to make the same decision again.",
             },
         ),
-        ("For engineers", {"fields": ("id", "status", "code", "trace_id")}),
+        ("For engineers", {"fields": ("id", "http_status", "error_code", "trace_id")}),
     )  # fmt: skip
 
     @display(description="When (UTC)", ordering="last_at")
-    def when(self, denial: Denial) -> str:
+    def when(self, denial: Denial) -> Any:
         """Return when it happened last."""
         return moment(denial.last_at)
+
+    @display(description="What the gate said", ordering="sentence")
+    def told(self, denial: Denial) -> str:
+        """Return the sentence that the caller was given."""
+        return denial.sentence[:1].upper() + denial.sentence[1:]
 
     @display(description="Reason", ordering="reason")
     def reason_label(self, denial: Denial) -> str:
@@ -82,7 +86,17 @@ class DenialAdmin(RecordAdmin):
     @display(description="Times", ordering="count")
     def times(self, denial: Denial) -> str:
         """Return how often it happened in that minute."""
-        return "once" if denial.count == 1 else f"{denial.count:,} times in 1 minute"
+        return "Once" if denial.count == 1 else f"{denial.count:,} times in 1 minute"
+
+    @display(description="HTTP status")
+    def http_status(self, denial: Denial) -> int:
+        """Return the status of the answer."""
+        return denial.status
+
+    @display(description="Error code")
+    def error_code(self, denial: Denial) -> str:
+        """Return the stable code of the answer."""
+        return denial.code
 
     @display(description="First")
     def first(self, denial: Denial) -> str:

@@ -10,26 +10,28 @@ from django.db.models import (
     Subquery,
 )
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
 from catalog.admin.bases import AtOnceForm
-from catalog.admin.words import linked, money, units
+from catalog.admin.filters import TimeFilter
+from catalog.admin.words import linked, moment, money, unbroken, units
 from config.admin.bases import (
     GATE,
+    NOTHING,
     ActionVariant,
     CommandForm,
+    Figure,
     Menu,
     RecordAdmin,
+    add_figure,
     command,
+    instant_text,
 )
-from config.admin.dashboard import Figure, add_figure
-from config.admin.values import NOTHING, instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.tenancy.models import DomainEvent
 from config.tenancy.services.events import record_event
-from gating.admin.subjects import SEARCHED, account, feature, moment, user
+from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import age_text, window_text
 from gating.models import GatePolicy, Lease, LeaseState, Rating
 from gating.services.leases import cancel_lease
@@ -96,7 +98,7 @@ class LeaseAdmin(RecordAdmin):
         "age", "expires", "realm",
     )  # fmt: skip
     list_filter = (
-        "state", AgeFilter, ("authorized_at", RangeDateTimeFilter), "billing_mode",
+        "state", AgeFilter, ("authorized_at", TimeFilter), "billing_mode",
         "realm",
     )  # fmt: skip
     list_select_related = ("realm", "account", "user")
@@ -159,9 +161,9 @@ class LeaseAdmin(RecordAdmin):
         return str(lease.get_state_display())
 
     @display(description="Quantity held", ordering="reserved_minor")
-    def held_quantity(self, lease: Any) -> str:
+    def held_quantity(self, lease: Any) -> Any:
         """Return the quantity, in the unit of its policy."""
-        return units(lease.reserved_minor, lease.counted_unit or "unit")
+        return unbroken(units(lease.reserved_minor, lease.counted_unit or "unit"))
 
     @display(description="Money held", ordering="reserved_xusd")
     def held_money(self, lease: Lease) -> Any:
@@ -187,7 +189,7 @@ class LeaseAdmin(RecordAdmin):
         return age_text(until - lease.authorized_at)
 
     @display(description="Expires (UTC)", ordering="expires_at")
-    def expires(self, lease: Lease) -> str:
+    def expires(self, lease: Lease) -> Any:
         """Return until when it may be committed."""
         return moment(lease.expires_at)
 

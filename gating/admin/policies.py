@@ -10,7 +10,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelect2Widget
 
 from catalog.admin.bases import RealmDefinitionAdmin
-from catalog.admin.words import linked
+from catalog.admin.words import linked, unbroken
 from catalog.models import Feature
 from config.admin.bases import GATE, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
@@ -49,6 +49,7 @@ class PolicyForm(metadata_form(PolicyMetadata)):  # type: ignore[misc]
     bundle = BundleChoice(
         GatePolicyBundle.objects.order_by("bundle_key", "realm_id"),
         label="Bundle",
+        empty_label="Select value",
         widget=UnfoldAdminSelect2Widget(),
         help_text="Plans name the bundle; it cannot be changed later.",
     )
@@ -125,6 +126,7 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
     empty_message = "A policy is one limit on one feature. Add one to a bundle."
     form = PolicyForm
     code_fields = ("bundle",)
+    folded_group = "Exceptions"
     deletable = True
     prose_fields = ("description",)
     readonly_fields = ("allows",)
@@ -134,8 +136,7 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
         "enforcement_mode": "kind == 'quota'",
     }
     list_display = (
-        "name", "kind_label", "feature", "allows", "counted_for", "bundle_link",
-        "state", "realm",
+        "name", "feature", "allows", "counted_for", "bundle_link", "state", "realm",
     )  # fmt: skip
     list_filter = ("realm", "kind", "status", "subject_scope")
     list_select_related = ("realm", "bundle")
@@ -177,20 +178,15 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
                 ]
         return groups
 
-    @display(description="Limits", ordering="kind")
-    def kind_label(self, policy: GatePolicy) -> str:
-        """Return what is limited."""
-        return str(policy.get_kind_display())
-
     @display(description="Feature", ordering="feature_code")
     def feature(self, policy: GatePolicy) -> str:
         """Return the feature it names."""
         return feature_text(policy.feature_code)
 
     @display(description="Allows")
-    def allows(self, policy: GatePolicy) -> str:
+    def allows(self, policy: GatePolicy) -> Any:
         """Return the limit in words."""
-        return limit_text(policy)
+        return unbroken(limit_text(policy))
 
     @display(description="Counted for", ordering="subject_scope")
     def counted_for(self, policy: GatePolicy) -> str:

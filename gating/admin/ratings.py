@@ -5,15 +5,14 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
 from catalog.admin.bases import ReadOnlyInline
-from catalog.admin.words import linked, money, units
-from config.admin.bases import GATE, Menu, RecordAdmin
-from config.admin.values import NOTHING, instant_text
+from catalog.admin.filters import TimeFilter
+from catalog.admin.words import linked, moment, money, unbroken, units
+from config.admin.bases import GATE, NOTHING, Menu, RecordAdmin, instant_text
 from config.kernel.money import format_xusd
-from gating.admin.subjects import SEARCHED, account, feature, moment, user
+from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import reasons_text
 from gating.models import ApplicationStatus, Direction, LineStatus, RatedRecord, Rating
 
@@ -71,16 +70,15 @@ class RatingAdmin(RecordAdmin):
         "reasons", "realm",
     )  # fmt: skip
     list_filter = (
-        ("rated_at", RangeDateTimeFilter), "application_status", "rating_kind",
+        ("rated_at", TimeFilter), "application_status", "rating_kind",
         "direction", "billing_mode", "realm",
     )  # fmt: skip
-    list_select_related = ("realm", "account", "user")
     search_fields = (*SEARCHED, "lease__lease", "id", "trace_id")
     search_help_text = (
         "Principal, user id, e-mail, feature code, lease reference, commit id"
     )
-    # Keys grow with time, and their index is there.
-    ordering = ("-id",)
+    # By time within a realm, as the index has it.
+    ordering = ("-realm_id", "-rated_at", "-id")
     export_fields = (
         "id", "realm", "account__billing_principal_id", "user__business_user_id",
         "rating_kind", "direction", "lease__lease", "feature_code",
@@ -134,7 +132,9 @@ class RatingAdmin(RecordAdmin):
         """Return the ratings with the units of their lines."""
         ratings: QuerySet[Rating] = super().get_queryset(request)
         lines = RatedRecord.objects.only("rating_id", "unit", "line_number")
-        return ratings.select_related("lease").prefetch_related(
+        return ratings.select_related(
+            "realm", "account", "user", "lease"
+        ).prefetch_related(
             Prefetch("lines", lines.order_by("line_number"), to_attr="read_lines")
         )
 
@@ -146,7 +146,7 @@ class RatingAdmin(RecordAdmin):
         return super().get_search_results(request, queryset, term)
 
     @display(description="When (UTC)", ordering="rated_at")
-    def when(self, rating: Rating) -> str:
+    def when(self, rating: Rating) -> Any:
         """Return when it was rated."""
         return moment(rating.rated_at)
 
@@ -173,9 +173,9 @@ class RatingAdmin(RecordAdmin):
         return linked(rating.reversal_of)
 
     @display(description="Quantity", ordering="canonical_quantity_minor")
-    def quantity(self, rating: Rating) -> str:
+    def quantity(self, rating: Rating) -> Any:
         """Return the quantity that was reported."""
-        return units(rating.canonical_quantity_minor, _unit(rating))
+        return unbroken(units(rating.canonical_quantity_minor, _unit(rating)))
 
     @display(description="Price", ordering="canonical_amount_xusd")
     def amount(self, rating: Rating) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 from unfold.decorators import display
 
 from catalog.admin.words import linked
-from config.admin.values import instant_text
 
 WHOSE = ("account__billing_principal_id", "user__business_user_id")
 SEARCHED = (*WHOSE, "user__metadata__email", "feature_code")
@@ -28,8 +27,3 @@ def user(row: Any) -> Any:
 def feature(row: Any) -> str:
     """Return the feature's code; denials of unknown features have none."""
     return row.feature_code or "Unknown feature"
-
-
-def moment(at: Any) -> str:
-    """Return an instant for a column whose title says UTC; a dash for none."""
-    return instant_text(at).split(".")[0].removesuffix(" UTC") if at else "—"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from catalog.admin.words import units
-from config.admin.values import instant_text
+from config.admin.bases import instant_text
 from gating.models import GatePolicy, PolicyKind, SubjectScope
 from gating.projection import WILDCARD
 

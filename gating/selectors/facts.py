@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import cast
 from uuid import UUID
@@ -28,7 +28,7 @@ from gating.facts import (
     Funding,
     PolicyWindow,
 )
-from gating.projection import PolicyFact, governing
+from gating.projection import governing
 from gating.selectors.counters import (
     Counters,
     counters_of,
@@ -38,7 +38,7 @@ from gating.selectors.counters import (
     without_overdue,
 )
 from gating.selectors.features import GatedFeature, gated_feature
-from gating.selectors.policies import governance
+from gating.selectors.policies import Governance, governance
 from grants.selectors.balances import available_xusd
 
 
@@ -90,8 +90,6 @@ def read_facts(
         assigned_plans(account=account, user_id=user.pk, as_of=at), at
     )
     entitlement = entitlement_of(gated.feature, effective)
-    governed = governance(realm=account.realm, effective=effective)
-    policies = governing(governed.policies, ask.feature_code)
     counters = counters_of(
         account=account, user=user, at=at, feature_code=ask.feature_code
     )
@@ -99,29 +97,48 @@ def read_facts(
         counters = without_overdue(counters, account=account, before=overdue_before)
     facts = Facts(
         at=at,
-        feature=FeatureFact(
-            feature_code=gated.feature.feature_code,
-            feature_family_code=gated.feature.feature_family.feature_family_code,
-            active=gated.feature.active,
-        ),
+        feature=gated.fact,
         entitlement=entitlement.verdict,
         plan_code=entitlement.plan.plan_code if entitlement.plan else None,
-        bundle_missing=governed.bundle_missing,
-        quotas=_windows("quota", policies, counters, ask, account, user, at),
-        rates=_windows("rate", policies, counters, ask, account, user, at),
-        seats=seat_windows(
-            [p for p in policies if p.kind == "seats"],
-            account=account,
-            user=user,
-            at=at,
-        ),
         funding=_funding(gated, effective, account, user, overdue_before, at=at),
     )
+    governed = governance(realm=account.realm, effective=effective)
     return Reading(
-        facts,
+        _limited(facts, gated.fact, governed, counters, account, user),
         zero_cost=gated.zero_cost,
         counter_ids={key: state.counter_id for key, state in counters.items()},
         assignment_id=entitlement.plan.assignment_id if entitlement.plan else None,
+    )
+
+
+def _limited(
+    facts: Facts,
+    feature: FeatureFact,
+    governed: Governance,
+    counters: Counters,
+    account: BillingAccount,
+    user: BillingUser,
+) -> Facts:
+    """Return the facts with the limits that govern their feature."""
+    policies = governing(governed.policies, feature.feature_code)
+
+    def windows(kind: str) -> list[PolicyWindow]:
+        return policy_windows(
+            [policy for policy in policies if policy.kind == kind],
+            counters,
+            feature_code=feature.feature_code,
+            account=account,
+            user=user,
+            at=facts.at,
+        )
+
+    seats = [policy for policy in policies if policy.kind == "seats"]
+    return replace(
+        facts,
+        bundle_missing=governed.bundle_missing,
+        quotas=windows("quota"),
+        rates=windows("rate"),
+        seats=seat_windows(seats, account=account, user=user, at=facts.at),
     )
 
 
@@ -142,25 +159,6 @@ def is_entitlement_required(feature: Feature) -> bool:
     if feature.entitlement_required is not None:
         return feature.entitlement_required
     return feature.feature_family.entitlement_required
-
-
-def _windows(
-    kind: str,
-    policies: Sequence[PolicyFact],
-    counters: Counters,
-    ask: Ask,
-    account: BillingAccount,
-    user: BillingUser,
-    at: datetime,
-) -> list[PolicyWindow]:
-    return policy_windows(
-        [policy for policy in policies if policy.kind == kind],
-        counters,
-        feature_code=ask.feature_code,
-        account=account,
-        user=user,
-        at=at,
-    )
 
 
 def _funding(

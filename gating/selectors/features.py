@@ -7,7 +7,7 @@ from datetime import datetime
 from catalog.models import Feature, FeatureMeter, Meter, MeterPrice, SemanticKind
 from catalog.selectors.prices import prices_in_force
 from config.tenancy.models import Realm
-from gating.facts import UnitPrice
+from gating.facts import FeatureFact, UnitPrice
 from gating.pricing import BLOCK_ALGORITHMS, MeterRate
 
 
@@ -32,6 +32,26 @@ class GatedFeature:
         ]
 
     @property
+    def fact(self) -> FeatureFact:
+        """Return the feature as the decision reads it."""
+        return FeatureFact(
+            feature_code=self.feature.feature_code,
+            feature_family_code=self.feature.feature_family.feature_family_code,
+            active=self.feature.active,
+        )
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Return the units of the active activity meters, by code."""
+        return {meter.meter_code: meter.unit for meter in self.activity}
+
+    @property
+    def activity_rates(self) -> dict[str, MeterRate]:
+        """Return the rates of the active activity meters, by code."""
+        units = self.units
+        return {code: rate for code, rate in self.rates.items() if code in units}
+
+    @property
     def zero_cost(self) -> bool:
         """Return whether it has meters, and none of them has a price or a cost."""
         return bool(self.meters) and not any(
@@ -41,15 +61,13 @@ class GatedFeature:
     @property
     def unpriced(self) -> Sequence[str]:
         """Return the codes of the activity meters that have no price in force."""
-        codes = [meter.meter_code for meter in self.activity]
-        return [code for code in codes if code not in self.rates]
+        return [code for code in self.units if code not in self.rates]
 
     @property
     def price(self) -> UnitPrice | None:
         """Return the price of the primary activity meter, None where it has none."""
-        code = self.feature.feature_code
-        rate = self.rates.get(code)
-        if rate is None or code not in {meter.meter_code for meter in self.activity}:
+        rate = self.activity_rates.get(self.feature.feature_code)
+        if rate is None:
             return None
         return UnitPrice(
             rate.unit_price_xusd,

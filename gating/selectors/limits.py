@@ -100,11 +100,9 @@ def feature_limits(
     counters = counters_of(
         account=account, user=user, at=as_of, feature_code=feature_code
     )
+    family = feature_family_code
     found = features(
-        realm=account.realm,
-        at=as_of,
-        active=True,
-        feature_family_code=feature_family_code,
+        realm=account.realm, at=as_of, active=True, feature_family_code=family
     )
     if feature_code is not None:
         found = found.filter(feature_code=feature_code)

@@ -15,7 +15,15 @@ from config.kernel.errors import Conflict
 from config.kernel.ids import new_id
 from config.kernel.windows import format_instant
 from gating.evidence import decision_document
-from gating.facts import Ask, CounterKey, Hint, SeatWindow, least_limits
+from gating.facts import (
+    Ask,
+    CounterKey,
+    FeatureFact,
+    Hint,
+    PolicyWindow,
+    SeatWindow,
+    least_limits,
+)
 from gating.guards import reached
 from gating.models import Lease, Seat
 from gating.options import options
@@ -104,11 +112,19 @@ def stored_admission(
     return Admission(answer["data"], answer["hints"], replayed=True)
 
 
-def answer_of(reading: Reading, verdict: Verdict) -> dict[str, Any]:
-    """Return what authorize and preflight both answer to an admission."""
+def admitted_under(
+    reading: Reading, verdict: Verdict
+) -> tuple[FeatureFact, PolicyWindow]:
+    """Return the feature and the first quota window of an admission."""
     feature, window = reading.facts.feature, verdict.window
     if feature is None or window is None:
         raise AssertionError("an admission has a feature and a window")
+    return feature, window
+
+
+def answer_of(reading: Reading, verdict: Verdict) -> dict[str, Any]:
+    """Return what authorize and preflight both answer to an admission."""
+    feature, window = admitted_under(reading, verdict)
     return {
         "feature_code": feature.feature_code,
         "feature_family_code": feature.feature_family_code,
@@ -148,25 +164,16 @@ class Taker:
         self, held: Mapping[CounterKey, UUID], *, at: datetime, by: AuditContext
     ) -> Lease:
         request, verdict, facts = self.request, self.verdict, self.reading.facts
-        lease_id = new_id()
-        reference = request.reference or f"lease.{lease_id}"
-        expires_at = at + options().lease_ttl
-        data = {
-            "lease": reference,
-            **answer_of(self.reading, verdict),
-            "expires_at": format_instant(expires_at),
-        }
-        window = verdict.window
-        if window is None:
-            raise AssertionError("an admission has a window")
-        return Lease(
+        feature, window = admitted_under(self.reading, verdict)
+        lease_id, expires_at = new_id(), at + options().lease_ttl
+        lease = Lease(
             id=lease_id,
             realm_id=self.user.realm_id,
             account=self.account,
             user=self.user,
-            lease=reference,
-            feature_code=data["feature_code"],
-            feature_family_code=data["feature_family_code"],
+            lease=request.reference or f"lease.{lease_id}",
+            feature_code=feature.feature_code,
+            feature_family_code=feature.feature_family_code,
             billing_mode=facts.funding.billing_mode,
             policy_id=window.policy_id,
             window_start=window.counter.window_start,
@@ -183,11 +190,20 @@ class Taker:
             idempotency_key=self.idempotency_key,
             request_hash=request.digest,
             labels=dict(request.labels),
-            windows=self._windows(held),
-            evidence=decision_document(request.ask, facts, verdict),
-            response={"data": data, "hints": [dict(h) for h in verdict.hints]},
             trace_id=by.trace_id,
         )
+        lease.windows = self._windows(held)
+        lease.evidence = decision_document(request.ask, facts, verdict)
+        lease.response = self._response(lease)
+        return lease
+
+    def _response(self, lease: Lease) -> dict[str, Any]:
+        data = {
+            "lease": lease.lease,
+            **answer_of(self.reading, self.verdict),
+            "expires_at": format_instant(lease.expires_at),
+        }
+        return {"data": data, "hints": [dict(hint) for hint in self.verdict.hints]}
 
     def _windows(self, held: Mapping[CounterKey, UUID]) -> list[dict[str, Any]]:
         """Return the quota counters that the commit will count on, as documents."""

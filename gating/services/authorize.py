@@ -1,5 +1,6 @@
 """Asking the gate: authorize takes what it admits, preflight only says so."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -25,6 +26,7 @@ from gating.services.denials import GateDenied, record_denial
 from gating.services.leases import expire_overdue
 from gating.services.state import lock_gate
 from gating.verdicts import Verdict
+from grants.services.funding import FundingExhausted
 
 
 class LeaseTaken(Conflict):
@@ -56,32 +58,58 @@ def authorize(
     another body is refused (`KeyReused`), as is a reference in use (`LeaseTaken`). A
     denial takes nothing, is not kept for the key, and leaves its evidence.
     """
-    stored = stored_admission(user, request, idempotency_key)
-    if stored is not None:
-        return stored
-    with transaction.atomic():
-        lock_gate(account.realm_id, account.pk)
-        # Whoever sent the same request first has ended by now.
-        stored = stored_admission(user, request, idempotency_key)
+    call = _Call(account, user, request, idempotency_key)
+    try:
+        outcome = call.attempt(at=at, by=by)
+    except FundingExhausted:
+        # The balance was taken from between reading and holding: judge what is left.
+        outcome = call.attempt(at=at, by=by)
+    reached("authorize.committed")
+    if isinstance(outcome, Admission):
+        return outcome
+    reading, verdict = outcome
+    record_denial(
+        user=user, ask=request.ask, facts=reading.facts, verdict=verdict, by=by
+    )
+    raise denied(request.ask, reading, verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    account: BillingAccount
+    user: BillingUser
+    request: AuthorizeRequest
+    idempotency_key: str
+
+    def attempt(
+        self, *, at: datetime, by: AuditContext
+    ) -> Admission | tuple[Reading, Verdict]:
+        """Return the answer, or the denial with what it was decided on."""
+        stored = self._stored()
         if stored is not None:
             return stored
+        with transaction.atomic():
+            lock_gate(self.account.realm_id, self.account.pk)
+            # Whoever sent the same request first has ended by now.
+            return self._stored() or self._decide(at=at, by=by)
+
+    def _stored(self) -> Admission | None:
+        return stored_admission(self.user, self.request, self.idempotency_key)
+
+    def _decide(
+        self, *, at: datetime, by: AuditContext
+    ) -> Admission | tuple[Reading, Verdict]:
+        account, user, request = self.account, self.user, self.request
         if request.reference is not None:
             _refuse_taken(user, request.reference)
         expire_overdue(account.realm_id, account.pk, at=at)
         reading = read_facts(account=account, user=user, ask=request.ask, at=at)
         verdict = decide(request.ask, reading.facts)
         reached("authorize.decided")
-        admission = None
-        if verdict.allowed:
-            taker = Taker(account, user, request, idempotency_key, reading, verdict)
-            admission = taker.take(at=at, by=by)
-    reached("authorize.committed")
-    if admission is not None:
-        return admission
-    record_denial(
-        user=user, ask=request.ask, facts=reading.facts, verdict=verdict, by=by
-    )
-    raise denied(request.ask, reading, verdict)
+        if not verdict.allowed:
+            return reading, verdict
+        taker = Taker(account, user, request, self.idempotency_key, reading, verdict)
+        return taker.take(at=at, by=by)
 
 
 def preflight(

@@ -123,31 +123,43 @@ def commit_lease(
         stored = _stored(user, request, idempotency_key)
         if stored is not None:
             return stored
-        lease = lease_of(user, request.reference)
-        if lease.feature_code != request.feature_code:
-            raise OtherFeature(lease, request.feature_code)
-        expire_if_overdue(lease, user, at=at)
-        use = rate_use(
-            user=user,
-            realm=account.realm,
-            feature_code=request.feature_code,
-            uses=request.uses,
-            at=at,
-        )
-        if use.not_allowed and options().strict_meters:
-            raise MeterNotAllowed(request.feature_code, use.not_allowed)
+        lease = _lease(user, request, at=at)
+        use = _use(account, user, request, at=at)
         booking = Booking(
-            account=account,
-            user=user,
-            lease=lease,
-            operation=OPERATION,
-            idempotency_key=idempotency_key,
-            request_hash=request.digest,
-            labels=request.labels,
+            account,
+            user,
+            lease,
+            OPERATION,
+            idempotency_key,
+            request.digest,
+            request.labels,
         )
         answer = _settle(booking, request.quantity_minor, use, at=at, by=by)
     reached("commit.committed")
     return answer
+
+
+def _lease(user: BillingUser, request: CommitRequest, *, at: datetime) -> Lease:
+    lease = lease_of(user, request.reference)
+    if lease.feature_code != request.feature_code:
+        raise OtherFeature(lease, request.feature_code)
+    expire_if_overdue(lease, user, at=at)
+    return lease
+
+
+def _use(
+    account: BillingAccount, user: BillingUser, request: CommitRequest, *, at: datetime
+) -> RatedUse:
+    use = rate_use(
+        user=user,
+        realm=account.realm,
+        feature_code=request.feature_code,
+        uses=request.uses,
+        at=at,
+    )
+    if use.not_allowed and options().strict_meters:
+        raise MeterNotAllowed(request.feature_code, use.not_allowed)
+    return use
 
 
 def _stored(

@@ -64,14 +64,8 @@ def rate_use(
     amounts beyond 64 bits (`Invalid`). Writes nothing.
     """
     gated = gated_feature(realm=realm, feature_code=feature_code, at=at)
-    allowed = (
-        {meter.meter_code: meter.unit for meter in gated.activity} if gated else {}
-    )
-    rates = {
-        code: rate
-        for code, rate in (gated.rates if gated else {}).items()
-        if code in allowed
-    }
+    allowed = gated.units if gated else {}
+    rates = gated.activity_rates if gated else {}
     remainders = Remainders(user, rates.values())
     lines = [
         _line(use, rates.get(use.meter_code), allowed, feature_code, remainders, at=at)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from catalog.admin.words import linked, money
+from catalog.admin.words import linked, moment, money
 from config.admin.bases import (
     GRANTS,
     ActionVariant,
@@ -19,10 +19,9 @@ from config.admin.bases import (
     Menu,
     Preview,
     RecordAdmin,
-    Table,
     command,
+    instant_text,
 )
-from config.admin.values import instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.money import format_xusd
 from grants.admin.credits import CreditForm, CreditUserForm, credit_preview
@@ -56,6 +55,7 @@ class CreditBalanceAdmin(RecordAdmin):
         "account__billing_principal_id", "user__business_user_id",
         "user__metadata__email",
     )  # fmt: skip
+    search_help_text = "Principal, user id, e-mail"
     ordering = ("account__billing_principal_id", "user__business_user_id", "pk")
     export_fields = (
         "realm", "account__billing_principal_id", "user__business_user_id",
@@ -137,14 +137,14 @@ class CreditBalanceAdmin(RecordAdmin):
             taken,
         )
 
-    @display(description="Latest movements")
+    @display(description=f"Latest {LATEST}")
     def movements(self, balance: CreditBalance) -> Any:
         """Return the newest entries, and the way to all of them."""
         entries = entries_of(user=balance.user).order_by("-id")
         every = f"{reverse('admin:grants_creditentry_changelist')}?user={balance.pk}"
         rows = [
             (
-                instant_text(entry.occurred_at),
+                linked(entry, moment(entry.occurred_at)),
                 entry.get_kind_display(),
                 signed(entry.amount_xusd),
                 entry.source_ref,
@@ -152,15 +152,15 @@ class CreditBalanceAdmin(RecordAdmin):
             )
             for entry in entries[:LATEST]
         ]
-        table = Table(
-            title=f"The latest {LATEST} at most",
-            headers=("When", "Kind", "Amount", "Source", "Reason"),
-            rows=rows,
-            empty="Nothing was credited or spent yet.",
-        )
+        if not rows:
+            return "Nothing was credited or spent yet."
+        headers = ("When (UTC)", "Kind", "Amount", "Source", "Reason")
+        table = {"headers": headers, "rows": rows}
         return format_html(
-            '{}<a href="{}" class="text-link">Every movement</a>',
-            render_to_string("admin/plangate/table.html", {"table": table}),
+            '<div class="flex flex-col gap-3 w-full">{}'
+            '<a href="{}" class="text-link">Every movement, to filter and export</a>'
+            "</div>",
+            render_to_string("unfold/components/table.html", {"table": table}),
             every,
         )
 

@@ -6,8 +6,7 @@ from typing import Any
 from django import forms
 
 from billing.models import BillingUser
-from config.admin.bases import CommandForm, Preview, Table
-from config.admin.values import instant_text
+from config.admin.bases import CommandForm, Preview, Table, instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, NotFound
 from config.kernel.money import format_xusd

@@ -5,12 +5,11 @@ from typing import Any
 from django.contrib import admin
 from django.urls import reverse
 from django.utils.html import format_html
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
-from catalog.admin.words import linked
-from config.admin.bases import GRANTS, Menu, RecordAdmin
-from config.admin.values import NOTHING, instant_text
+from catalog.admin.filters import TimeFilter
+from catalog.admin.words import linked, moment
+from config.admin.bases import GRANTS, NOTHING, Menu, RecordAdmin, instant_text
 from config.kernel.money import format_xusd
 from grants.models import CreditEntry, EntryKind
 
@@ -40,13 +39,14 @@ class CreditEntryAdmin(RecordAdmin):
     )  # fmt: skip
     list_display_links = ("when",)
     list_filter = (
-        ("occurred_at", RangeDateTimeFilter), "kind", "realm",
+        ("occurred_at", TimeFilter), "kind", "realm",
     )  # fmt: skip
     list_select_related = ("realm", "account", "user")
     search_fields = (
         "source_ref", "account__billing_principal_id", "user__business_user_id",
         "user__metadata__email", "ticket_id", "operator",
     )  # fmt: skip
+    search_help_text = "Source, principal, user id, e-mail, ticket, operator"
     # Keys grow with time, and their index is there.
     ordering = ("-id",)
     export_fields = (
@@ -73,9 +73,9 @@ class CreditEntryAdmin(RecordAdmin):
     )
 
     @display(description="When (UTC)", ordering="occurred_at")
-    def when(self, entry: CreditEntry) -> str:
+    def when(self, entry: CreditEntry) -> Any:
         """Return when the balance moved."""
-        return instant_text(entry.occurred_at).removesuffix(" UTC")
+        return moment(entry.occurred_at)
 
     @display(description="Kind", label=KIND_COLORS, ordering="kind")
     def kind_label(self, entry: CreditEntry) -> str:

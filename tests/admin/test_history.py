@@ -195,7 +195,7 @@ def test_recent_changes_are_newest_first_across_models(auditor, realm, at, by, r
 
     newest, second, *_ = recent_changes(request)
 
-    assert (newest["what"], newest["verb"]) == ("Service key backend", "changed")
+    assert (newest["what"], newest["verb"]) == (f"Service key {key.pk}", "changed")
     assert (newest["operator"], newest["reason"], newest["ticket_id"]) == (
         "grace", "rotation day", "OPS-9",
     )  # fmt: skip

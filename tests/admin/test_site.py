@@ -150,6 +150,27 @@ def test_codes_are_not_capitalized(staff, realm):
     assert realm.pk.capitalize() not in page.text
 
 
+def test_header_names_the_screen_as_the_menu_does(staff, realm):
+    root = staff(superuser=True)
+
+    for path in (
+        "/admin/auth/user/",
+        f"/admin/auth/user/{root.user.pk}/change/",
+        f"/admin/auth/user/{root.user.pk}/password/",
+        "/admin/auth/user/export/",
+    ):
+        header = root.get(path).text.split("<h1", 1)[1].split("</h1>")[0]
+        assert "Access" in header
+        assert "Staff" in header
+        assert "Authentication and Authorization" not in header
+
+
+def test_signing_out_says_so(staff):
+    page = staff("Ops").post("/admin/logout/")
+
+    assert "You are signed out" in page.text
+
+
 @pytest.mark.parametrize("path", ["/", "/admin"])
 def test_home_leads_to_the_admin(client, path):
     assert client.get(path).url == "/admin/"
@@ -170,14 +191,17 @@ def test_signing_in_leads_to_the_overview(client, django_user_model):
 
 
 def test_locked_out_page_says_how_long(client, db, settings):
+    settings.AXES_FAILURE_LIMIT = 2
     attempts = [
         client.post("/admin/login/", {"username": "ada", "password": "wrong"})
-        for _ in range(settings.AXES_FAILURE_LIMIT)
+        for _ in range(2)
     ]
 
     assert attempts[0].status_code == 200
     assert attempts[-1].status_code == 429
     assert "Signing in is locked for now" in attempts[-1].text
+    assert "There were 2 failed attempts" in attempts[-1].text
+    assert "Wait 15 minutes" in attempts[-1].text
 
 
 @pytest.mark.parametrize("code", [400, 403, "403_csrf", 404, 500, 503])

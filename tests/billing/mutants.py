@@ -125,7 +125,9 @@ class ClockRunsBackwards(Naive):
 
     def moment(self, at, what, number):
         plan = what == "plan"
-        about = [f for f in self.facts if f.about == number and (f.kind == "plan") == plan]
+        about = [
+            f for f in self.facts if f.about == number and (f.kind == "plan") == plan
+        ]
         return max(at, about[0].recorded)
 
 

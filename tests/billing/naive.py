@@ -254,10 +254,14 @@ class Naive:
         limit = self.horizon(at, known, present)
         facts = {}
         for number, row in enumerate(self.rows):
-            if row.subject not in (ACCOUNT, viewer) or not self.about("window", number, limit):
+            if row.subject not in (ACCOUNT, viewer) or not self.about(
+                "window", number, limit
+            ):
                 continue
             window = self.about("window", number, limit)[-1].value
-            active, priority = self.plan_at(row.plan, inf if limit == inf else at, limit)
+            active, priority = self.plan_at(
+                row.plan, inf if limit == inf else at, limit
+            )
             facts[number] = (
                 self.status(number, at, limit),
                 window,

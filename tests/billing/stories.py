@@ -104,9 +104,21 @@ def _assign(dice, op):
 def _change(dice, op):
     start, end = _window(dice)
     names = dice.choice(
-        [("start",), ("end",), ("start", "end"), ("status",), ("status", "end"), ("tag",)]
+        [
+            ("start",),
+            ("end",),
+            ("start", "end"),
+            ("status",),
+            ("status", "end"),
+            ("tag",),
+        ]
     )
-    said = {"start": start, "end": end, "status": dice.choice(STATUSES), "tag": dice.choice([None, 2])}
+    said = {
+        "start": start,
+        "end": end,
+        "status": dice.choice(STATUSES),
+        "tag": dice.choice([None, 2]),
+    }
     return replace(op, given=names, **{name: said[name] for name in names})
 
 
@@ -120,13 +132,19 @@ def _extend(dice, op):
 
 def _switch(dice, op):
     return replace(
-        op, plan=dice.choice([0, 1, 1, 2]), ref=dice.choice("abcd"), start=dice.randrange(13)
+        op,
+        plan=dice.choice([0, 1, 1, 2]),
+        ref=dice.choice("abcd"),
+        start=dice.randrange(13),
     )
 
 
 def _edit_plan(dice, op):
     names = dice.choice([("status",), ("tag",), ("status", "tag")])
-    said = {"status": dice.choice(["active", "active", "off"]), "tag": dice.randrange(3)}
+    said = {
+        "status": dice.choice(["active", "active", "off"]),
+        "tag": dice.randrange(3),
+    }
     return replace(
         op,
         plan=dice.randrange(len(KINDS)),
@@ -156,14 +174,24 @@ class Stage:
         self.rows = []
         self.identities = []
         with auditing(AUTHOR, at=instant(0)):
-            self.account = BillingAccount(realm=realm, billing_principal_id=f"story-{number}")
+            self.account = BillingAccount(
+                realm=realm, billing_principal_id=f"story-{number}"
+            )
             self.account.save(force_insert=True)
             self.users = BillingUser.objects.bulk_create(
-                BillingUser(realm=realm, account=self.account, business_user_id=f"u-{n}")
+                BillingUser(
+                    realm=realm, account=self.account, business_user_id=f"u-{n}"
+                )
                 for n in range(USERS)
             )
             self.plans = Plan.objects.bulk_create(
-                Plan(realm=realm, plan_code=f"story-{number}-{n}", name="x", kind=kind, priority=priority)
+                Plan(
+                    realm=realm,
+                    plan_code=f"story-{number}-{n}",
+                    name="x",
+                    kind=kind,
+                    priority=priority,
+                )
                 for n, (kind, priority) in enumerate(plans)
             )
 
@@ -171,7 +199,9 @@ class Stage:
         """Do it; return the answer as the naive model words it, and the row's key."""
         by = replace(AUTHOR, effective_at=instant(op.effective))
         try:
-            answer, row = getattr(self, f"_{op.verb}", self._named)(op, instant(op.at), by)
+            answer, row = getattr(self, f"_{op.verb}", self._named)(
+                op, instant(op.at), by
+            )
         except DomainError as refusal:
             return ("refused", refusal.code, refusal.field), None
         if answer == "created":
@@ -184,7 +214,9 @@ class Stage:
     def _assign(self, op, at, by):
         user = None if op.subject == ACCOUNT else self.users[op.subject]
         row, outcome = assign_plan(
-            identity=Identity(self.account, user, self.plans[op.plan], "ops.manual", op.ref),
+            identity=Identity(
+                self.account, user, self.plans[op.plan], "ops.manual", op.ref
+            ),
             window=Window(instant(op.start), instant(op.end)),
             status=op.status,
             metadata=_tagged(op.tag),
@@ -206,7 +238,10 @@ class Stage:
         )
 
     def _edit_plan(self, op, at, by):
-        said = {"status": ("active", op.status == "active"), "tag": ("priority", op.tag)}
+        said = {
+            "status": ("active", op.status == "active"),
+            "tag": ("priority", op.tag),
+        }
         plan = change_plan_definition(
             plan=self.plans[op.plan],
             changes=dict(said[name] for name in op.given),
@@ -278,7 +313,14 @@ def play(realm, number, *, seed, reads=16):
         _read(story, stage, dice.choice([ACCOUNT, 0]), op.at, None, op.at)
     for _ in range(reads):
         known = dice.choice([None, *range(3, clock + 2)])
-        _read(story, stage, dice.choice([ACCOUNT, 0, 0]), dice.randrange(-1, 16), known, clock)
+        _read(
+            story,
+            stage,
+            dice.choice([ACCOUNT, 0, 0]),
+            dice.randrange(-1, 16),
+            known,
+            clock,
+        )
     return story
 
 

@@ -197,7 +197,10 @@ def test_precedence_is_antisymmetric(one, other):
 @given(PLANS, PLANS, PLANS)
 def test_precedence_is_transitive(first, second, third):
     def over(one, other):
-        return by_precedence([one, other])[0] is one and by_precedence([other, one])[0] is one
+        return (
+            by_precedence([one, other])[0] is one
+            and by_precedence([other, one])[0] is one
+        )
 
     if over(first, second) and over(second, third):
         assert over(first, third) or first.assignment_id == third.assignment_id
@@ -440,7 +443,11 @@ BUNDLES = [
     ),
     (
         "per scope",
-        [bundled(1, "off"), bundled(2, "a", priority=-1), bundled(3, "off", scope="user")],
+        [
+            bundled(1, "off"),
+            bundled(2, "a", priority=-1),
+            bundled(3, "off", scope="user"),
+        ],
         ("a", "a", False),
     ),
     (
@@ -527,7 +534,9 @@ def settled(own=None, of_plan=None, of_realm=None, name="billing_mode"):
     """Return value and source of a setting given at up to three levels."""
     plan = assigned(
         metadata={} if own is None else {"billing": period(name, own)},
-        plan_metadata={} if of_plan is None else {"billing_defaults": period(name, of_plan)},
+        plan_metadata={}
+        if of_plan is None
+        else {"billing_defaults": period(name, of_plan)},
     )
     realm = {} if of_realm is None else {"billing_defaults": period(name, of_realm)}
     setting = {"billing_mode": billing_mode, "issue_anchor": issue_anchor}[name]
@@ -568,16 +577,26 @@ def test_issue_anchor_is_merged_and_ignores_invalid_values(levels, expected):
     assert settled(*levels, name="issue_anchor") == expected
 
 
-@pytest.mark.parametrize("broken", [{"billing": None}, {"billing": {"period": "x"}}, {"billing": []}])
+@pytest.mark.parametrize(
+    "broken", [{"billing": None}, {"billing": {"period": "x"}}, {"billing": []}]
+)
 def test_billing_mode_survives_metadata_of_another_shape(broken):
-    plan = assigned(metadata=broken, plan_metadata={"billing_defaults": period("billing_mode", "hybrid")})
+    plan = assigned(
+        metadata=broken,
+        plan_metadata={"billing_defaults": period("billing_mode", "hybrid")},
+    )
 
     assert billing_mode([plan], {}).value == "hybrid"
 
 
 def test_only_the_strongest_governing_plan_sets_the_billing_mode():
     silent = assigned(1, priority=2)
-    promo = assigned(2, priority=9, kind="promo", metadata={"billing": period("billing_mode", "hybrid")})
+    promo = assigned(
+        2,
+        priority=9,
+        kind="promo",
+        metadata={"billing": period("billing_mode", "hybrid")},
+    )
     weaker = assigned(3, metadata={"billing": period("billing_mode", "postpaid")})
 
     found = billing_mode(by_precedence([silent, promo, weaker]), {})

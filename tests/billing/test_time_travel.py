@@ -23,6 +23,7 @@ from tests.billing.mutants import MUTANTS
 from tests.billing.naive import Naive
 from tests.billing.stories import AUTHOR, ORIGIN, first_difference, instant, play
 from tests.conftest import make_realm
+from tests.tools.verification import note
 
 SEED = os.environ.get("PLANGATE_SEED", "2026")
 STORIES = 400
@@ -66,7 +67,7 @@ def figures(stories, seconds):
     refused = sum(count for answer, count in told.items() if answer[0] == "refused")
     read = sum(len(story.read) for story in stories)
     return (
-        f"time travel, seed {SEED}: {len(stories)} sequences, {told.total()} verbs, "
+        f"seed {SEED}: {len(stories)} sequences, {told.total()} verbs, "
         f"{refused} of them refused, {read} comparisons, {seconds:.0f} s"
     )
 
@@ -82,7 +83,7 @@ def stories(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         began = time.monotonic()
         found = played(range(STORIES))
-        print(f"\n{figures(found, time.monotonic() - began)}")
+        note("time travel", figures(found, time.monotonic() - began))
         connections.close_all()
     return found
 
@@ -115,7 +116,7 @@ def test_effective_plans_are_those_of_the_naive_model_for_long(committed):
         wrong += differences(batch, Naive)
         found += batch
 
-    print(f"\n{figures(found, time.monotonic() - began)}")
+    note("time travel", figures(found, time.monotonic() - began))
     assert wrong == []
 
 
@@ -154,7 +155,9 @@ def climb(account, ladder, steps, end, *, at, by):
                 )
             continue
         rung += 1 if verb == "upgrade" else -1
-        if rung not in range(len(ladder)) or (end is not None and start + distance >= end):
+        if rung not in range(len(ladder)) or (
+            end is not None and start + distance >= end
+        ):
             break
         start += distance
         current = getattr(changes, f"{verb}_plan")(

@@ -15,3 +15,13 @@ def gate(realm, account, user, at, by):
 def signed(api):
     """A client that calls for that user."""
     return api.bound(principal_id="acme", user_id="u-1")
+
+
+@pytest.fixture
+def priced(gate):
+    """The gate with a priced feature, money, a quota and a rate."""
+    gate.feature(price=10, cost=4)
+    gate.credit(10_000)
+    gate.quota(500)
+    gate.rate(100)
+    return gate

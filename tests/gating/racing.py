@@ -9,8 +9,12 @@ from dataclasses import replace
 
 from django.db import connection
 
+from billing.services.accounts import ensure_account
 from gating import guards
 from gating.guards import GUARDS
+from tests.conftest import make_realm
+from tests.gating.gate import Gate
+from tests.tools.verification import note
 
 JITTER_SECONDS = 0.002
 
@@ -84,3 +88,21 @@ def deadlocks():
             "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         )
         return cursor.fetchone()[0]
+
+
+def arena(at, by):
+    """A gate in a realm of its own, with committed rows; rounds use an account each."""
+    assert connection.settings_dict["NAME"].startswith("test_"), (
+        "this would write to a real database"
+    )
+    realm = make_realm(at, by)
+    account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
+    return Gate(realm, account, None, at, by).of_user("u-1")
+
+
+def report(name, racing, rounds, tally):
+    """Print what a race came to (shown by the long runs)."""
+    note(
+        name,
+        f"seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}",
+    )

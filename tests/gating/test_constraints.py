@@ -1,6 +1,7 @@
 """The database refuses bad rows of the gate on its own, and none of its rules is untried."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.apps import apps
@@ -483,10 +484,7 @@ def test_every_rule_has_a_case(db):
         for model in apps.get_app_config("gating").get_models()
         for c in model._meta.constraints
     }
-    with open(__file__, encoding="utf-8") as source:
-        text = (
-            source.read().replace("{status}", "default")
-            + "gate_policy_one_ceiling_per_shape"
-        )
+    text = Path(__file__).read_text().replace("{status}", "default")
+    text += "gate_policy_one_ceiling_per_shape"
 
     assert sorted(name for name in stored | declared if name not in text) == []

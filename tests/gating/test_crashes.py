@@ -13,7 +13,7 @@ from gating.guards import KILLED
 from gating.models import Lease, Rating
 from grants.models import CreditBalance
 from grants.selectors.balances import proof
-from tests.gating.test_races import arena
+from tests.gating.racing import arena
 
 pytestmark = pytest.mark.usefixtures("committed")
 

@@ -107,7 +107,7 @@ def refused(contract, document, **options):
         (BundleMetadata, []),
         (
             RealmMetadata,
-            [*(f"billing_defaults.period.{key}" for key in PERIOD), "default_plan_id", "require_audit_fields", "auto_registration"],
+            [*(f"billing_defaults.period.{key}" for key in PERIOD), "default_plan_id", "require_audit_fields"],
         ),
         (AccountMetadata, []),
         (UserMetadata, ["display_name", "email", "grants_switch"]),
@@ -359,7 +359,7 @@ def test_an_absent_seat_limit_is_not_an_unlimited_one():
         (PolicyMetadata, {"billing_feature_code": "*"}, "metadata.billing_feature_code", "must not contain '*' (U+002A), at position 1; allowed are a-z, 0-9 and the signs . _ / @ : and -."),
         (PolicyMetadata, {"counter_key": "a\nb"}, "metadata.counter_key", "must not contain control characters."),
         (RealmMetadata, {"default_plan_id": "pro"}, "metadata.default_plan_id", "must be a UUID of 36 characters."),
-        (RealmMetadata, {"auto_registration": "true"}, "metadata.auto_registration", "must be true or false."),
+        (RealmMetadata, {"require_audit_fields": "true"}, "metadata.require_audit_fields", "must be true or false."),
         (RealmMetadata, {"require_audit_fields": 1}, "metadata.require_audit_fields", "must be true or false."),
         (CatalogPriceMetadata, {"gating": {"bundle": ""}}, "metadata.gating.bundle", "must not be blank."),
         (GrantAssignmentMetadata, {"grant_override": {"amount_xusd": 1.0}}, "metadata.grant_override.amount_xusd", "must be a whole number."),

@@ -1,6 +1,7 @@
 """Our own tables: what the database itself says about them, and copies of their rows."""
 
 import json
+from functools import cache
 
 from django.apps import apps
 from django.db import connection
@@ -10,14 +11,14 @@ from config.kernel.ids import new_id
 OURS = frozenset({"config", "catalog", "billing", "grants", "gating", "demo"})
 
 
-def rows(query, parameters=()):
+def rows(query, parameters=None):
     """Return the rows of a query."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
         return cursor.fetchall()
 
 
-def run(statement, parameters=()):
+def run(statement, parameters=None):
     """Execute a statement; return how many rows it touched."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
@@ -44,8 +45,9 @@ def audited_tables():
     return sorted(name for name in names if f"{name}_history" in names)
 
 
+@cache
 def primary_key(table):
-    """Return the columns of a table's primary key."""
+    """Return the columns of a table's primary key, also while it is lifted."""
     found = rows(
         "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)"
         " WHERE indrelid = %s::regclass AND indisprimary ORDER BY attnum",

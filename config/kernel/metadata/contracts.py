@@ -1,8 +1,8 @@
-"""The metadata contracts: which JSON keys behavior reads, one model per object.
+"""The metadata contracts: which JSON keys are the system's, one model per object.
 
-A key that stands here is typed, and read by behavior. Any other key, at any level,
-is the application's own annotation: kept as given and never read. Metadata contract:
-see docs/metadata.md.
+A key that stands here is typed and checked, and behavior reads no other key; which are
+read today stands in docs/metadata.md. Any other key, at any level, is the application's
+own annotation: kept as given and never read.
 """
 
 from typing import Annotated, Literal
@@ -151,10 +151,7 @@ class RealmMetadata(Contract):
     billing_defaults: Annotated[BillingDefaults, NULL_IS_EMPTY] = BillingDefaults()
     default_plan_id: Uuid = known("The plan that new users receive.")
     require_audit_fields: Flag = known(
-        "Whether writes without operator and reason are refused."
-    )
-    auto_registration: Flag = known(
-        "Whether unknown features are registered on first use."
+        "Whether writes must state operator, reason, ticket and effective time."
     )
 
 

@@ -32,7 +32,7 @@ BEGIN
 END $$;
 
 CREATE FUNCTION plangate_revoke(table_name text, privileges text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'plangate_app') THEN
         EXECUTE format(
@@ -43,7 +43,7 @@ END $$;
 
 REFUSE = """
 CREATE FUNCTION plangate_refuse_rewrite() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION '% refuses %: % is kept as it was written',
         TG_TABLE_NAME, TG_OP, coalesce(TG_ARGV[0], 'every row')
@@ -54,9 +54,11 @@ END $$;
 # One history row per changed row, in the columns of the history table. A history
 # instant never runs backwards for one row, so "what was known at K" has one answer
 # even when two writers read their clocks in the other order than they committed.
+# pg_temp comes last in the search path: unnamed it would come first, and a temporary
+# table of the history table's name would take its rows.
 AUDIT = """
 CREATE FUNCTION plangate_audit_row() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     history text := TG_ARGV[0];
     key text := TG_ARGV[1];

@@ -3,6 +3,12 @@ from django.db.models.functions import Now
 
 from config.tenancy.history import AuditedRecords
 
+REALM_ID_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
+REALM_ID_RULE = (
+    "A realm id is 1 to 128 letters, digits, dots, dashes or underscores, and starts "
+    "and ends with a letter or digit."
+)
+
 
 class RealmStatus(models.TextChoices):
     """Whether a realm's callers are served."""
@@ -33,13 +39,8 @@ class Realm(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="realm_id_is_plain",
-                condition=models.Q(
-                    realm_id__regex=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
-                ),
-                violation_error_message=(
-                    "A realm id is 1 to 128 letters, digits, dots, dashes or "
-                    "underscores, and starts and ends with a letter or digit."
-                ),
+                condition=models.Q(realm_id__regex=REALM_ID_PATTERN),
+                violation_error_message=REALM_ID_RULE,
                 violation_error_code="VALIDATION.INVALID_INPUT",
             ),
             models.CheckConstraint(

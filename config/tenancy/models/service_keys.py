@@ -91,7 +91,8 @@ class ServiceKey(models.Model):
             models.CheckConstraint(
                 name="service_key_salt_is_16_to_32_bytes",
                 condition=models.Q(
-                    GreaterThanOrEqual(_SALT_BYTES, 16), LessThanOrEqual(_SALT_BYTES, 32)
+                    GreaterThanOrEqual(_SALT_BYTES, 16),
+                    LessThanOrEqual(_SALT_BYTES, 32),
                 ),
                 violation_error_message="The salt is 16 to 32 random bytes.",
             ),

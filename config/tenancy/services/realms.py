@@ -1,5 +1,6 @@
 """Verbs on realms."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from config.kernel.errors import Conflict, Invalid
 from config.kernel.metadata import RealmMetadata, check_metadata
 from config.tenancy.history import auditing
 from config.tenancy.models import Realm, RealmStatus
+from config.tenancy.models.realms import REALM_ID_PATTERN, REALM_ID_RULE
 from config.tenancy.services.events import record_event
 
 
@@ -25,9 +27,11 @@ def create_realm(
     """Create a realm and provision what every realm starts with.
 
     Apps above add their defaults through the event `realm.created`: the default plan,
-    the default policy bundle. Refuses a taken id (`Conflict`) and bad metadata
-    (`Invalid`).
+    the default policy bundle. Refuses a taken id (`Conflict`), one that is not plain
+    and bad metadata (`Invalid`).
     """
+    if re.fullmatch(REALM_ID_PATTERN, realm_id) is None:
+        raise Invalid(REALM_ID_RULE, field="realm_id")
     if Realm.objects.filter(pk=realm_id).exists():
         raise Conflict(f"Realm {realm_id} already exists.", field="realm_id")
     check_metadata(RealmMetadata, metadata or {})

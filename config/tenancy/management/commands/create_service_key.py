@@ -9,6 +9,7 @@ from django.db import transaction
 
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.clock import now
+from config.kernel.errors import Invalid
 from config.kernel.ids import new_trace_id
 from config.tenancy.models import Realm
 from config.tenancy.services.realms import create_realm
@@ -47,7 +48,10 @@ class Command(BaseCommand):
                     f"There is no realm {options['realm']}. Add --create-realm to "
                     "create it."
                 )
-            realm = realm or create_realm(realm_id=options["realm"], at=at, by=by)
+            try:
+                realm = realm or create_realm(realm_id=options["realm"], at=at, by=by)
+            except Invalid as error:
+                raise CommandError(error.message) from None
             key = create_service_key(realm=realm, name=options["name"], at=at, by=by)
         printed = {
             "realm_id": realm.pk,

@@ -1,0 +1,26 @@
+"""Periodic care of leases. The job may run twice, or be cut off."""
+
+from procrastinate.contrib.django import app
+
+from config.kernel.clock import now
+from gating.services.leases import expire_leases as expire_batch
+
+BATCH = 500
+MOST_BATCHES = 20
+
+
+@app.periodic(cron="* * * * *")
+@app.task(queueing_lock="expire_leases", pass_context=False)
+def expire_leases(timestamp: int) -> int:
+    """Expire leases past their grace, release what they hold; return how many.
+
+    Bounded, so that a run ends: what is left waits for the next minute, or for the
+    next call of its account.
+    """
+    gone = 0
+    for _ in range(MOST_BATCHES):
+        expired = expire_batch(at=now(), batch=BATCH)
+        gone += expired
+        if expired == 0:
+            break
+    return gone

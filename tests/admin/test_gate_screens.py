@@ -1,0 +1,751 @@
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django.utils.html import strip_tags
+
+from catalog.services.meters import upsert_meter
+from config.tenancy.models import DomainEvent
+from config.tenancy.roles import ROLES
+from gating.admin.words import (
+    DENIAL_REASONS,
+    age_text,
+    duration_text,
+    per_window,
+    reason_text,
+)
+from gating.models import (
+    Counter,
+    Denial,
+    GatePolicy,
+    GatePolicyBundle,
+    Lease,
+    LeaseState,
+    Rating,
+)
+from gating.services.denials import GateDenied
+from grants.models import CreditBalance
+from tests.admin.pages import (
+    answers,
+    change_url,
+    command_url,
+    errors_of,
+    messages_of,
+    why,
+)
+from tests.gating.gate import Gate
+
+BUNDLES = "/admin/gating/gatepolicybundle/"
+POLICIES = "/admin/gating/gatepolicy/"
+LEASES = "/admin/gating/lease/"
+COUNTERS = "/admin/gating/counter/"
+RATINGS = "/admin/gating/rating/"
+DENIALS = "/admin/gating/denial/"
+RECORDS = (LEASES, COUNTERS, RATINGS, DENIALS)
+LISTS = (BUNDLES, POLICIES, *RECORDS)
+
+
+@pytest.fixture
+def gate(realm, account, user, at, by):
+    """A gate with a price, a plan of its own bundle, and credit to spend."""
+    gate = Gate(realm, account, user, at, by)
+    gate.feature("chat", price=2_000_000, per=1000, cost=400, unit="token")
+    pro = gate.bundle("pro", name="Pro limits")
+    gate.quota(1000, bundle=pro, unit="token", name="Daily tokens")
+    gate.plan("pro", bundle="pro", mode="prepaid")
+    gate.credit(10_000_000)
+    return gate
+
+
+@pytest.fixture
+def ops(staff):
+    return staff("Ops")
+
+
+def queries_of(client, path):
+    client.get(path)
+    with CaptureQueriesContext(connection) as captured:
+        page = client.get(path)
+    assert page.status_code == 200
+    return len(captured)
+
+
+def text_of(page):
+    return " ".join(strip_tags(page.text.replace("<", " <")).split())
+
+
+def use(gate):
+    """A committed lease, an open one, and a denial."""
+    closed = gate.lease(100)
+    gate.commit(closed, 50)
+    held = gate.lease(200)
+    with pytest.raises(GateDenied):
+        gate.authorize(5000)
+    return gate.row(held)
+
+
+def bundle_answers(**own):
+    plain = {
+        "name": "Pro", "status": "active", "metadata": "{}",
+        "policies-TOTAL_FORMS": "0", "policies-INITIAL_FORMS": "0",
+    }  # fmt: skip
+    return answers(**{**plain, **own})
+
+
+def policy_answers(**own):
+    plain = {
+        "name": "Chats", "description": "", "feature_code": "chat", "kind": "quota",
+        "subject_scope": "user", "unit": "token", "window_sec": "86400",
+        "limit_minor": "1000", "limit_count": "", "status": "assignable",
+        "enforcement_mode": "reserve", "metadata": "{}",
+    }  # fmt: skip
+    return answers(**{**plain, **own})
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_list_reads_the_same_for_one_row_and_three(ops, gate, path):
+    use(gate)
+    one = queries_of(ops, path)
+
+    for name in ("globex", "initech"):
+        other = gate.of_principal(name)
+        other.plan(f"plan-{name}", bundle="pro", mode="prepaid")
+        other.credit(10_000_000)
+        use(other)
+        other.quota(1, bundle=other.bundle(f"limits-{name}"), feature=f"of-{name}")
+
+    for model in (Lease, Rating, Denial, Counter, GatePolicy, GatePolicyBundle):
+        assert model.objects.count() >= 3
+    assert queries_of(ops, path) == one
+
+
+def test_pages_read_the_same_for_one_row_of_their_tables_and_three(
+    ops, gate, realm, at, by
+):
+    bundle = GatePolicyBundle.objects.get(bundle_key="pro")
+    one_line = gate.rating(gate.commit(gate.lease(1), 1))
+    one = [queries_of(ops, change_url(row)) for row in (bundle, one_line)]
+
+    gate.rate(10, bundle=bundle)
+    gate.seats(3, bundle=bundle)
+    for code in ("in", "out"):
+        upsert_meter(realm=realm, meter_code=code, feature_code="chat", at=at, by=by)
+        gate.price(code, 5)
+    meters = [("chat", 1), ("in", 2), ("out", 3)]
+    three_lines = gate.rating(gate.commit(gate.lease(1), 1, meters=meters))
+
+    assert three_lines.lines.count() == 3
+    assert [queries_of(ops, change_url(row)) for row in (bundle, three_lines)] == one
+
+
+@pytest.mark.parametrize("path", RECORDS)
+def test_empty_list_says_what_to_do(ops, realm, path):
+    page = ops.get(path)
+
+    assert page.context["cl"].model_admin.empty_message
+    assert page.context["cl"].model_admin.empty_message in page.text
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_looks_and_only_ops_defines(staff, gate, role):
+    client = staff(role)
+    may = role == "Ops"
+    held = use(gate)
+    bundle = GatePolicyBundle.objects.get(bundle_key="pro")
+    policy = GatePolicy.objects.get(name="Daily tokens")
+    rows = [
+        bundle, policy, held, Counter.objects.get(), Rating.objects.get(),
+        Denial.objects.get(),
+    ]  # fmt: skip
+
+    looked = [client.get(path).status_code for path in LISTS]
+    opened = [client.get(change_url(row)).status_code for row in rows]
+    written = [
+        client.post(
+            f"{BUNDLES}add/",
+            bundle_answers(realm=gate.realm.pk, bundle_key="new"),
+        ),
+        client.post(change_url(bundle), bundle_answers(name="Renamed")),
+        client.post(
+            f"{POLICIES}add/", policy_answers(bundle=bundle.pk, name="Another")
+        ),
+        client.post(
+            change_url(policy), policy_answers(name="Daily tokens", limit_minor="7")
+        ),
+        client.post(f"{POLICIES}{policy.pk}/delete/", why()),
+    ]
+
+    assert looked + opened == [200] * 12
+    assert [page.status_code for page in written] == [302 if may else 403] * 5
+    assert GatePolicyBundle.objects.filter(bundle_key="new").exists() == may
+    assert GatePolicy.objects.filter(pk=policy.pk).exists() != may
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_support_and_ops_cancel_holds(staff, gate, role):
+    client = staff(role)
+    may = role in {"Support", "Ops"}
+    held = use(gate.at_instant(timezone.now()))
+
+    page = client.get(change_url(held))
+    pressed = client.post(command_url(held, "cancel"), why())
+
+    assert ("Cancel hold" in page.text) == may
+    assert pressed.status_code == (302 if may else 403)
+    held.refresh_from_db()
+    assert held.state == (LeaseState.CANCELED if may else LeaseState.ACTIVE)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("path", RECORDS)
+def test_records_are_not_typed_over(staff, gate, role, path):
+    use(gate)
+    client = staff(role)
+    row = client.get(path).context["cl"].result_list[0]
+
+    assert client.get(f"{path}add/").status_code == 403
+    assert client.post(change_url(row), answers(state="closed")).status_code == 403
+    assert client.post(f"{path}{row.pk}/delete/", why()).status_code == 403
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_every_list_is_exported(staff, gate, path):
+    use(gate)
+
+    exported = staff("Auditor").post(f"{path}export/", {"format": "0", "resource": ""})
+
+    assert exported.status_code == 200
+    header, first, *_ = exported.content.decode().splitlines()
+    assert "realm" in header
+    assert gate.realm.pk in first
+    assert staff("Support").post(f"{path}export/", {"format": "0"}).status_code == 403
+
+
+# Bundles
+
+
+def test_bundle_is_created_by_its_verb_with_its_explanation(ops, realm):
+    response = ops.post(
+        f"{BUNDLES}add/", bundle_answers(realm=realm.pk, bundle_key=" PRO ", name="Pro")
+    )
+
+    assert response.status_code == 302
+    bundle = GatePolicyBundle.objects.get(realm=realm, bundle_key="pro")
+    entry = GatePolicyBundle.history.get(id=bundle.pk)
+    assert (entry.operator, entry.reason) == (ops.user.username, "asked for")
+
+
+def test_bundle_of_a_key_in_use_is_refused(ops, gate):
+    response = ops.post(
+        f"{BUNDLES}add/", bundle_answers(realm=gate.realm.pk, bundle_key="Pro")
+    )
+
+    assert errors_of(response) == {"__all__": ["This realm has a bundle of that key."]}
+    assert GatePolicyBundle.objects.get(bundle_key="pro").name == "Pro limits"
+
+
+def test_bundle_says_what_it_holds_and_whom_it_governs(ops, gate):
+    bundle = GatePolicyBundle.objects.get(bundle_key="pro")
+    default = gate.default_bundle()
+
+    page = text_of(ops.get(change_url(bundle)))
+
+    assert "Governs Plan pro" in page
+    assert "Daily tokens chat 1,000 tokens per day Each user Assignable" in page
+    assert "Everybody without another bundle" in text_of(ops.get(change_url(default)))
+
+
+def test_bundle_stays_while_it_holds_policies_or_governs(ops, gate):
+    bundle = GatePolicyBundle.objects.get(bundle_key="pro")
+    delete = f"{BUNDLES}{bundle.pk}/delete/"
+
+    full = text_of(ops.post(delete, why()))
+    GatePolicy.objects.get(name="Daily tokens")
+    ops.post(
+        f"{POLICIES}{GatePolicy.objects.get(name='Daily tokens').pk}/delete/", why()
+    )
+    named = text_of(ops.post(delete, why()))
+
+    assert "pro stays, because it holds 1 policy. Delete them first." in full
+    assert "The active plan pro names the bundle pro." in named
+    assert GatePolicyBundle.objects.filter(pk=bundle.pk).exists()
+
+
+def test_empty_bundle_is_deleted_with_a_reason(ops, gate):
+    bundle = gate.bundle("spare")
+
+    response = ops.post(f"{BUNDLES}{bundle.pk}/delete/", why())
+
+    assert response.status_code == 302
+    assert not GatePolicyBundle.objects.filter(pk=bundle.pk).exists()
+    gone = GatePolicyBundle.history.filter(id=bundle.pk).latest("history_id")
+    assert (gone.history_type, gone.ticket_id) == ("-", "T-7")
+
+
+def test_default_bundle_offers_no_deletion(ops, gate):
+    assert "/delete/" not in ops.get(change_url(gate.default_bundle())).text
+
+
+# Policies
+
+
+@pytest.mark.parametrize(
+    ("typed", "allows"),
+    [
+        ({}, "1,000 tokens per day"),
+        ({"limit_minor": ""}, "Unlimited tokens per day"),
+        ({"limit_minor": "0", "window_sec": "2592000"}, "0 tokens per 30 days"),
+        (
+            {"kind": "rate", "limit_count": "60", "window_sec": "60"},
+            "60 calls per minute",
+        ),
+        (
+            {"kind": "rate", "limit_count": "1", "window_sec": "5400"},
+            "1 call per 1 hour 30 minutes",
+        ),
+        (
+            {"kind": "seats", "unit": "seat", "limit_count": "5", "window_sec": "0"},
+            "5 seats",
+        ),
+        (
+            {"kind": "seats", "unit": "seat", "window_sec": "86400"},
+            "Unlimited seats per day",
+        ),
+    ],
+)
+def test_policy_is_created_and_read_in_words(ops, gate, typed, allows):
+    bundle = gate.bundle("spare")
+
+    response = ops.post(f"{POLICIES}add/", policy_answers(bundle=bundle.pk, **typed))
+
+    assert response.status_code == 302
+    policy = GatePolicy.objects.get(name="Chats")
+    assert (policy.realm_id, policy.bundle_id) == (gate.realm.pk, bundle.pk)
+    assert f"Allows {allows} " in text_of(ops.get(change_url(policy)))
+    entry = GatePolicy.history.get(id=policy.pk)
+    assert (entry.operator, entry.ticket_id) == (ops.user.username, "T-7")
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "sentence"),
+    [
+        (
+            {"kind": "rate"},
+            "limit_count",
+            "A limit of calls needs a number; 0 blocks every call.",
+        ),
+        (
+            {"kind": "rate", "limit_count": "-1"},
+            "__all__",
+            "A limit is 0 or more; none is unlimited.",
+        ),
+        ({"kind": "seats"}, "unit", "Seats are counted in seats: write seat."),
+        (
+            {"window_sec": "0"},
+            "window_sec",
+            "A window lasts 1 second or more, except that of seats.",
+        ),
+        ({"limit_minor": "1.5"}, "limit_minor", "Enter a whole number."),
+        ({"feature_code": "a b"}, "__all__", "Name a feature's code, or * for any."),
+        ({"name": "Daily tokens"}, "name", "There is a policy Daily tokens already."),
+        ({"metadata__feature_code": "A B"}, "metadata__feature_code", None),
+        ({"audit_ticket_id": ""}, "audit_ticket_id", "This field is required."),
+    ],
+)
+def test_policy_that_cannot_be_is_refused_on_its_field(
+    ops, gate, typed, field, sentence
+):
+    bundle = gate.bundle("spare")
+
+    response = ops.post(f"{POLICIES}add/", policy_answers(bundle=bundle.pk, **typed))
+
+    assert response.status_code == 200
+    errors = errors_of(response)
+    assert list(errors) == [field]
+    assert sentence is None or errors[field] == [sentence]
+    assert messages_of(response) == []
+    assert not GatePolicy.objects.filter(bundle=bundle).exists()
+
+
+def test_second_default_policy_of_a_shape_is_refused(ops, gate):
+    typed = {"bundle": gate.default_bundle().pk, "status": "default"}
+    ops.post(f"{POLICIES}add/", policy_answers(**typed))
+
+    response = ops.post(f"{POLICIES}add/", policy_answers(**typed, name="Again"))
+
+    [sentence] = errors_of(response)["status"]
+    assert "The default policy Chats has that feature" in sentence
+    assert not GatePolicy.objects.filter(name="Again").exists()
+
+
+def test_changing_the_kind_drops_the_hidden_limit(ops, gate):
+    policy = GatePolicy.objects.get(name="Daily tokens")
+
+    response = ops.post(
+        change_url(policy),
+        policy_answers(
+            kind="rate", limit_minor="1000", limit_count="5", window_sec="60"
+        ),
+    )
+
+    assert response.status_code == 302
+    policy.refresh_from_db()
+    assert (policy.kind, policy.limit_minor, policy.limit_count) == ("rate", None, 5)
+
+
+def test_bundle_of_a_policy_is_fixed(ops, gate):
+    policy = GatePolicy.objects.get(name="Daily tokens")
+    other = gate.bundle("spare")
+
+    ops.post(change_url(policy), policy_answers(bundle=other.pk, limit_minor="7"))
+
+    policy.refresh_from_db()
+    assert (policy.bundle.bundle_key, policy.limit_minor) == ("pro", 7)
+
+
+def test_policy_for_a_feature_that_is_not_there_warns(ops, gate):
+    bundle = gate.bundle("spare")
+
+    response = ops.post(
+        f"{POLICIES}add/", policy_answers(bundle=bundle.pk, feature_code="caht")
+    )
+
+    assert messages_of(response)[0] == (
+        "warning",
+        f"The realm {gate.realm.pk} has no feature caht yet: the policy limits nothing "
+        "until it does.",
+    )
+
+
+# Holds
+
+
+def test_hold_gives_back_what_it_holds_and_keeps_the_reason(staff, gate):
+    support = staff("Support")
+    held = use(gate.at_instant(timezone.now()))
+    assert CreditBalance.objects.get().reserved_xusd == 400_000
+
+    response = support.post(command_url(held, "cancel"), why(), follow=True)
+
+    page = text_of(response)
+    assert f"The hold {held} is canceled: what it held is free again." in page
+    assert f"Canceled by {support.user.username}: asked for (T-7)" in page
+    assert CreditBalance.objects.get().reserved_xusd == 0
+    assert Counter.objects.get(kind="quota").reserved_minor == 0
+    event = DomainEvent.objects.get(kind="lease.canceled")
+    assert (event.subject_id, event.payload["ticket_id"]) == (str(held.pk), "T-7")
+
+
+def test_hold_is_not_canceled_without_a_reason(staff, gate):
+    held = use(gate)
+
+    response = staff("Support").post(command_url(held, "cancel"), why(reason=""))
+
+    assert list(errors_of(response)) == ["reason"]
+    held.refresh_from_db()
+    assert held.state == LeaseState.ACTIVE
+
+
+def test_ended_hold_offers_no_cancellation(ops, gate):
+    use(gate)
+    closed = Lease.objects.get(state=LeaseState.CLOSED)
+
+    assert "Cancel hold" not in ops.get(change_url(closed)).text
+    refused = ops.post(command_url(closed, "cancel"), why())
+    assert messages_of(refused) == [
+        ("error", f"“Cancel hold” is not possible for {closed} now.")
+    ]
+
+
+def test_hold_that_ran_out_meanwhile_is_told_so(ops, gate):
+    held = use(gate)
+    assert held.expires_at < timezone.now()
+
+    response = ops.post(command_url(held, "cancel"), why())
+
+    assert messages_of(response) == [
+        ("success", f"The hold {held} had ended by itself: nothing was held any more.")
+    ]
+    held.refresh_from_db()
+    assert held.state == LeaseState.EXPIRED
+    assert not DomainEvent.objects.filter(kind="lease.canceled").exists()
+
+
+def test_holds_are_found_by_their_age(ops, gate):
+    now = gate.at_instant(timezone.now())
+    fresh = now.row(now.lease(1))
+    long_ago = now.at_instant(now.at - timedelta(hours=2))
+    older = long_ago.row(long_ago.lease(1))
+
+    def listed(age):
+        return set(ops.get(LEASES, {"age": age}).context["cl"].result_list)
+
+    assert set(ops.get(LEASES).context["cl"].result_list) == {fresh, older}
+    assert (listed("hour"), listed("day"), listed("overdue")) == ({older}, set(), set())
+    Lease.objects.filter(pk=older.pk).update(expires_at=now.at - timedelta(seconds=5))
+    assert listed("overdue") == {older}
+    assert "Overdue" in text_of(ops.get(LEASES))
+    assert "Holds past their expiry 1" in text_of(ops.get("/admin/"))
+
+
+def test_hold_is_read_in_words(ops, gate):
+    held = use(gate)
+
+    page = text_of(ops.get(change_url(held)))
+
+    assert "Quantity held 200 tokens" in page
+    assert "Money held $0.40 400000 XUSD" in page
+    assert "Admitted by policy Daily tokens" in page
+
+
+# Counters
+
+
+def test_counter_shows_use_beside_its_limit(ops, gate):
+    use(gate)
+
+    listed = text_of(ops.get(COUNTERS))
+    page = text_of(ops.get(change_url(Counter.objects.get())))
+
+    row = (
+        "chat acme u-1 Quantity 50 tokens 200 tokens 1,000 tokens 2026-03-10 00:00:00 "
+        "2026-03-11 00:00:00"
+    )
+    assert row in listed
+    assert "Left 750 tokens" in page
+
+
+def test_counter_that_policies_share_shows_each_limit(ops, gate):
+    shared = {"counter_key": "shared", "params": {}}
+    pro = GatePolicyBundle.objects.get(bundle_key="pro")
+    gate.quota(100, bundle=pro, name="A", metadata=shared)
+    gate.quota(None, bundle=pro, name="B", metadata=shared)
+    gate.lease(10)
+
+    counter = Counter.objects.get(key="shared")
+
+    page = text_of(ops.get(change_url(counter)))
+    assert "100 calls by A Unlimited by B" in page
+    assert "Left 90 calls" in page
+
+
+def test_counter_without_its_policy_says_so(ops, gate):
+    use(gate)
+    policy = GatePolicy.objects.get(name="Daily tokens")
+    ops.post(f"{POLICIES}{policy.pk}/delete/", why())
+
+    page = text_of(ops.get(change_url(Counter.objects.get())))
+
+    assert "Limit No policy counts here any more" in page
+
+
+def test_counters_of_the_account_and_of_rates_read_plainly(ops, gate):
+    pro = GatePolicyBundle.objects.get(bundle_key="pro")
+    gate.rate(10, bundle=pro, name="A minute", subject_scope="account")
+    gate.lease(1)
+
+    page = text_of(ops.get(change_url(Counter.objects.get(kind="rate"))))
+
+    assert "Counts for The whole account" in page
+    assert "Used 1 call Held 0 calls Limit 10 calls Left 9 calls" in page
+
+
+def test_counters_are_told_apart_by_their_window(ops, gate):
+    past = use(gate).counter_ids
+    now = gate.at_instant(timezone.now())
+    now.lease(1)
+
+    current = ops.get(COUNTERS, {"window": "now"}).context["cl"].result_list
+    over = ops.get(COUNTERS, {"window": "past"}).context["cl"].result_list
+
+    assert [row.pk for row in over] == past
+    assert len(current) == 1
+    assert current[0].pk not in past
+
+
+# Ratings
+
+
+def test_rating_is_read_in_words(ops, gate):
+    use(gate)
+    rating = Rating.objects.get()
+
+    page = text_of(ops.get(change_url(rating)))
+
+    assert (
+        "Quantity 50 tokens Price $0.10 100000 XUSD Our cost $0.02 20000 XUSD" in page
+    )
+    assert "Applied All of it" in page
+    assert "Paid by the balance $0.10 100000 XUSD Owed $0.00" in page
+    assert "1 chat 50 tokens $0.10 100000 XUSD $0.02 20000 XUSD Priced" in page
+
+
+def test_reasons_of_a_rating_are_words(ops, gate):
+    lease = gate.lease(10)
+    gate.cancel(lease)
+    gate.commit(lease, 10)
+
+    page = text_of(ops.get(RATINGS))
+
+    assert "Nothing The lease had already ended" in page
+
+
+def test_rating_is_found_by_what_it_was_paid_under(ops, gate):
+    use(gate)
+    rating = Rating.objects.get()
+
+    page = ops.get(RATINGS, {"q": f"gate_rating:{rating.pk}"})
+
+    assert list(page.context["cl"].result_list) == [rating]
+
+
+# Denials
+
+
+def test_denial_is_a_sentence_with_the_numbers_in_it(ops, gate):
+    use(gate)
+    with pytest.raises(GateDenied):
+        gate.authorize(5000)
+    denial = Denial.objects.get()
+
+    listed = text_of(ops.get(DENIALS))
+    page = ops.get(change_url(denial))
+
+    assert "2026-03-10 12:00:00 acme u-1 chat Quota Daily tokens: 50 of 1,000" in listed
+    assert "5,000 asked. 2 times in 1 minute" in listed
+    assert "Reason Quota used up" in text_of(page)
+    assert '<pre class="plangate-json">' in page.text
+    assert "&quot;estimate_minor&quot;: &quot;5000&quot;" in page.text
+
+
+def test_denial_of_a_feature_that_is_not_there_says_so(ops, gate):
+    with pytest.raises(GateDenied):
+        gate.authorize(1, feature="nope")
+
+    page = text_of(ops.get(change_url(Denial.objects.get())))
+
+    assert "Feature Unknown feature" in page
+
+
+def test_denials_are_filtered_by_their_reason(ops, gate):
+    use(gate)
+    with pytest.raises(GateDenied):
+        gate.authorize(1, feature="nope")
+
+    page = ops.get(DENIALS, {"reason": "feature_not_found"})
+
+    assert [row.reason for row in page.context["cl"].result_list] == [
+        "feature_not_found"
+    ]
+
+
+def test_denials_are_filtered_by_their_time(ops, gate):
+    use(gate)
+
+    def found(**typed):
+        query = {f"last_at_{name}": value for name, value in typed.items()}
+        return ops.get(DENIALS, query).context["cl"].result_count
+
+    assert found(from_0="2026-03-10") == 1
+    assert found(from_0="2026-03-10", from_1="12:00", to_0="2026-03-10") == 1
+    assert found(from_0="2026-03-10", from_1="12:01") == 0
+    assert found(to_0="2026-03-10", to_1="11:59") == 0
+    assert found(from_0="2026-03-11") == 0
+
+
+def test_time_that_cannot_be_read_is_told(ops, gate):
+    use(gate)
+
+    page = ops.get(DENIALS, {"last_at_from_0": "yesterday"})
+
+    assert "yesterday: Enter a valid date." in text_of(page)
+    assert page.context["cl"].result_count == 0
+
+
+@pytest.mark.parametrize("path", RECORDS)
+@pytest.mark.parametrize("term", ["acme", "u-1", "chat"])
+def test_records_are_found_by_what_people_say(ops, gate, path, term):
+    use(gate)
+    elsewhere = gate.of_principal("globex", user="w-2")
+    elsewhere.feature("draw", price=1)
+
+    found = ops.get(path, {"q": term}).context["cl"].result_count
+    missing = ops.get(path, {"q": "globex"}).context["cl"].result_count
+
+    assert found >= 1
+    assert missing == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "term"),
+    [
+        (BUNDLES, "pro"),
+        (BUNDLES, "Daily tokens"),
+        (POLICIES, "Daily"),
+        (POLICIES, "chat"),
+    ],
+)
+def test_definitions_are_found_by_what_people_say(ops, gate, path, term):
+    assert ops.get(path, {"q": term}).context["cl"].result_count == 1
+
+
+def test_lease_is_found_by_its_reference_from_anywhere(ops, gate):
+    held = gate.row(gate.lease(1, lease="job-77"))
+
+    found = text_of(ops.get("/admin/search/", {"s": "job-77", "extended": "1"}))
+
+    assert "job-77" in found
+    assert ops.get(LEASES, {"q": "job-77"}).context["cl"].result_list[0] == held
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"),
+        (1, "1 second"),
+        (60, "1 minute"),
+        (86_400, "1 day"),
+        (604_800, "7 days"),
+        (90_061, "1 day 1 hour 1 minute 1 second"),
+        (2**31 - 1, "24,855 days 3 hours 14 minutes 7 seconds"),
+    ],
+)
+def test_windows_read_exactly(seconds, text):
+    assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1, "per second"),
+        (3600, "per hour"),
+        (7200, "per 2 hours"),
+        (5400, "per 1 hour 30 minutes"),
+    ],
+)
+def test_limits_name_their_window(seconds, text):
+    assert per_window(seconds) == text
+
+
+def test_ages_keep_their_two_largest_units():
+    assert age_text(timedelta(days=3, hours=2, minutes=59)) == "3 days 2 hours"
+    assert age_text(timedelta(seconds=-5)) == "0 seconds"
+
+
+def test_every_reason_of_the_gate_has_words():
+    import inspect
+    import re
+
+    from gating import decide
+
+    told = set(
+        re.findall(
+            r'^ +"([a-z]+(?:_[a-z]+)+)",$', inspect.getsource(decide), re.MULTILINE
+        )
+    )
+
+    assert told
+    assert told <= set(DENIAL_REASONS)
+    assert reason_text("brand_new", DENIAL_REASONS) == "Brand new"

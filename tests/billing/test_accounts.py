@@ -1,0 +1,369 @@
+"""Billing accounts: who pays, with how many seats."""
+
+from datetime import timedelta
+
+import pytest
+from vlunaai.generated import billing_mgt_models as wire
+
+from billing.models import BillingAccount
+from billing.selectors.users import seat_summary
+from billing.services.accounts import (
+    change_account_metadata,
+    ensure_account,
+    set_seat_limit,
+)
+from billing.services.plans import upsert_plan
+from billing.services.users import change_user, ensure_user
+from config.kernel.errors import Invalid
+from config.kernel.ids import new_id
+from tests.billing.answers import explained, invalid, paged, queries_of, read, refusal
+from tests.billing.races import race
+
+
+def accounts_named(realm, at, by, *principals):
+    return [
+        ensure_account(realm=realm, principal_id=principal, at=at, by=by)
+        for principal in principals
+    ]
+
+
+# On first sight
+
+
+def test_account_is_created_once_per_principal(realm, at, by):
+    first, again, other = accounts_named(realm, at, by, "acme", "acme", "globex")
+
+    assert again == first
+    assert other != first
+    assert (first.seat_limit, first.seat_limit_source) == (None, None)
+
+
+def test_principal_of_another_realm_is_another_account(realm, other_realm, at, by):
+    (here,) = accounts_named(realm, at, by, "acme")
+    (there,) = accounts_named(other_realm, at, by, "acme")
+
+    assert here != there
+
+
+@pytest.mark.parametrize(
+    ("seat_limit", "seats"),
+    [
+        (5, 5),
+        (0, 0),
+        ("12", 12),
+        ({"limit": 5}, 5),
+        ({"mode": "fixed", "limit": 7}, 7),
+        ({"mode": "per_unit", "seats_per_unit": 3}, 3),
+        ({"mode": "unlimited"}, None),
+        ({"unlimited": True}, None),
+        (None, None),
+    ],
+)
+def test_new_account_has_the_seats_of_the_default_plan(realm, at, by, seat_limit, seats):
+    upsert_plan(
+        realm=realm,
+        plan_code="default_billing_plan",
+        name="Default",
+        kind="base",
+        metadata={"seat_limit": seat_limit},
+        at=at,
+        by=by,
+    )
+
+    (account,) = accounts_named(realm, at, by, "acme")
+
+    assert account.seat_limit == seats
+    assert account.seat_limit_source == (None if seats is None else "default")
+    assert account.seat_limit_updated_at == (None if seats is None else at)
+
+
+def test_first_sights_at_once_make_one_account(committed_realm, at, by):
+    def attempt(_):
+        return ensure_account(realm=committed_realm, principal_id="acme", at=at, by=by)
+
+    seen = {account.pk for account in race(attempt)}
+
+    assert len(seen) == 1
+    assert BillingAccount.objects.in_realm(committed_realm).count() == 1
+
+
+# Seat limit
+
+
+def test_seat_limit_is_set_by_staff(account, at, by):
+    changed = set_seat_limit(account=account, seat_limit=5, at=at, by=by)
+
+    assert (changed.seat_limit, changed.seat_limit_source) == (5, "ops.manual")
+    assert changed.seat_limit_updated_at == at
+    assert explained(changed)[-1] == (by.operator, by.reason, by.ticket_id, at)
+
+
+def test_unlimited_set_by_staff_is_no_longer_unset(account, at, by):
+    changed = set_seat_limit(account=account, seat_limit=None, at=at, by=by)
+
+    assert (changed.seat_limit, changed.seat_limit_source) == (None, "ops.manual")
+
+
+def test_confirming_the_default_limit_makes_it_the_staffs(realm, at, by, make_plan):
+    make_plan("default_billing_plan", metadata={"seat_limit": 5})
+    account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
+
+    changed = set_seat_limit(account=account, seat_limit=5, at=at, by=by)
+
+    assert changed.seat_limit_source == "ops.manual"
+
+
+def test_setting_the_same_limit_again_writes_nothing(account, at, by):
+    set_seat_limit(account=account, seat_limit=5, at=at, by=by)
+
+    later = at + timedelta(days=1)
+    again = set_seat_limit(account=account, seat_limit=5, at=later, by=by)
+
+    assert again.seat_limit_updated_at == at
+    assert again.history.count() == 2
+
+
+def test_seat_limit_beyond_its_range_is_refused(account, at, by):
+    with pytest.raises(Invalid, match="0 to 2147483647") as refused:
+        set_seat_limit(account=account, seat_limit=2**31, at=at, by=by)
+
+    assert refused.value.field == "seat_limit"
+
+
+def test_lower_limit_disables_nobody(account, at, by):
+    for name in ("u-1", "u-2", "u-3"):
+        ensure_user(account=account, business_user_id=name, at=at, by=by)
+
+    account = set_seat_limit(account=account, seat_limit=2, at=at, by=by)
+
+    seats = seat_summary(account)
+    assert (seats.active, seats.available, seats.over_limit) == (3, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [(5, 5), ("5", 5), (0, 0), (None, None), (2147483647, 2147483647)],
+)
+def test_seat_limit_is_patched(api, account, sent, stored):
+    answer = api.patch(f"billing-accounts/{account.pk}", {"seat_limit": sent})
+
+    data = read(answer, wire.BillingAccountEnvelope)
+    assert (data["seat_limit"], data["seat_limit_source"]) == (stored, "ops.manual")
+    assert read(api.get(f"billing-accounts/{account.pk}"), wire.BillingAccountEnvelope) == data
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [-1, "-1", "05", "five", "", 1.5, True, [], {}, 2**31, "99999999999999999999"],
+)
+def test_bad_seat_limit_is_refused(api, account, sent):
+    answer = api.patch(f"billing-accounts/{account.pk}", {"seat_limit": sent})
+
+    assert refusal(answer) == invalid("seat_limit")
+    account.refresh_from_db()
+    assert account.seat_limit is None
+
+
+@pytest.mark.parametrize("sent", [{}, {"audit": {"operator": "ada"}}])
+def test_patch_without_seat_limit_is_refused(api, account, sent):
+    assert refusal(api.patch(f"billing-accounts/{account.pk}", sent)) == invalid("seat_limit")
+
+
+def test_unknown_field_is_refused(api, account):
+    answer = api.patch(f"billing-accounts/{account.pk}", {"seat_limit": 1, "seats": 1})
+
+    assert refusal(answer) == invalid("seats")
+
+
+def test_seat_summary_counts_users_by_status(api, account, at, by):
+    users = [
+        ensure_user(account=account, business_user_id=f"u-{n}", at=at, by=by)
+        for n in range(4)
+    ]
+    change_user(user=users[0], status="disabled", at=at, by=by)
+    change_user(user=users[1], status="deleted", at=at, by=by)
+    set_seat_limit(account=account, seat_limit=5, at=at, by=by)
+
+    answer = api.get(f"billing-accounts/{account.pk}/seat-summary")
+
+    assert read(answer, wire.BillingAccountSeatSummaryEnvelope) == {
+        "billing_account_id": str(account.pk),
+        "seat_limit": 5,
+        "seat_limit_source": "ops.manual",
+        "seat_limit_updated_at": "2026-03-10T12:00:00.000000Z",
+        "active_user_count": 2,
+        "disabled_user_count": 1,
+        "deleted_user_count": 1,
+        "available_seats": 3,
+        "over_limit": False,
+    }
+
+
+# Metadata
+
+
+def test_account_metadata_is_replaced(account, at, by):
+    change_account_metadata(account=account, metadata={"crm": 1, "old": 2}, at=at, by=by)
+
+    changed = change_account_metadata(account=account, metadata={"crm": True}, at=at, by=by)
+
+    changed.refresh_from_db()
+    assert changed.metadata == {"crm": True}
+    assert changed.metadata["crm"] is True
+    assert changed.history.count() == 3
+
+
+# Whose account
+
+
+def address_of(account, *rest):
+    return "/".join([f"billing-accounts/{getattr(account, 'pk', account)}", *rest])
+
+
+@pytest.mark.parametrize("rest", [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)])
+def test_unknown_account_is_not_found(api, other_realm, at, by, rest):
+    (elsewhere,) = accounts_named(other_realm, at, by, "acme")
+
+    for account in (elsewhere.pk, new_id(), "acme", "0"):
+        answer = api.get(address_of(account, *rest))
+        assert refusal(answer) == (404, "RESOURCE.NOT_FOUND", None)
+
+
+@pytest.mark.parametrize("rest", [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)])
+def test_account_outside_the_keys_list_is_forbidden(limited_api, realm, at, by, rest):
+    (other,) = accounts_named(realm, at, by, "globex")
+
+    answer = limited_api.get(address_of(other, *rest))
+
+    assert refusal(answer) == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"principal_id": "globex"}, {"billing_account_id": "OTHER"}],
+    ids=["principal", "account"],
+)
+def test_write_to_another_account_than_the_headers_name_is_forbidden(
+    api, realm, account, at, by, named
+):
+    (other,) = accounts_named(realm, at, by, "globex")
+    named = {name: value.replace("OTHER", str(other.pk)) for name, value in named.items()}
+
+    answer = api.bound(**named).patch(address_of(account), {"seat_limit": 1})
+
+    assert refusal(answer)[:2] == (403, "AUTH.INSUFFICIENT_SCOPE")
+    account.refresh_from_db()
+    assert account.seat_limit is None
+
+
+def test_write_to_the_account_that_the_headers_name_passes(api, account):
+    bound = api.bound(principal_id="acme", billing_account_id=str(account.pk).upper())
+
+    assert bound.patch(address_of(account), {"seat_limit": 1}).status_code == 200
+
+
+# The list
+
+
+@pytest.fixture
+def five(realm, at, by):
+    return accounts_named(realm, at, by, "acme", "acme-eu", "globex", "initech", "umbrella")
+
+
+def principals(answer):
+    data = read(answer, wire.BillingAccountListEnvelope)
+    return [row["billing_principal_id"] for row in data["items"]]
+
+
+def test_accounts_are_listed_newest_first(api, five):
+    assert principals(api.get("billing-accounts")) == ["umbrella", "initech", "globex", "acme-eu", "acme"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"q": "ACME"}, ["acme-eu", "acme"]),
+        ({"q": "%25"}, []),
+        ({"billing_principal_id": "acme"}, ["acme"]),
+        ({"billing_principal_id": "nobody"}, []),
+        ({"sort_order": "asc", "q": "e"}, ["acme", "acme-eu", "globex", "initech", "umbrella"]),
+        ({"created_after": "2000-01-01T00:00:00Z", "q": "glob"}, ["globex"]),
+        ({"created_after": "2999-01-01T00:00:00Z"}, []),
+        ({"created_before": "2000-01-01T00:00:00Z"}, []),
+        ({"limit": "2"}, ["umbrella", "initech"]),
+        ({"limit": "0"}, ["umbrella", "initech", "globex", "acme-eu", "acme"]),
+    ],
+)
+def test_account_list_filters(api, five, query, expected):
+    assert principals(api.get("billing-accounts", **query)) == expected
+
+
+def test_account_list_takes_several_ids(api, five):
+    wanted = "&billing_account_id=".join([str(five[0].pk), "nonsense", str(five[3].pk)])
+
+    assert principals(api.get("billing-accounts", billing_account_id=wanted)) == ["initech", "acme"]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_account_pages_lose_and_repeat_nothing(api, five, order):
+    found = paged(api, "billing-accounts", "billing_principal_id", sort_order=order)
+
+    names = [account.billing_principal_id for account in five]
+    assert found == (names if order == "asc" else names[::-1])
+
+
+def test_cursor_of_another_list_is_refused(api, five):
+    cursor = api.get("billing-accounts", limit="2").json()["data"]["next_cursor"]
+
+    for query in ({"q": "acme"}, {"sort_order": "asc"}):
+        answer = api.get("billing-accounts", cursor=cursor, **query)
+        assert refusal(answer) == invalid("cursor")
+    assert refusal(api.get("billing-accounts", cursor="x")) == invalid("cursor")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"sort_by": "seat_limit"}, "sort_by"),
+        ({"sort_order": "up"}, "sort_order"),
+        ({"created_after": "yesterday"}, "created_after"),
+        ({"name": "acme"}, "name"),
+    ],
+)
+def test_bad_account_filter_is_refused(api, query, field):
+    assert refusal(api.get("billing-accounts", **query)) == invalid(field)
+
+
+def test_limited_key_lists_its_accounts_only(limited_api, five):
+    assert principals(limited_api.get("billing-accounts")) == ["acme"]
+
+
+def test_list_of_one_realm_shows_no_other(api, account, other_realm, at, by):
+    accounts_named(other_realm, at, by, "elsewhere")
+
+    assert principals(api.get("billing-accounts")) == ["acme"]
+
+
+@pytest.mark.parametrize("expand", ["seat_summary,billing_details", "seat_summary&expand=billing_details"])
+def test_list_is_expanded(api, account, user, expand):
+    api.patch(address_of(account, "billing-details"), {"legal_name": "Acme Inc."})
+
+    data = read(api.get("billing-accounts", expand=expand), wire.BillingAccountListEnvelope)
+
+    (row,) = data["items"]
+    assert row["seat_summary"]["active_user_count"] == 1
+    assert row["billing_details"]["legal_name"] == "Acme Inc."
+
+
+def test_list_needs_the_same_queries_for_one_and_three_rows(api, realm, at, by):
+    def listed():
+        return api.get("billing-accounts", expand="seat_summary,billing_details")
+
+    accounts_named(realm, at, by, "acme")
+    listed()
+    for_one = queries_of(listed)
+    for account in accounts_named(realm, at, by, "globex", "initech"):
+        ensure_user(account=account, business_user_id="u", at=at, by=by)
+        api.patch(address_of(account, "billing-details"), {"legal_name": "x"})
+
+    assert queries_of(listed) == for_one

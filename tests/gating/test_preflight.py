@@ -1,0 +1,84 @@
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from gating.models import Denial, Lease
+from gating.selectors.facts import one_snapshot
+from grants.services.funding import lock_balance, settle
+from tests.gating.gate import row_counts
+from tests.gating.racing import arena
+from tests.gating.refusals import refusal
+
+
+def test_preflight_says_what_authorize_would_and_writes_nothing(gate):
+    gate.feature(price=10)
+    gate.credit(1000)
+    gate.quota(500)
+    gate.rate(5)
+    gate.authorize(50)
+    before = row_counts(), gate.used(), gate.used(kind="rate"), gate.balance()
+
+    said = gate.preflight(40)
+    denied = refusal(gate.preflight, 60)
+
+    assert {
+        k: v for k, v in said.data.items() if k != "as_of"
+    }.items() <= gate.authorize(40).data.items()
+    assert denied.code == "FUNDING.EXHAUSTED"
+    assert denied.meta["as_of"] == gate.at
+    gate.cancel(Lease.objects.filter(realm=gate.realm).latest("id").lease)
+    after = row_counts()
+    after["gate_leases"] -= 1
+    assert (after, gate.used()[1], gate.balance()) == (
+        before[0],
+        before[1][1],
+        before[3],
+    )
+
+
+def test_preflight_of_an_untouched_account_makes_no_row(gate):
+    gate.feature()
+    gate.seats(5)
+    gate.rate(5)
+    before = row_counts()
+
+    gate.preflight(40)
+    refusal(gate.preflight, feature="nothing")
+
+    assert row_counts() == before
+    assert Denial.objects.filter(realm=gate.realm).count() == 0
+
+
+def test_preflight_counts_overdue_leases_as_expired(gate):
+    gate.feature(price=10)
+    gate.credit(1000)
+    gate.quota(100, seconds=30 * 86_400)
+    gate.authorize(100)
+    much_later = gate.later(hours=13)
+
+    assert refusal(gate.preflight, 1)
+    assert much_later.preflight(100)
+    assert gate.used() == (0, 100)
+    assert much_later.authorize(100)
+    assert gate.used() == (0, 100)
+
+
+def test_money_spent_elsewhere_is_not_promised_again(gate):
+    gate.feature(price=10)
+    gate.credit(1000)
+    balance = lock_balance(user=gate.user, at=gate.at)
+    settle(balance, reserved_xusd=0, spend_xusd=900, source_ref="elsewhere", at=gate.at)
+
+    assert refusal(gate.authorize, 11).hints[0]["shortfall_xusd"] == 10
+    assert gate.authorize(10)
+
+
+def test_preflight_reads_in_a_transaction_that_cannot_write(committed, at, by):
+    gate = arena(at, by)
+    gate.feature(price=10)
+    with pytest.raises(DatabaseError, match="read-only"), one_snapshot():
+        Lease.objects.filter(realm=gate.realm).update(labels={})
+    gate.credit(100)
+    assert gate.preflight(10).data["feature_code"] == "chat"
+    assert connection.in_atomic_block is False
+    with transaction.atomic():
+        assert gate.preflight(10)

@@ -1,0 +1,97 @@
+"""What each role of the staff may do; everything not listed is refused."""
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+
+from config.tenancy.roles import APPROVER, AUDITOR, FINANCE, OPS, ROLES, SUPPORT
+
+pytestmark = pytest.mark.django_db
+
+MAY = {
+    "billing.view_plan": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
+    "tenancy.view_realm": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
+    "billing.assign_plan": {SUPPORT, OPS, APPROVER},
+    "billing.manage_users": {SUPPORT, OPS},
+    "gating.cancel_lease": {SUPPORT, OPS},
+    "grants.credit_balance": {FINANCE, OPS},
+    "grants.export_creditentry": {FINANCE, OPS, APPROVER, AUDITOR},
+    "billing.add_plan": {OPS},
+    "billing.change_plan": {OPS},
+    "catalog.change_meter": {OPS},
+    "gating.change_gatepolicy": {OPS},
+    "gating.add_gatepolicybundle": {OPS},
+    "tenancy.change_servicekey": {OPS},
+    "tenancy.change_realm": {OPS},
+    "grants.approve_credit": {APPROVER},
+    # Nobody's: accounts of the staff, and rows that only verbs may write.
+    "auth.change_user": set(),
+    "auth.add_group": set(),
+    "billing.delete_plan": set(),
+    "billing.change_planassignment": set(),
+    "billing.delete_billingaccount": set(),
+    "grants.change_creditbalance": set(),
+    "grants.delete_creditentry": set(),
+    "gating.change_rating": set(),
+    "gating.delete_lease": set(),
+    "sessions.delete_session": set(),
+}
+
+
+def member(role=None, **options):
+    """A user in a role."""
+    user = User.objects.create_user(f"{role or 'nobody'}-{len(options)}", password="a long password", **options)
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    return User.objects.get(pk=user.pk)
+
+
+def test_roles_are_made_by_migration():
+    assert set(Group.objects.values_list("name", flat=True)) >= set(ROLES)
+    assert {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR} == set(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_may_do_what_is_listed(role):
+    user = member(role, is_staff=True)
+
+    found = {permission: user.has_perm(permission) for permission in MAY}
+
+    print(f"\n{role}: {sum(found.values())} of {len(MAY)}")
+    assert found == {permission: role in roles for permission, roles in MAY.items()}
+
+
+def test_two_roles_may_do_what_either_may():
+    user = member(SUPPORT, is_staff=True)
+    user.groups.add(Group.objects.get(name=FINANCE))
+    user = User.objects.get(pk=user.pk)
+
+    found = {permission for permission in MAY if user.has_perm(permission)}
+
+    assert found == {permission for permission, roles in MAY.items() if roles & {SUPPORT, FINANCE}}
+
+
+@pytest.mark.parametrize("permission", MAY)
+def test_nobody_without_a_role_may_do_anything(permission):
+    assert member(is_staff=True).has_perm(permission) is False
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_role_of_someone_who_left_is_worth_nothing(role):
+    user = member(role, is_staff=True, is_active=False)
+
+    assert not any(user.has_perm(permission) for permission in MAY)
+    assert user.has_module_perms("billing") is False
+
+
+def test_change_of_roles_counts_at_the_next_request(staff):
+    client = staff(SUPPORT)
+    plans = "/admin/billing/plan/add/"
+    before = client.get(plans).status_code
+    client.user.groups.set([Group.objects.get(name=OPS)])
+
+    assert (before, client.get(plans).status_code) == (403, 200)
+
+
+def test_no_role_holds_a_stored_permission():
+    """Access is reviewed in one file; a permission row would bypass it."""
+    assert Permission.objects.filter(group__name__in=ROLES).count() == 0

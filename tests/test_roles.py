@@ -1,0 +1,146 @@
+"""What the roles of the database may do: who serves requests owns nothing.
+
+`plangate_owner` makes the schema and runs migrations; `plangate_app` serves requests.
+"""
+
+import psycopg
+import pytest
+
+from tests.test_history import APPEND_ONLY, AUDITED
+from tests.tools.server import database_url
+from tests.tools.tables import own_tables, rows
+
+APP, OWNER = "plangate_app", "plangate_owner"
+ALL = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+PERMISSION_DENIED = "42501"
+
+FORBIDDEN = [
+    "CREATE TABLE stray (id int)",
+    "CREATE SCHEMA stray",
+    "CREATE VIEW stray AS SELECT 1",
+    "CREATE FUNCTION stray() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE EXTENSION postgres_fdw",
+    "CREATE ROLE stray",
+    "CREATE DATABASE stray",
+    "ALTER TABLE realms ADD COLUMN stray int",
+    "ALTER TABLE credit_balances DROP CONSTRAINT credit_balance_is_never_overdrawn",
+    "ALTER TABLE realms OWNER TO plangate_app",
+    "ALTER FUNCTION plangate_audit_row() OWNER TO plangate_app",
+    "CREATE OR REPLACE FUNCTION plangate_refuse_rewrite() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    "DROP TABLE realms",
+    "DROP TRIGGER realms_audit ON realms",
+    "DROP FUNCTION plangate_audit_row() CASCADE",
+    "CREATE TRIGGER stray BEFORE INSERT ON realms FOR EACH ROW EXECUTE FUNCTION plangate_refuse_rewrite()",
+    "CREATE INDEX stray ON realms (name)",
+    "SET ROLE plangate_owner",
+    "SET SESSION AUTHORIZATION plangate_owner",
+    "SET session_replication_role = 'replica'",
+    "ALTER ROLE plangate_app SUPERUSER",
+    "ALTER SYSTEM SET fsync = off",
+    "COPY realms TO PROGRAM 'cat'",
+    "COPY realms FROM '/etc/passwd'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT pg_reload_conf()",
+    "SELECT setval('realms_history_history_id_seq', 1)",
+    "ALTER SEQUENCE realms_history_history_id_seq RESTART",
+]
+
+
+@pytest.fixture
+def application(db):
+    """A connection to the test database as the role that serves requests."""
+    with psycopg.connect(database_url(), autocommit=True) as served:
+        assert served.execute("SELECT current_user").fetchone() == (APP,)
+        yield served
+
+
+def expected(table):
+    """Return what the application may do with one of our tables."""
+    if table.removesuffix("_history") in AUDITED and table.endswith("_history"):
+        return {"SELECT"}
+    if table in APPEND_ONLY:
+        return {"SELECT", "INSERT"}
+    return {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+
+def test_application_has_what_it_needs_and_no_more(db):
+    found = {
+        table: {verb for verb in ALL if rows("SELECT has_table_privilege(%s, %s, %s)", [APP, table, verb]) == [(True,)]}
+        for table in own_tables()
+    }
+
+    print(f"\n{len(found)} tables x {len(ALL)} privileges")
+    assert found == {table: expected(table) for table in own_tables()}
+
+
+def test_public_has_no_privilege_on_tables(db):
+    found = rows(
+        "SELECT relname, privilege_type FROM pg_class, aclexplode(relacl) WHERE grantee = 0"
+        " AND relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'S')"
+    )
+
+    assert found == []
+
+
+def test_application_owns_nothing(db):
+    owned = rows(
+        "SELECT 'relation', relname FROM pg_class WHERE pg_get_userbyid(relowner) = %(role)s"
+        " UNION ALL SELECT 'function', proname FROM pg_proc WHERE pg_get_userbyid(proowner) = %(role)s"
+        " UNION ALL SELECT 'type', typname FROM pg_type WHERE pg_get_userbyid(typowner) = %(role)s"
+        " UNION ALL SELECT 'schema', nspname FROM pg_namespace WHERE pg_get_userbyid(nspowner) = %(role)s"
+        " UNION ALL SELECT 'database', datname FROM pg_database WHERE pg_get_userbyid(datdba) = %(role)s",
+        {"role": APP},
+    )
+
+    assert owned == []
+
+
+def test_application_has_no_power_over_the_server(db):
+    attributes = rows(
+        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s", [APP]
+    )
+    groups = rows(
+        "SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE pg_get_userbyid(member) = %s", [APP]
+    )
+
+    assert attributes == [(False,) * 5]
+    # Among them pg_signal_backend, which could cancel another's wait for its commit.
+    assert groups == []
+
+
+def test_application_may_not_create_in_the_schema(db):
+    assert rows("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [APP]) == [(False,)]
+
+
+@pytest.mark.parametrize("statement", FORBIDDEN, ids=lambda text: " ".join(text.split()[:3]))
+def test_application_is_refused(application, statement):
+    with pytest.raises(psycopg.Error) as problem:
+        application.execute(statement)
+
+    assert problem.value.sqlstate == PERMISSION_DENIED, problem.value
+
+
+def test_application_may_read_and_write(application):
+    """The control: it is not refused everything."""
+    with application.transaction(force_rollback=True):
+        application.execute(
+            "INSERT INTO service_key_nonces (key_id, nonce, seen_at) VALUES ('pk-x', 'n', now())"
+        )
+
+        assert application.execute("SELECT nonce FROM service_key_nonces").fetchall() == [("n",)]
+
+
+def test_functions_of_the_owner_say_where_they_look(db):
+    """What runs as its owner must not find its tables in the caller's search path."""
+    loose = rows(
+        "SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
+        " AND NOT ('search_path=pg_catalog, public, pg_temp' = ANY (coalesce(proconfig, '{}')))"
+    )
+
+    assert loose == []
+
+
+def test_migrating_role_is_no_superuser(db):
+    [(current, is_superuser)] = rows("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user")
+
+    assert (current, is_superuser) == (OWNER, False)
