@@ -143,11 +143,41 @@ def _document(value: Any) -> dict[str, Any]:
     return document
 
 
-def entitlement_rules(*, plan_ids: Iterable[UUID]) -> list[EntitlementRule]:
-    """Return the present entitlement rules of the plans."""
-    rows = PlanEntitlement.objects.filter(plan_id__in=list(plan_ids)).values_list(
-        "plan_id", "effect", "feature_id", "feature_family_id"
-    )
+# A plan's rules as its history says by an instant; before its first rule, the first.
+_RULES_KNOWN = """
+SELECT r.plan_id, r.effect, r.feature_id, r.feature_family_id
+FROM (
+    SELECT DISTINCT ON (h.id) h.*
+    FROM billing_plan_entitlements_history h
+    JOIN (
+        SELECT plan_id, min(history_date) AS began
+        FROM billing_plan_entitlements_history
+        WHERE plan_id = ANY(%(plan_ids)s) GROUP BY plan_id
+    ) first ON first.plan_id = h.plan_id
+    WHERE h.history_date <= greatest(%(known_by)s, first.began)
+    ORDER BY h.id, h.history_date DESC, h.history_id DESC
+) r
+WHERE r.history_type <> '-'
+ORDER BY r.id
+"""
+
+
+def entitlement_rules(
+    *, plan_ids: Iterable[UUID], known_by: datetime | None = None
+) -> list[EntitlementRule]:
+    """Return the plans' entitlement rules: today's, or those recorded by an instant."""
+    listed = list(plan_ids)
+    if known_by is None:
+        found: Iterable[Sequence[Any]] = (
+            PlanEntitlement.objects.filter(plan_id__in=listed)
+            .order_by("pk")
+            .values_list("plan_id", "effect", "feature_id", "feature_family_id")
+        )
+    else:
+        with connection.cursor() as cursor:
+            arguments: dict[str, Any] = {"plan_ids": listed, "known_by": known_by}
+            cursor.execute(_RULES_KNOWN, arguments)
+            found = cursor.fetchall()
     return [
         EntitlementRule(
             plan_id=plan,
@@ -155,7 +185,7 @@ def entitlement_rules(*, plan_ids: Iterable[UUID]) -> list[EntitlementRule]:
             feature_id=feature,
             family_id=family,
         )
-        for plan, effect, feature, family in rows.order_by("pk")
+        for plan, effect, feature, family in found
     ]
 
 
@@ -164,7 +194,8 @@ class BillingState:
     """What governs an account, or one user of it, at one instant.
 
     `assigned` holds every governing assignment, `effective` those in effect, the
-    strongest first. `next_change_at` is None where nothing is scheduled.
+    strongest first. `next_change_at` is None where nothing is scheduled. `is_present`
+    says that neither time lies in the past.
     """
 
     account: BillingAccount
@@ -177,6 +208,7 @@ class BillingState:
     billing_mode: PeriodSetting
     issue_anchor: PeriodSetting
     next_change_at: datetime | None
+    is_present: bool
 
 
 def billing_state(
@@ -212,6 +244,7 @@ def billing_state(
         billing_mode=billing_mode(effective, defaults),
         issue_anchor=issue_anchor(effective, defaults),
         next_change_at=next_change_at(assigned, instant),
+        is_present=instant >= at and (known_at is None or known_at >= at),
     )
 
 
@@ -219,9 +252,13 @@ def entitled_features(state: BillingState) -> dict[str, str]:
     """Return the features the effective plans speak about: code → what they say.
 
     "included in <plan>" or "denied by <plan>"; features nobody needs a plan for, and
-    those no plan names, are left out.
+    those no plan names, are left out. In the past, by the rules recorded at the
+    earlier of the state's two times: a rule added in May did not govern April.
     """
-    rules = entitlement_rules(plan_ids={plan.plan_id for plan in state.effective})
+    rules = entitlement_rules(
+        plan_ids={plan.plan_id for plan in state.effective},
+        known_by=None if state.is_present else min(state.as_of, state.known_at),
+    )
     features = (
         Feature.objects.in_realm(state.account.realm_id)
         .filter(active=True)

@@ -41,7 +41,7 @@ def users(account):
 @pytest.fixture
 def full_account(account, at, by):
     """An account whose only seat is taken by u-1; u-2 is disabled."""
-    taken, waiting = users_named(account, at, by, "u-1", "u-2")
+    _taken, waiting = users_named(account, at, by, "u-1", "u-2")
     change_user(user=waiting, status="disabled", at=at, by=by)
     set_seat_limit(account=account, seat_limit=1, at=at, by=by)
     return account

@@ -7,7 +7,6 @@ race would prove nothing. The long forms run with PLANGATE_SOAK=1.
 import time
 from collections import Counter as Tally
 from datetime import timedelta
-from functools import partial
 
 import pytest
 from django.db import transaction
@@ -246,11 +245,17 @@ def test_commit_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
             gate.credit(1000)
             lease = gate.lease(75)
             last = gate.at_instant(at + GRACE)
-            sweep = partial(expire_leases, at=last.at + timedelta(microseconds=1))
-            head_start = racing.chance.random() * 0.02
-            answer, _ = racing.race(
-                [lambda: time.sleep(head_start) or last.commit(lease, 75), sweep]
-            )
+            first, second = (racing.chance.random() * 0.01 for _ in range(2))
+
+            def sweep(last=last, wait=first):
+                time.sleep(wait)
+                return expire_leases(at=last.at + timedelta(microseconds=1))
+
+            def commit(last=last, lease=lease, wait=second):
+                time.sleep(wait)
+                return last.commit(lease, 75)
+
+            answer, _ = racing.race([commit, sweep])
 
             row, status = gate.row(lease), answer.data["application_status"]
             tally[row.state] += 1

@@ -1,0 +1,89 @@
+"""A valid request for every operation, in terms of a world's rows."""
+
+from config.kernel.ids import new_id
+
+IDS = {
+    "billing_account_id": lambda world: world.account.pk,
+    "billing_user_id": lambda world: world.user.pk,
+    "assignment_id": lambda world: world.assignment.pk,
+    "plan_id": lambda world: world.plan.pk,
+    "bpe_id": lambda world: world.entitlement.pk,
+    "feature_family_id": lambda world: world.family.pk,
+    "feature_id": lambda world: world.feature.pk,
+    "meter_id": lambda world: world.meter.pk,
+    "policy_id": lambda world: world.policy.pk,
+    "bundle_id": lambda world: world.bundle.pk,
+}
+"""By the name of an id in an address: the row of a world that it stands for."""
+
+
+def _switch(plan):
+    return lambda world: {"plan_id": str(plan(world).pk), "source_ref": "order-2"}
+
+
+BODIES = {
+    "update_billing_account": lambda world: {"seat_limit": 7},
+    "create_billing_user": lambda world: {"user_id": "u-new", "display_name": "Ada", "email": "ada@example.com", "metadata": {}},
+    "update_billing_user": lambda world: {"display_name": "Ada", "metadata": {}},
+    "disable_billing_user": lambda world: {},
+    "restore_billing_user": lambda world: {},
+    "create_billing_plan_assignment": lambda world: {
+        "billing_account_id": str(world.account.pk), "assignment_scope": "user", "billing_user_id": str(world.user.pk),
+        "plan_id": str(world.plan.pk), "source_kind": "ops.manual", "source_ref": "order-9", "window_start": "2026-03-01T00:00:00Z",
+        "window_end": "2030-03-01T00:00:00Z", "status": "active", "metadata": {}, "subscription_item_id": str(new_id()),
+    },
+    "update_billing_plan_assignment": lambda world: {"window_end": "2031-01-01T00:00:00Z", "metadata": {"note": "x"}},
+    "extend_billing_plan_assignment": lambda world: {"window_end": None},
+    "end_billing_plan_assignment": lambda world: {},
+    "pause_billing_plan_assignment": lambda world: {},
+    "resume_billing_plan_assignment": lambda world: {},
+    "cancel_billing_plan_assignment": lambda world: {},
+    "upgrade_billing_plan_assignment": _switch(lambda world: world.higher_plan),
+    "downgrade_billing_plan_assignment": _switch(lambda world: world.higher_plan),
+    "upsert_billing_plan": lambda world: {
+        "plan_code": "team", "name": "Team", "kind": "base", "priority": 5, "active": True, "metadata": {},
+        "feature_codes": ["chat"], "feature_family_codes": ["ai"],
+    },
+    "update_billing_plan": lambda world: {"name": "Pro 2", "priority": 11, "metadata": {}},
+    "upsert_billing_plan_entitlements": lambda world: {"mode": "append", "items": [{"feature_family_code": "ai", "effect": "allow"}]},
+    "upsert_feature_family": lambda world: {"feature_family_code": "vision", "name": "Vision", "metadata": {}},
+    "update_feature_family": lambda world: {"name": "AI 2"},
+    "delete_feature_family": lambda world: {},
+    "upsert_feature": lambda world: {
+        "feature_code": "draw", "feature_family_id": str(world.family.pk), "name": "Draw", "unit": "image",
+        "meters": [{"meter_code": "images", "unit": "image", "meter_prices": {
+            "unit_price_xusd": "5", "unit_quantity_minor": "1", "unit_cost_xusd": "1", "cost_unit_quantity_minor": "1"}}],
+    },
+    "update_feature": lambda world: {"name": "Chat 2"},
+    "delete_feature": lambda world: {},
+    "upsert_meter": lambda world: {"meter_code": "images", "unit": "image", "scale": 2},
+    "update_meter": lambda world: {"unit": "token"},
+    "create_gate_policy": lambda world: {
+        "bundle_id": str(world.bundle.pk), "name": "new", "feature_code": "chat", "kind": "quota", "unit": "token",
+        "window_sec": 60, "limit_minor": "5",
+    },
+    "update_gate_policy": lambda world: {"description": "x", "limit_minor": "6"},
+    "delete_gate_policy": lambda world: {},
+    "upsert_gate_policy_bundle": lambda world: {"bundle_key": "team", "name": "Team"},
+    "update_gate_policy_bundle": lambda world: {"name": "Pro 2"},
+    "delete_gate_policy_bundle": lambda world: {},
+    "gate_authorize": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
+    "gate_preflight": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
+    "gate_cancel": lambda world: {"lease": world.lease},
+    "gate_commit": lambda world: {"lease": world.lease, "feature_code": "chat", "quantity_minor": "1"},
+    "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
+    "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},
+}  # fmt: skip
+"""By operation: a body that it accepts."""
+
+
+def body_of(route, world):
+    """Return a valid body of a route's operation, None where it takes none."""
+    if route.operation.body is None:
+        return None
+    return BODIES[route.operation.name](world)
+
+
+def path_of(route, world, **other):
+    """Return a route's address with a world's own ids, or other ones."""
+    return route.path(**{name: other.get(name) or IDS[name](world) for name in route.parameters})
