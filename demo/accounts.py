@@ -163,7 +163,7 @@ def _full(c: Customer) -> None:
 
 
 def _without_plan(_: Customer) -> None:
-    """Leave the customer with the sign-up default only."""
+    """Leave the customer without any plan: every call is denied."""
 
 
 STORIES: tuple[Story, ...] = (

@@ -6,7 +6,11 @@ from typing import Any
 
 from billing.models import Plan
 from billing.services.entitlements import Target, append_entitlements
-from billing.services.plans import upsert_plan
+from billing.services.plans import (
+    change_plan_definition,
+    default_plan,
+    upsert_plan,
+)
 from catalog.services.entries import MeterEntry
 from catalog.services.families import upsert_feature_family
 from catalog.services.features import upsert_feature
@@ -88,7 +92,13 @@ PLANS = (
 
 
 def create_catalog(realm: Realm, *, at: datetime, by: AuditContext) -> dict[str, Plan]:
-    """Create families, features with prices, and plans; return the plans by code."""
+    """Create families, features with prices, and plans; return the plans by code.
+
+    The realm's default plan, which allows everything, is switched off: Orbit sells.
+    """
+    free = default_plan(realm)
+    if free is not None:
+        change_plan_definition(plan=free, changes={"active": False}, at=at, by=by)
     for code, name, description in FAMILIES:
         upsert_feature_family(
             realm=realm,

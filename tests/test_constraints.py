@@ -44,7 +44,11 @@ def start(row):
 
 def objects(table, name, *names):
     """Cases of the rules that a JSON column holds an object."""
-    return [(f"{name}_{column}_{verb}_object", table, {column: bad}) for column, verb in names for bad in ([], "x", 1)]
+    return [
+        (f"{name}_{column}_{verb}_object", table, {column: bad})
+        for column, verb in names
+        for bad in ([], "x", 1)
+    ]
 
 
 # (constraint, the valid row's source, how the copy differs from it).
@@ -284,7 +288,11 @@ def worlds(django_db_setup, django_db_blocker):
     """A world, its neighbor in the same realm, and one of another realm; rolled back."""
     with django_db_blocker.unblock(), transaction.atomic():
         own = build_world(make_realm(AT, BY), at=AT, by=BY)
-        yield SimpleNamespace(own=own, neighbor=neighbor(own), foreign=build_world(make_realm(AT, BY), at=AT, by=BY))
+        yield SimpleNamespace(
+            own=own,
+            neighbor=neighbor(own),
+            foreign=build_world(make_realm(AT, BY), at=AT, by=BY),
+        )
         transaction.set_rollback(True)
 
 
@@ -347,16 +355,22 @@ def implied_keys():
     Composite foreign keys refer to them.
     """
     return [
-        (name, table) for name, table, _, names, _ in constraints("u") if set(primary_key(table)) <= set(names)
+        (name, table)
+        for name, table, _, names, _ in constraints("u")
+        if set(primary_key(table)) <= set(names)
     ]
 
 
 def test_every_constraint_has_a_case(worlds):
     implied = {name for name, _ in implied_keys()}
-    expected = {name for name, *_ in [*constraints("c", "u", "x"), *unique_indexes()]} - implied
+    expected = {
+        name for name, *_ in [*constraints("c", "u", "x"), *unique_indexes()]
+    } - implied
     cases = [case[0] for case in [*CHECKS, *UNIQUE, *HIDDEN]]
 
-    print(f"\n{len(expected)} constraints, {len(cases)} cases; {len(implied)} keys implied by the primary key")
+    print(
+        f"\n{len(expected)} constraints, {len(cases)} cases; {len(implied)} keys implied by the primary key"
+    )
     assert sorted(expected - set(cases)) == []
     assert sorted(set(cases) - expected) == []
 
@@ -374,7 +388,13 @@ def test_every_table_has_a_valid_copy(worlds):
 
 
 def case_id(value):
-    return value if isinstance(value, str) else ",".join(value) if isinstance(value, dict) else None
+    return (
+        value
+        if isinstance(value, str)
+        else ",".join(value)
+        if isinstance(value, dict)
+        else None
+    )
 
 
 @pytest.mark.parametrize(("name", "source", "changes"), CHECKS, ids=case_id)
@@ -382,7 +402,11 @@ def test_row_that_breaks_a_check_is_refused(own, name, source, changes):
     assert refusal(source, own, changes) == name
 
 
-@pytest.mark.parametrize(("name", "source", "changes", "before"), [(*case, None)[:4] for case in UNIQUE], ids=case_id)
+@pytest.mark.parametrize(
+    ("name", "source", "changes", "before"),
+    [(*case, None)[:4] for case in UNIQUE],
+    ids=case_id,
+)
 def test_second_row_of_one_identity_is_refused(own, name, source, changes, before):
     if before is not None:
         insert_copy(source, own, before)
@@ -390,8 +414,12 @@ def test_second_row_of_one_identity_is_refused(own, name, source, changes, befor
     assert refusal(source, own, changes) == name
 
 
-@pytest.mark.parametrize(("name", "source", "changes", "lifted", "before"), HIDDEN, ids=case_id)
-def test_row_that_breaks_a_hidden_rule_is_refused(own, name, source, changes, lifted, before):
+@pytest.mark.parametrize(
+    ("name", "source", "changes", "lifted", "before"), HIDDEN, ids=case_id
+)
+def test_row_that_breaks_a_hidden_rule_is_refused(
+    own, name, source, changes, lifted, before
+):
     lift(source.split()[0], lifted)
     if before is not None:
         insert_copy(source, own, before)
@@ -403,10 +431,16 @@ def test_implied_keys_refuse_without_the_primary_key(worlds):
     found = {}
     for name, table in implied_keys():
         [key] = [names for other, _, _, names, _ in constraints("u") if other == name]
-        hidden_by = [other for other, where in implied_keys() if where == table and other != name]
+        hidden_by = [
+            other for other, where in implied_keys() if where == table and other != name
+        ]
         with auditing_savepoint():
             lift(table, [f"{table}_pkey", *hidden_by])
-            fresh = {column: value for column, value in FRESH[table].items() if column not in key}
+            fresh = {
+                column: value
+                for column, value in FRESH[table].items()
+                if column not in key
+            }
             same = {column: _same(column) for column in key}
             found[name] = refusal(table, worlds.own, {**fresh, **same})
 
@@ -436,13 +470,31 @@ def pointing(worlds, table, names, change):
 
     `names` are the key's columns: other foreign keys over them are lifted.
     """
-    key = next(name for name, where, columns_, *_ in foreign_keys() if where == table and columns_ == names)
-    rivals = [name for name, where, columns_, *_ in foreign_keys() if where == table and name != key and {*columns_} & {*change}]
+    key = next(
+        name
+        for name, where, columns_, *_ in foreign_keys()
+        if where == table and columns_ == names
+    )
+    rivals = [
+        name
+        for name, where, columns_, *_ in foreign_keys()
+        if where == table and name != key and {*columns_} & {*change}
+    ]
     with auditing_savepoint():
         lift(table, rivals)
         if {*primary_key(table)} & {*change}:
-            lift(table, [f"{table}_pkey", *(name for name, where in implied_keys() if where == table)])
-        changes = {**FRESH[table], **FOREIGN_KEY_NEEDS.get((table, names[-1]), {}), **change}
+            lift(
+                table,
+                [
+                    f"{table}_pkey",
+                    *(name for name, where in implied_keys() if where == table),
+                ],
+            )
+        changes = {
+            **FRESH[table],
+            **FOREIGN_KEY_NEEDS.get((table, names[-1]), {}),
+            **change,
+        }
         try:
             with transaction.atomic():
                 insert_copy(FOREIGN_KEY_SOURCES.get(table, table), worlds.own, changes)
@@ -462,7 +514,10 @@ def test_child_without_a_parent_is_refused(worlds):
     found = {}
     for name, table, names, _, _ in foreign_keys():
         column = names[-1]
-        kind = rows("SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s", [table, column])
+        kind = rows(
+            "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
+            [table, column],
+        )
         found[name] = pointing(worlds, table, names, {column: NOWHERE[kind[0][0]]})
 
     print(f"\n{len(found)} foreign keys refuse what is not there")
@@ -489,7 +544,10 @@ def test_child_of_another_accounts_user_is_refused(worlds):
     found = {}
     for name, table, names, _, _ in foreign_keys():
         if "account_id" in names and "user_id" in names:
-            stranger = {"account_id": str(worlds.own.account.pk), "user_id": str(worlds.own.spare_user.pk)}
+            stranger = {
+                "account_id": str(worlds.own.account.pk),
+                "user_id": str(worlds.own.spare_user.pk),
+            }
             found[name] = pointing(worlds, table, names, stranger)
 
     print(f"\n{len(found)} composite foreign keys keep users in their account")
@@ -499,20 +557,33 @@ def test_child_of_another_accounts_user_is_refused(worlds):
 
 def test_every_reference_inside_a_realm_is_composite(worlds):
     """A foreign key of one column could point into another realm."""
-    covered = {(table, column) for _, table, names, *_ in foreign_keys() for column in names if names[0] == "realm_id" and len(names) > 1}
+    covered = {
+        (table, column)
+        for _, table, names, *_ in foreign_keys()
+        for column in names
+        if names[0] == "realm_id" and len(names) > 1
+    }
     missing = [
         f"{table}.{field.column}"
         for table, model in models().items()
         if not table.endswith("_history")
         for field in model._meta.concrete_fields
-        if field.is_relation and field.column != "realm_id" and (table, field.column) not in covered
+        if field.is_relation
+        and field.column != "realm_id"
+        and (table, field.column) not in covered
     ]
 
     assert missing == []
 
 
 def test_every_realm_owned_key_begins_with_the_realm(worlds):
-    owned = [table for table in own_tables() if "realm_id" in columns(table) and table != "realms" and not table.endswith("_history")]
+    owned = [
+        table
+        for table in own_tables()
+        if "realm_id" in columns(table)
+        and table != "realms"
+        and not table.endswith("_history")
+    ]
     found = rows(
         "SELECT indexrelid::regclass::text, attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]"
         " WHERE indisunique AND NOT indisprimary AND indrelid = ANY (%s::regclass[])",
@@ -536,7 +607,10 @@ def test_column_that_must_hold_a_value_refuses_null(worlds):
                 with transaction.atomic():
                     insert_copy(table, worlds.own, {column: None})
             except IntegrityError as error:
-                if error.__cause__.sqlstate == "23502" and error.__cause__.diag.column_name == column:
+                if (
+                    error.__cause__.sqlstate == "23502"
+                    and error.__cause__.diag.column_name == column
+                ):
                     continue
         accepted.append((table, column))
 
@@ -568,7 +642,10 @@ def test_no_primary_key_can_run_out(worlds):
 
 def test_no_constraint_waits_to_be_validated(worlds):
     assert rows("SELECT conname FROM pg_constraint WHERE NOT convalidated") == []
-    assert rows("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid") == []
+    assert (
+        rows("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid")
+        == []
+    )
 
 
 def test_every_rule_on_what_people_edit_has_a_sentence(worlds):
@@ -577,7 +654,8 @@ def test_every_rule_on_what_people_edit_has_a_sentence(worlds):
         constraint.name
         for table in audited_tables()
         for constraint in models()[table]._meta.constraints
-        if "is violated" in str(constraint.get_violation_error_message()) and constraint.name not in implied
+        if "is violated" in str(constraint.get_violation_error_message())
+        and constraint.name not in implied
     ]
 
     assert silent == []

@@ -67,7 +67,15 @@ EXPLANATION = {
 
 IDENTITIES = {
     "billing_accounts": {"realm_id", "billing_principal_id"},
-    "billing_plan_assignments": {"realm_id", "account_id", "scope", "user_id", "plan_id", "source_kind", "source_ref"},
+    "billing_plan_assignments": {
+        "realm_id",
+        "account_id",
+        "scope",
+        "user_id",
+        "plan_id",
+        "source_kind",
+        "source_ref",
+    },
     "billing_plans": {"realm_id", "plan_code"},
     "billing_users": {"realm_id", "account_id", "business_user_id"},
     "credit_balances": {"realm_id", "account_id", "user_id"},
@@ -119,11 +127,20 @@ class Target:
     def twin(self, number=1):
         """A valid unsaved copy, the `number`-th."""
         row = row_of(self.table, self.world)
-        changes = {name: change(row) if callable(change) else change for name, change in FRESH[self.table].items()}
+        changes = {
+            name: change(row) if callable(change) else change
+            for name, change in FRESH[self.table].items()
+        }
         twin = self.model.objects.get(pk=self.row.pk)
         twin.pk = self.model._meta.pk.get_default() if self.key == "id" else None
         for name, value in changes.items():
-            setattr(twin, name, f"{value}{number}" if isinstance(value, str) and "fresh" in value else value)
+            setattr(
+                twin,
+                name,
+                f"{value}{number}"
+                if isinstance(value, str) and "fresh" in value
+                else value,
+            )
         twin._state.adding = True
         return twin
 
@@ -169,7 +186,9 @@ def bulk_update(target):
 
 
 def update_or_create(target):
-    target.model.objects.update_or_create(pk=target.row.pk, defaults={target.column: target.value})
+    target.model.objects.update_or_create(
+        pk=target.row.pk, defaults={target.column: target.value}
+    )
     return "~"
 
 
@@ -180,7 +199,13 @@ def raw_insert(target):
 
 def raw_update(target):
     value = json.dumps(target.value) if isinstance(target.value, dict) else target.value
-    assert run(f"UPDATE {target.table} SET {target.column} = %s WHERE {target.key} = %s", [value, target.row.pk]) == 1
+    assert (
+        run(
+            f"UPDATE {target.table} SET {target.column} = %s WHERE {target.key} = %s",
+            [value, target.row.pk],
+        )
+        == 1
+    )
     return "~"
 
 
@@ -195,7 +220,10 @@ def raw_upsert(target):
 
 
 def raw_delete(target):
-    assert run(f"DELETE FROM {target.table} WHERE {target.key} = %s", [target.spare.pk]) == 1
+    assert (
+        run(f"DELETE FROM {target.table} WHERE {target.key} = %s", [target.spare.pk])
+        == 1
+    )
     return "-"
 
 
@@ -224,7 +252,9 @@ def target(request, world):
 
 def traces(target):
     """Return the history rows of the table, oldest first, as documents."""
-    found = rows(f"SELECT to_jsonb(h) FROM {target.table}_history h ORDER BY history_id")
+    found = rows(
+        f"SELECT to_jsonb(h) FROM {target.table}_history h ORDER BY history_id"
+    )
     return [json.loads(row) if isinstance(row, str) else row for (row,) in found]
 
 
@@ -237,7 +267,11 @@ def contents(target):
 
 def traced(table, row):
     left_out = UNTRACED.get(table, {"updated_at"})
-    return {name: value for name, value in row.items() if name in columns(table) and name not in left_out}
+    return {
+        name: value
+        for name, value in row.items()
+        if name in columns(table) and name not in left_out
+    }
 
 
 def test_audited_tables_are_all_here(world):
@@ -274,7 +308,18 @@ def test_explained_write_leaves_its_trace(target, way):
     [key] = changed
     assert trace["history_type"] == sign
     assert traced(target.table, trace) == (after if sign != "-" else before)[key]
-    explained = {name: trace[name] for name in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id", "idempotency_key")}
+    explained = {
+        name: trace[name]
+        for name in (
+            "actor_kind",
+            "actor_id",
+            "operator",
+            "reason",
+            "ticket_id",
+            "trace_id",
+            "idempotency_key",
+        )
+    }
     assert explained == {
         "actor_kind": "service_key", "actor_id": "pk-1", "operator": "grace", "reason": "because", "ticket_id": "T-7",
         "trace_id": "a" * 32, "idempotency_key": "once",
@@ -306,7 +351,9 @@ def test_bulk_write_leaves_one_trace_per_row(world, table):
     new = traces(target)[len(history) :]
     assert [trace["history_type"] for trace in new] == ["+", "+", "~", "~", "-", "-"]
     assert {trace[target.key] for trace in new} == {str(twin.pk) for twin in twins}
-    assert [traced(table, trace)[target.column] for trace in new[2:]] == [target.value] * 4
+    assert [traced(table, trace)[target.column] for trace in new[2:]] == [
+        target.value
+    ] * 4
 
 
 def test_context_ends_with_its_block(target):
@@ -328,7 +375,10 @@ def test_inner_context_gives_back_the_outer_one(target):
             save_new(target)
         save_changed(target)
 
-    assert [trace["operator"] for trace in traces(target)[len(history) :]] == ["inner", "outer"]
+    assert [trace["operator"] for trace in traces(target)[len(history) :]] == [
+        "inner",
+        "outer",
+    ]
 
 
 def test_context_ends_with_its_transaction(target):
@@ -356,7 +406,11 @@ def test_history_never_runs_backwards(target):
     with transaction.atomic(), auditing(BY, at=AT):
         target.same().update(**{target.column: first})
 
-    dates = [trace["history_date"][:4] for trace in traces(target) if trace[target.key] == str(target.row.pk)]
+    dates = [
+        trace["history_date"][:4]
+        for trace in traces(target)
+        if trace[target.key] == str(target.row.pk)
+    ]
     assert dates[-2:] == ["2030", "2030"]
 
 
@@ -370,13 +424,18 @@ def test_head_of_history_is_the_row(world):
             f" ORDER BY h.{key}, history_id DESC"
         )
         for trace, row in heads:
-            trace, row = (json.loads(each) if isinstance(each, str) else each for each in (trace, row))
+            trace, row = (
+                json.loads(each) if isinstance(each, str) else each
+                for each in (trace, row)
+            )
             if trace["history_type"] == "-":
                 assert row is None
                 continue
             assert traced(table, trace) == traced(table, row)
             compared += 1
-        assert rows(f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM {table}_history h WHERE h.{key} = t.{key})") == [(0,)]
+        assert rows(
+            f"SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT 1 FROM {table}_history h WHERE h.{key} = t.{key})"
+        ) == [(0,)]
 
     print(f"\n{compared} rows equal the head of their history")
     assert compared >= 25
@@ -402,13 +461,17 @@ def kept_tables():
 
 
 def test_append_only_tables_are_all_here(world):
-    found = rows("SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE '%_append_only' AND tgenabled = 'O'")
+    found = rows(
+        "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE '%_append_only' AND tgenabled = 'O'"
+    )
 
     assert sorted(name for (name,) in found) == kept_tables()
 
 
 @pytest.mark.parametrize("statement", REWRITES.values(), ids=REWRITES)
-@pytest.mark.parametrize("table", sorted(APPEND_ONLY | {f"{table}_history" for table in AUDITED}))
+@pytest.mark.parametrize(
+    "table", sorted(APPEND_ONLY | {f"{table}_history" for table in AUDITED})
+)
 def test_kept_table_refuses_its_owner(world, table, statement):
     with refused(KEPT), auditing(BY, at=AT):
         run(statement.format(table=table, column=columns(table)[0]))
@@ -421,14 +484,29 @@ def test_audited_table_is_never_truncated(world, table):
 
 
 def test_fixed_identities_are_all_here(world):
-    found = rows("SELECT tgrelid::regclass::text, encode(tgargs, 'escape') FROM pg_trigger WHERE tgname LIKE '%_identity_is_fixed' AND tgenabled = 'O'")
+    found = rows(
+        "SELECT tgrelid::regclass::text, encode(tgargs, 'escape') FROM pg_trigger WHERE tgname LIKE '%_identity_is_fixed' AND tgenabled = 'O'"
+    )
 
-    assert {table: {name.strip() for name in names.removesuffix("\\000").split(",")} for table, names in found} == IDENTITIES
+    assert {
+        table: {name.strip() for name in names.removesuffix("\\000").split(",")}
+        for table, names in found
+    } == IDENTITIES
 
 
-@pytest.mark.parametrize(("table", "column"), [(table, column) for table in sorted(IDENTITIES) for column in sorted(IDENTITIES[table])])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (table, column)
+        for table in sorted(IDENTITIES)
+        for column in sorted(IDENTITIES[table])
+    ],
+)
 def test_identity_is_fixed(world, table, column):
-    kind = rows("SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s", [table, column])
+    kind = rows(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
+        [table, column],
+    )
     other = "gen_random_uuid()" if kind[0][0] == "uuid" else f"{column} || 'x'"
 
     with refused(KEPT), auditing(BY, at=AT):
@@ -443,18 +521,30 @@ def test_identity_is_fixed(world, table, column):
 @pytest.fixture(scope="module")
 def application(django_db_setup, django_db_blocker):
     """A connection to the test database as the role that serves requests."""
-    with django_db_blocker.unblock(), psycopg.connect(database_url(), autocommit=True) as served:
+    with (
+        django_db_blocker.unblock(),
+        psycopg.connect(database_url(), autocommit=True) as served,
+    ):
         assert served.execute("SELECT current_user").fetchone() == ("plangate_app",)
         yield served
 
 
 FORBIDDEN_STATEMENTS = [
     *(
-        (f"{verb} {table}", statement.format(table=table, column="trace_id" if table.endswith("_history") else "realm_id"))
+        (
+            f"{verb} {table}",
+            statement.format(
+                table=table,
+                column="trace_id" if table.endswith("_history") else "realm_id",
+            ),
+        )
         for table in kept_tables()
         for verb, statement in REWRITES.items()
     ),
-    *((f"INSERT {table}_history", f"INSERT INTO {table}_history DEFAULT VALUES") for table in sorted(AUDITED)),
+    *(
+        (f"INSERT {table}_history", f"INSERT INTO {table}_history DEFAULT VALUES")
+        for table in sorted(AUDITED)
+    ),
     *((f"TRUNCATE {table}", f"TRUNCATE {table}") for table in sorted(AUDITED)),
     *(
         (f"DISABLE TRIGGER {table}", f"ALTER TABLE {table} DISABLE TRIGGER ALL")
@@ -463,7 +553,11 @@ FORBIDDEN_STATEMENTS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "statement"), FORBIDDEN_STATEMENTS, ids=[name for name, _ in FORBIDDEN_STATEMENTS])
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    FORBIDDEN_STATEMENTS,
+    ids=[name for name, _ in FORBIDDEN_STATEMENTS],
+)
 def test_application_may_not_rewrite(application, name, statement):
     with pytest.raises(psycopg.Error) as problem:
         application.execute(statement)
@@ -474,14 +568,26 @@ def test_application_may_not_rewrite(application, name, statement):
 def test_application_cannot_hide_history_behind_a_table_of_its_own(application):
     """The trigger writes as the tables' owner, to the tables it means."""
     with application.transaction(force_rollback=True):
-        application.execute("CREATE TEMPORARY TABLE realms_history (LIKE public.realms_history)")
-        application.execute("CREATE TEMPORARY SEQUENCE numbers OWNED BY realms_history.history_id")
+        application.execute(
+            "CREATE TEMPORARY TABLE realms_history (LIKE public.realms_history)"
+        )
+        application.execute(
+            "CREATE TEMPORARY SEQUENCE numbers OWNED BY realms_history.history_id"
+        )
         application.execute("GRANT ALL ON pg_temp.realms_history TO PUBLIC")
         application.execute("GRANT ALL ON SEQUENCE pg_temp.numbers TO PUBLIC")
-        application.execute("SELECT set_config('plangate.audit', %s, true)", [json.dumps(EXPLANATION)])
-        application.execute("INSERT INTO realms (realm_id, name, status, metadata) VALUES ('hidden', 'Hidden', 'active', '{}')")
+        application.execute(
+            "SELECT set_config('plangate.audit', %s, true)", [json.dumps(EXPLANATION)]
+        )
+        application.execute(
+            "INSERT INTO realms (realm_id, name, status, metadata) VALUES ('hidden', 'Hidden', 'active', '{}')"
+        )
 
-        written = application.execute("SELECT count(*) FROM public.realms_history WHERE realm_id = 'hidden'").fetchone()
-        hidden = application.execute("SELECT count(*) FROM pg_temp.realms_history").fetchone()
+        written = application.execute(
+            "SELECT count(*) FROM public.realms_history WHERE realm_id = 'hidden'"
+        ).fetchone()
+        hidden = application.execute(
+            "SELECT count(*) FROM pg_temp.realms_history"
+        ).fetchone()
 
     assert (written, hidden) == ((1,), (0,))

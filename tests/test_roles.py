@@ -65,7 +65,12 @@ def expected(table):
 
 def test_application_has_what_it_needs_and_no_more(db):
     found = {
-        table: {verb for verb in ALL if rows("SELECT has_table_privilege(%s, %s, %s)", [APP, table, verb]) == [(True,)]}
+        table: {
+            verb
+            for verb in ALL
+            if rows("SELECT has_table_privilege(%s, %s, %s)", [APP, table, verb])
+            == [(True,)]
+        }
         for table in own_tables()
     }
 
@@ -97,10 +102,12 @@ def test_application_owns_nothing(db):
 
 def test_application_has_no_power_over_the_server(db):
     attributes = rows(
-        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s", [APP]
+        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = %s",
+        [APP],
     )
     groups = rows(
-        "SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE pg_get_userbyid(member) = %s", [APP]
+        "SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE pg_get_userbyid(member) = %s",
+        [APP],
     )
 
     assert attributes == [(False,) * 5]
@@ -109,10 +116,14 @@ def test_application_has_no_power_over_the_server(db):
 
 
 def test_application_may_not_create_in_the_schema(db):
-    assert rows("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [APP]) == [(False,)]
+    assert rows("SELECT has_schema_privilege(%s, 'public', 'CREATE')", [APP]) == [
+        (False,)
+    ]
 
 
-@pytest.mark.parametrize("statement", FORBIDDEN, ids=lambda text: " ".join(text.split()[:3]))
+@pytest.mark.parametrize(
+    "statement", FORBIDDEN, ids=lambda text: " ".join(text.split()[:3])
+)
 def test_application_is_refused(application, statement):
     with pytest.raises(psycopg.Error) as problem:
         application.execute(statement)
@@ -127,7 +138,9 @@ def test_application_may_read_and_write(application):
             "INSERT INTO service_key_nonces (key_id, nonce, seen_at) VALUES ('pk-x', 'n', now())"
         )
 
-        assert application.execute("SELECT nonce FROM service_key_nonces").fetchall() == [("n",)]
+        assert application.execute(
+            "SELECT nonce FROM service_key_nonces"
+        ).fetchall() == [("n",)]
 
 
 def test_functions_of_the_owner_say_where_they_look(db):
@@ -141,6 +154,8 @@ def test_functions_of_the_owner_say_where_they_look(db):
 
 
 def test_migrating_role_is_no_superuser(db):
-    [(current, is_superuser)] = rows("SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user")
+    [(current, is_superuser)] = rows(
+        "SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user"
+    )
 
     assert (current, is_superuser) == (OWNER, False)

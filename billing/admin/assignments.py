@@ -11,7 +11,12 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from billing.admin.accounts import MAY_ASSIGN, account_address
-from billing.admin.words import STATE_COLORS, assignment_state, holder_text
+from billing.admin.words import (
+    STATE_COLORS,
+    assignment_state,
+    holder_text,
+    minute_text,
+)
 from billing.models import AssignmentStatus, Plan, PlanAssignment
 from billing.services import assignment_changes as verbs
 from config.admin.bases import (
@@ -24,7 +29,6 @@ from config.admin.bases import (
     UtcDateTimeField,
     command,
 )
-from config.admin.values import instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 
@@ -118,7 +122,7 @@ def _switch(
     )
     return Done(
         f"{assignment.plan.name} ends and {made.plan.name} begins on "
-        f"{instant_text(made.window_start)}.",
+        f"{minute_text(made.window_start)}.",
         goto=account_address(assignment.account_id),
     )
 
@@ -211,7 +215,7 @@ class AssignmentAdmin(RecordAdmin):
         """Move the end later."""
         end = form.cleaned_data["window_end"]
         verbs.extend_assignment(assignment=assignment, window_end=end, at=at, by=by)
-        until = f"until {instant_text(end)}" if end else "with no end"
+        until = f"until {minute_text(end)}" if end else "with no end"
         return _done(f"{assignment.plan.name} now runs {until}.", assignment)
 
     @command(
@@ -234,7 +238,7 @@ class AssignmentAdmin(RecordAdmin):
         """End it."""
         end_at = by.effective_at
         verbs.end_assignment(assignment=assignment, end_at=end_at, at=at, by=by)
-        sentence = f"{assignment.plan.name} ends on {instant_text(end_at)}."
+        sentence = f"{assignment.plan.name} ends on {minute_text(end_at)}."
         return _done(sentence, assignment)
 
     @command(
@@ -256,7 +260,7 @@ class AssignmentAdmin(RecordAdmin):
     ) -> Done:
         """Suspend it."""
         verbs.pause_assignment(assignment=assignment, at=at, by=by)
-        since = instant_text(by.effective_at)
+        since = minute_text(by.effective_at)
         return _done(f"{assignment.plan.name} is paused since {since}.", assignment)
 
     @command(

@@ -7,7 +7,6 @@ from django.utils.safestring import SafeString
 
 from billing.models import AssignmentScope, PlanAssignment
 from billing.policies.effective import AssignedPlan
-from config.admin.values import instant_text
 
 STATE_COLORS = {
     "In effect": "success",
@@ -25,10 +24,15 @@ def short_text(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"
 
 
+def minute_text(instant: datetime) -> str:
+    """Return an instant for a sentence: to the minute, saying that it is UTC."""
+    return f"{short_text(instant)} UTC"
+
+
 def window_text(start: datetime, end: datetime | None) -> str:
     """Return a window as a sentence fragment: "from … until …"."""
-    until = f"until {instant_text(end)}" if end else "with no end"
-    return f"from {instant_text(start)} {until}"
+    until = f"until {minute_text(end)}" if end else "with no end"
+    return f"from {minute_text(start)} {until}"
 
 
 def state_of(

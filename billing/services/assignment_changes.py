@@ -78,7 +78,11 @@ def extend_assignment(
     """
     assignment = _locked(assignment)
     end = assignment.window_end
-    if end is None or (window_end is not None and window_end <= end):
+    if end is None:
+        raise NotAnExtension(
+            "The assignment has no end that could be moved.", field="window_end"
+        )
+    if window_end is not None and window_end <= end:
         raise NotAnExtension(
             f"The assignment already runs until {_day(end)}; a new end must be later.",
             field="window_end",

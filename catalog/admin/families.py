@@ -59,6 +59,7 @@ class FeatureFamilyAdmin(RealmDefinitionAdmin):
     form = FamilyForm
     code_fields = ("feature_family_code",)
     folded_group = "Annotations"
+    viewed_as = {"entitlement_required": "plan_needed"}
     deletable = True
     prose_fields = ("description",)
     list_display = (

@@ -44,6 +44,7 @@ class FeatureAdmin(RealmDefinitionAdmin):
     form = FeatureForm
     code_fields = ("feature_code",)
     folded_group = "Annotations"
+    viewed_as = {"entitlement_required": "plan_needed"}
     deletable = True
     prose_fields = ("description",)
     inlines = (FeatureMeterInline,)

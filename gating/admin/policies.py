@@ -12,7 +12,7 @@ from unfold.widgets import UnfoldAdminSelect2Widget
 from catalog.admin.bases import RealmDefinitionAdmin
 from catalog.admin.words import linked, unbroken
 from catalog.models import Feature
-from config.admin.bases import GATE, Menu, known_fields, metadata_form
+from config.admin.bases import GATE, NOTHING, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
 from config.kernel.metadata import PolicyMetadata
 from gating.admin.words import feature_text, limit_text
@@ -127,6 +127,11 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
     form = PolicyForm
     code_fields = ("bundle",)
     folded_group = "Exceptions"
+    viewed_as = {
+        "limit_minor": "",
+        "limit_count": "",
+        "enforcement_mode": "enforcement",
+    }
     deletable = True
     prose_fields = ("description",)
     readonly_fields = ("allows",)
@@ -187,6 +192,13 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
     def allows(self, policy: GatePolicy) -> Any:
         """Return the limit in words."""
         return unbroken(limit_text(policy))
+
+    @display(description="Enforcement")
+    def enforcement(self, policy: GatePolicy) -> str:
+        """Return whether a quota holds what is authorized; others do not."""
+        if policy.kind != PolicyKind.QUOTA:
+            return NOTHING
+        return str(policy.get_enforcement_mode_display())
 
     @display(description="Counted for", ordering="subject_scope")
     def counted_for(self, policy: GatePolicy) -> str:

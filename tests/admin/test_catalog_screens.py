@@ -176,6 +176,12 @@ def test_every_role_looks_and_only_ops_defines(staff, realm, feature, meter, rol
     assert meter.unit == ("word" if may else "token")
 
 
+def test_viewer_reads_who_may_use_a_feature(staff, feature):
+    page = text_of(staff("Support").get(change_url(feature)))
+
+    assert "Who may use it Plans that allow it (as the family)" in page
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_lists_leave_with_those_who_may_export(staff, feature, role):
     exported = staff(role).post(f"{FEATURES}export/", {"format": "0", "resource": ""})

@@ -395,6 +395,16 @@ def test_changing_the_kind_drops_the_hidden_limit(ops, gate):
     assert (policy.kind, policy.limit_minor, policy.limit_count) == ("rate", None, 5)
 
 
+def test_viewer_reads_a_policy_in_words(staff, gate):
+    policy = GatePolicy.objects.get(name="Daily tokens")
+
+    page = staff("Support").get(change_url(policy))
+
+    assert "Allows 1,000 tokens per day" in text_of(page)
+    assert "Enforcement Hold at authorize: never over-admits" in text_of(page)
+    assert "limit_minor" not in page.text
+
+
 def test_bundle_of_a_policy_is_fixed(ops, gate):
     policy = GatePolicy.objects.get(name="Daily tokens")
     other = gate.bundle("spare")

@@ -98,7 +98,7 @@ def test_replacing_keeps_what_stays(api, rules, pro, at, by):
         {"feature_code": "chat.gpt"},
         {"feature_code": "chat.claude"},
     )
-    kept = PlanEntitlement.objects.get(feature__feature_code="chat.gpt")
+    kept = pro.entitlements.get(feature__feature_code="chat.gpt")
 
     found = write(
         api,
@@ -199,7 +199,7 @@ def test_rule_is_removed_and_returned(api, rules, pro):
         {"feature_code": "chat.gpt"},
         {"feature_family_code": "video"},
     )
-    rule = PlanEntitlement.objects.get(feature__feature_code="chat.gpt")
+    rule = pro.entitlements.get(feature__feature_code="chat.gpt")
 
     removed = read(
         api.delete(f"{rules}/{rule.pk}"), wire.BillingPlanEntitlementEnvelope

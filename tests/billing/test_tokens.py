@@ -26,6 +26,10 @@ def issued(api, document=None, key=None):
     return read(answer, wire.PlatformTokenIssueEnvelope)
 
 
+def ada_of(realm):
+    return BillingUser.objects.in_realm(realm).get(business_user_id="ada")
+
+
 def claims_of(token):
     return jwt.decode(token, options={"verify_signature": False})
 
@@ -41,7 +45,7 @@ def as_bearer(token, realm, path="billing-state", **query):
 def test_token_names_its_user(api, realm, service_key):
     data = issued(api, {"nonce": "n-1", "traits": {"email": "ada@acme.example"}})
 
-    user = BillingUser.objects.get(business_user_id="ada")
+    user = ada_of(realm)
     claims = claims_of(data["access_token"])
     assert (data["token_type"], data["expires_in"]) == ("Bearer", 900)
     assert (data["billing_account_id"], data["billing_user_id"]) == (str(user.account_id), str(user.pk))
@@ -64,17 +68,17 @@ def test_token_names_its_user(api, realm, service_key):
     }
 
 
-def test_token_is_never_stored(api):
+def test_token_is_never_stored(api, realm):
     token = issued(api)["access_token"]
 
-    stored = PlatformToken.objects.get()
+    stored = PlatformToken.objects.in_realm(realm).get()
     assert token.rsplit(".", 1)[1] not in repr(vars(stored))
 
 
-def test_new_user_gets_the_default_plan(api):
+def test_new_user_gets_the_default_plan(api, realm):
     issued(api)
 
-    assert PlanAssignment.objects.get(user__business_user_id="ada").source_kind == "signup.default"
+    assert PlanAssignment.objects.get(user=ada_of(realm)).source_kind == "signup.default"
 
 
 @pytest.mark.parametrize(
@@ -118,12 +122,12 @@ def test_bad_request_is_refused_and_creates_nobody(api, realm, changes, field):
     assert not BillingAccount.objects.in_realm(realm).exists()
 
 
-def test_same_key_gives_the_same_token(api):
+def test_same_key_gives_the_same_token(api, realm):
     first = issued(api, key="k-1")
 
     assert issued(api, key="k-1") == first
     assert issued(api, key="k-2")["access_token"] != first["access_token"]
-    assert PlatformToken.objects.count() == 2
+    assert PlatformToken.objects.in_realm(realm).count() == 2
 
 
 @pytest.mark.parametrize("changes", [{"user_id": "bob"}, {"session_ttl_sec": 60}, {"nonce": "n"}])
@@ -163,9 +167,9 @@ def test_verb_gives_the_same_claims_for_the_same_key(user, at, by):
 
 
 @pytest.mark.parametrize("status", ["disabled", "deleted"])
-def test_user_out_of_service_gets_no_token_not_even_again(api, at, by, status):
+def test_user_out_of_service_gets_no_token_not_even_again(api, realm, at, by, status):
     issued(api, key="k-1")
-    user = BillingUser.objects.get(business_user_id="ada")
+    user = ada_of(realm)
     change_user(user=user, status=status, at=at, by=by)
 
     for key in ("k-1", "k-2"):
@@ -218,7 +222,7 @@ def test_token_reads_its_own_state(api, realm):
 @pytest.mark.parametrize("name", ["user_id", "billing_user_id"])
 def test_token_cannot_name_another_user(api, realm, at, by, name):
     token = issued(api)["access_token"]
-    account = BillingAccount.objects.get(billing_principal_id="acme")
+    account = BillingAccount.objects.in_realm(realm).get()
     bob = ensure_user(account=account, business_user_id="bob", at=at, by=by)
 
     answer = as_bearer(token, realm, **{name: {"user_id": "bob", "billing_user_id": str(bob.pk)}[name]})
@@ -228,7 +232,7 @@ def test_token_cannot_name_another_user(api, realm, at, by, name):
 
 def test_token_of_a_disabled_user_reads_nothing(api, realm):
     token = issued(api)["access_token"]
-    user = BillingUser.objects.get(business_user_id="ada")
+    user = ada_of(realm)
     api.post(f"billing-users/{user.pk}/disable")
 
     assert refusal(as_bearer(token, realm)) == (403, "AUTH.BILLING_USER_DISABLED", None)

@@ -71,7 +71,12 @@ def test_repeat_has_a_trace_of_its_own(api):
 
 @pytest.mark.parametrize(
     "other",
-    [{"meter_code": "Tokens"}, {**TOKENS, "unit": "x"}, {}, {"unit": "unit", "meter_code": "tokens"}],
+    [
+        {"meter_code": "Tokens"},
+        {**TOKENS, "unit": "x"},
+        {},
+        {"unit": "unit", "meter_code": "tokens"},
+    ],
     ids=["case", "more", "less", "order"],
 )
 def test_same_key_with_another_body_is_refused(api, realm, other):
@@ -80,7 +85,9 @@ def test_same_key_with_another_body_is_refused(api, realm, other):
 
     answer = api.post("meters", other, key="k")
 
-    expected = (409, "WRITE.INVALID_PAYLOAD") if other else (422, "VALIDATION.INVALID_INPUT")
+    expected = (
+        (409, "WRITE.INVALID_PAYLOAD") if other else (422, "VALIDATION.INVALID_INPUT")
+    )
     assert (answer.status_code, answer.json()["code"]) == expected
     assert changes(realm) == happened
     assert replayed(api.post("meters", TOKENS, key="k"))
@@ -88,14 +95,25 @@ def test_same_key_with_another_body_is_refused(api, realm, other):
 
 @pytest.mark.parametrize("missing", [None, ""])
 def test_write_without_a_key_is_refused(api, realm, missing):
-    family = api.post("feature-families", {"feature_family_code": "ai"}).json()["data"]["feature_family_id"]
+    family = api.post("feature-families", {"feature_family_code": "ai"}).json()["data"][
+        "feature_family_id"
+    ]
     raw = RawClient(realm, api.key)
 
-    for method, path in (("POST", METERS), ("PATCH", f"/mgt/v1/feature-families/{family}"), ("DELETE", f"/mgt/v1/feature-families/{family}")):
+    for method, path in (
+        ("POST", METERS),
+        ("PATCH", f"/mgt/v1/feature-families/{family}"),
+        ("DELETE", f"/mgt/v1/feature-families/{family}"),
+    ):
         body = json.dumps(TOKENS if method == "POST" else {}).encode()
-        answer = raw.send(method, path, body, raw.signed(method, path, body, idempotency_key=missing))
+        answer = raw.send(
+            method, path, body, raw.signed(method, path, body, idempotency_key=missing)
+        )
 
-        assert (answer.status_code, answer.json()["meta"]["field"]) == (400, "Idempotency-Key")
+        assert (answer.status_code, answer.json()["meta"]["field"]) == (
+            400,
+            "Idempotency-Key",
+        )
         assert answer.json()["message"].startswith("missing_idempotency_key")
     assert Meter.objects.in_realm(realm).count() == 0
 
@@ -108,10 +126,14 @@ def test_length_of_a_key(api, length, status):
 # --- the scope of a key -------------------------------------------------------
 
 
-def test_key_counts_within_its_scope_only(api, realm, other_realm, service_key, account, user, at, by):
+def test_key_counts_within_its_scope_only(
+    api, realm, other_realm, service_key, account, user, at, by
+):
     """The same key of another realm, caller, binding, method or path is another request."""
     other_key = create_service_key(realm=realm, at=at, by=by)
-    elsewhere = SignedClient(other_realm, create_service_key(realm=other_realm, at=at, by=by))
+    elsewhere = SignedClient(
+        other_realm, create_service_key(realm=other_realm, at=at, by=by)
+    )
     callers = {
         "first": api,
         "service key": SignedClient(realm, other_key),
@@ -122,8 +144,14 @@ def test_key_counts_within_its_scope_only(api, realm, other_realm, service_key, 
         "account": api.bound(billing_account_id=str(account.pk)),
     }
 
-    first = {name: replayed(client.post("meters", TOKENS, key="k")) for name, client in callers.items()}
-    again = {name: replayed(client.post("meters", TOKENS, key="k")) for name, client in callers.items()}
+    first = {
+        name: replayed(client.post("meters", TOKENS, key="k"))
+        for name, client in callers.items()
+    }
+    again = {
+        name: replayed(client.post("meters", TOKENS, key="k"))
+        for name, client in callers.items()
+    }
 
     assert first == dict.fromkeys(callers, False)
     assert again == dict.fromkeys(callers, True)
@@ -133,7 +161,9 @@ def test_key_counts_within_its_scope_only(api, realm, other_realm, service_key, 
 def test_bindings_do_not_run_into_each_other(api):
     first = api.bound(principal_id="a", user_id="b").post("meters", TOKENS, key="k")
     other = api.bound(principal_id="ab").post("meters", TOKENS, key="k")
-    third = api.bound(principal_id="a", billing_account_id="b").post("meters", TOKENS, key="k")
+    third = api.bound(principal_id="a", billing_account_id="b").post(
+        "meters", TOKENS, key="k"
+    )
 
     assert [replayed(each) for each in (first, other, third)] == [False, False, False]
 
@@ -147,7 +177,11 @@ def test_key_counts_for_one_method_and_path(api, realm):
     patched = api.patch(f"meters/{meter}", {"unit": "x"}, key="k")
     patched_other = api.patch(f"meters/{other}", {"unit": "x"}, key="k")
 
-    assert [replayed(each) for each in (path, patched, patched_other)] == [False, False, False]
+    assert [replayed(each) for each in (path, patched, patched_other)] == [
+        False,
+        False,
+        False,
+    ]
 
 
 def test_query_is_no_part_of_the_scope(api):
@@ -191,7 +225,11 @@ REFUSE_EFFECTS = (
 )
 
 
-@pytest.mark.parametrize("sabotage", [REFUSE_ANSWERS, REFUSE_EFFECTS], ids=["after the effect", "during the effect"])
+@pytest.mark.parametrize(
+    "sabotage",
+    [REFUSE_ANSWERS, REFUSE_EFFECTS],
+    ids=["after the effect", "during the effect"],
+)
 def test_effect_and_answer_are_kept_together(api, realm, sabotage):
     """The database fails between the two: then there is neither."""
     spoil, repair = sabotage
@@ -201,7 +239,11 @@ def test_effect_and_answer_are_kept_together(api, realm, sabotage):
 
     assert (broken.status_code, broken.json()["code"]) == (500, "SERVER.UNEXPECTED")
     assert "here" not in broken.content.decode()
-    assert (Meter.objects.in_realm(realm).count(), changes(realm), stored(realm, "k").count()) == (0, 0, 0)
+    assert (
+        Meter.objects.in_realm(realm).count(),
+        changes(realm),
+        stored(realm, "k").count(),
+    ) == (0, 0, 0)
 
     run(repair)
     retried = api.post("meters", TOKENS, key="k")
@@ -264,7 +306,10 @@ def test_answer_is_kept_for_24_hours(api, realm):
     assert before + KEPT <= expires <= after + KEPT
 
 
-@pytest.mark.parametrize(("age", "again"), [(timedelta(hours=23, minutes=59), True), (timedelta(hours=24), False)])
+@pytest.mark.parametrize(
+    ("age", "again"),
+    [(timedelta(hours=23, minutes=59), True), (timedelta(hours=24), False)],
+)
 def test_key_may_be_used_anew_after_24_hours(api, realm, age, again):
     api.post("meters", TOKENS, key="k")
     aged(realm, "k", age)
@@ -293,7 +338,9 @@ def test_purge_deletes_what_ran_out_and_no_more(api, realm):
     in_batches = [purge_answers(at=now, batch=1) for _ in range(2)]
 
     assert in_batches == [1, 1]
-    assert list(StoredAnswer.objects.filter(realm=realm).values_list("key", flat=True)) == ["new"]
+    assert list(
+        StoredAnswer.objects.filter(realm=realm).values_list("key", flat=True)
+    ) == ["new"]
 
 
 # --- verbs with a key of their own --------------------------------------------
@@ -335,19 +382,27 @@ def at_once(send, threads=THREADS):
 @pytest.fixture
 def shared(committed_realm, at, by):
     """A client on rows that every thread sees."""
-    return SignedClient(committed_realm, create_service_key(realm=committed_realm, at=at, by=by))
+    return SignedClient(
+        committed_realm, create_service_key(realm=committed_realm, at=at, by=by)
+    )
 
 
 def test_same_key_at_once_has_one_effect(shared, committed_realm):
     for number in range(ROUNDS):
         body = {"meter_code": f"tokens-{number}"}
 
-        answers = at_once(lambda _, body=body, key=f"k-{number}": shared.post("meters", body, key=key))
+        answers = at_once(
+            lambda _, body=body, key=f"k-{number}": shared.post("meters", body, key=key)
+        )
 
         assert {answer.status_code for answer in answers} == {201}
         assert len({answer.content for answer in answers}) == 1
         assert [replayed(answer) for answer in answers].count(False) == 1
-    made = DomainEvent.objects.in_realm(committed_realm).filter(kind="meter.created").count()
+    made = (
+        DomainEvent.objects.in_realm(committed_realm)
+        .filter(kind="meter.created")
+        .count()
+    )
     print(f"\n{ROUNDS} races of {THREADS}: {made} effects")
     assert Meter.objects.in_realm(committed_realm).count() == ROUNDS
     assert changes(committed_realm) == ROUNDS
@@ -355,16 +410,24 @@ def test_same_key_at_once_has_one_effect(shared, committed_realm):
 
 def test_other_keys_at_once_have_an_effect_each(shared, committed_realm):
     """The control: it is the key that holds the others back."""
-    at_once(lambda number: shared.post("meters", {"meter_code": f"m-{number}"}, key=f"k-{number}"))
+    at_once(
+        lambda number: shared.post(
+            "meters", {"meter_code": f"m-{number}"}, key=f"k-{number}"
+        )
+    )
 
     assert Meter.objects.in_realm(committed_realm).count() == THREADS
 
 
 def test_same_key_with_other_bodies_at_once(shared, committed_realm):
     """One body wins; every other is told so."""
-    answers = at_once(lambda number: shared.post("meters", {"meter_code": f"m-{number}"}, key="k"))
+    answers = at_once(
+        lambda number: shared.post("meters", {"meter_code": f"m-{number}"}, key="k")
+    )
 
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * (THREADS - 1)
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * (
+        THREADS - 1
+    )
     assert Meter.objects.in_realm(committed_realm).count() == 1
 
 

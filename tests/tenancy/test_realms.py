@@ -14,7 +14,9 @@ def test_new_realm_is_ready_for_use(realm, api):
     bundle = GatePolicyBundle.objects.get(realm=realm)
 
     assert bundle.bundle_key == DEFAULT_BUNDLE_KEY
-    assert list(GatePolicy.objects.filter(realm=realm).values_list("name", flat=True)) == ["__base_unlimited__"]
+    assert list(
+        GatePolicy.objects.filter(realm=realm).values_list("name", flat=True)
+    ) == ["__base_unlimited__"]
     assert api.get("meters").json()["data"] == {"items": []}
 
 
@@ -22,8 +24,17 @@ def test_new_realm_has_its_trace_and_event(realm, at, by):
     [trace] = realm.history.all()
     event = DomainEvent.objects.get(realm=realm, kind="realm.created")
 
-    assert (trace.history_type, trace.operator, trace.ticket_id, trace.history_date) == ("+", by.operator, by.ticket_id, at)
-    assert (event.subject_id, event.occurred_at, event.trace_id) == (realm.pk, at, by.trace_id)
+    assert (
+        trace.history_type,
+        trace.operator,
+        trace.ticket_id,
+        trace.history_date,
+    ) == ("+", by.operator, by.ticket_id, at)
+    assert (event.subject_id, event.occurred_at, event.trace_id) == (
+        realm.pk,
+        at,
+        by.trace_id,
+    )
 
 
 def test_id_that_is_taken_is_refused(realm, at, by):
@@ -33,7 +44,9 @@ def test_id_that_is_taken_is_refused(realm, at, by):
     assert refusal.value.field == "realm_id"
 
 
-@pytest.mark.parametrize("realm_id", ["", " ", "a b", "-a", "a-", "a" * 129, "a\0", "a\n", "ä", "a/b"])
+@pytest.mark.parametrize(
+    "realm_id", ["", " ", "a b", "-a", "a-", "a" * 129, "a\0", "a\n", "ä", "a/b"]
+)
 def test_id_that_is_not_plain_is_refused(db, at, by, realm_id):
     before = Realm.objects.count()
 
@@ -46,7 +59,12 @@ def test_id_that_is_not_plain_is_refused(db, at, by, realm_id):
 
 def test_bad_metadata_is_refused(db, at, by):
     with pytest.raises(Invalid):
-        create_realm(realm_id="fresh-realm", metadata={"require_audit_fields": "perhaps"}, at=at, by=by)
+        create_realm(
+            realm_id="fresh-realm",
+            metadata={"require_audit_fields": "perhaps"},
+            at=at,
+            by=by,
+        )
 
     assert not Realm.objects.filter(pk="fresh-realm").exists()
 
@@ -56,7 +74,10 @@ def test_realm_is_renamed_under_a_trace(realm, at, by):
 
     stored = Realm.objects.get(pk=realm.pk)
     assert (stored.name, stored.metadata) == ("Acme", {"note": "x"})
-    assert [trace.name for trace in realm.history.order_by("history_id")] == [realm.pk, "Acme"]
+    assert [trace.name for trace in realm.history.order_by("history_id")] == [
+        realm.pk,
+        "Acme",
+    ]
 
 
 def test_unknown_status_is_refused(realm, at, by):
@@ -77,13 +98,29 @@ def test_callers_feel_a_status_at_once(realm, api, at, by, status, answer):
 
 
 def test_realm_that_requires_explanations(realm, api, at, by):
-    change_realm(realm=realm, name=realm.name, metadata={"require_audit_fields": True}, at=at, by=by)
-    audit = {"operator": "ada", "reason": "asked", "ticket_id": "T-1", "effective_at": "2026-03-10T12:00:00Z"}
+    change_realm(
+        realm=realm,
+        name=realm.name,
+        metadata={"require_audit_fields": True},
+        at=at,
+        by=by,
+    )
+    audit = {
+        "operator": "ada",
+        "reason": "asked",
+        "ticket_id": "T-1",
+        "effective_at": "2026-03-10T12:00:00Z",
+    }
 
     for left_out in audit:
         stated = {name: value for name, value in audit.items() if name != left_out}
         refused = api.post("meters", {"meter_code": "tokens", "audit": stated})
-        assert (refused.status_code, refused.json()["meta"]["field"]) == (422, f"audit.{left_out}")
+        assert (refused.status_code, refused.json()["meta"]["field"]) == (
+            422,
+            f"audit.{left_out}",
+        )
     assert api.post("meters", {"meter_code": "tokens"}).status_code == 422
-    assert api.post("meters", {"meter_code": "tokens", "audit": audit}).status_code == 201
+    assert (
+        api.post("meters", {"meter_code": "tokens", "audit": audit}).status_code == 201
+    )
     assert api.get("meters").status_code == 200

@@ -39,7 +39,9 @@ MAY = {
 
 def member(role=None, **options):
     """A user in a role."""
-    user = User.objects.create_user(f"{role or 'nobody'}-{len(options)}", password="a long password", **options)
+    user = User.objects.create_user(
+        f"{role or 'nobody'}-{len(options)}", password="a long password", **options
+    )
     if role:
         user.groups.add(Group.objects.get(name=role))
     return User.objects.get(pk=user.pk)
@@ -67,7 +69,9 @@ def test_two_roles_may_do_what_either_may():
 
     found = {permission for permission in MAY if user.has_perm(permission)}
 
-    assert found == {permission for permission, roles in MAY.items() if roles & {SUPPORT, FINANCE}}
+    assert found == {
+        permission for permission, roles in MAY.items() if roles & {SUPPORT, FINANCE}
+    }
 
 
 @pytest.mark.parametrize("permission", MAY)

@@ -30,7 +30,13 @@ KEY = ServiceKey(key_id="pk-a", kdf_salt=SALT)
 
 def variant(**changes):
     """A key like `KEY`, and another in one respect."""
-    fields = {"key_id": "pk-a", "kdf_salt": SALT, "env_tag": "", "kdf_version": 1, "kdf_alg": "HKDF-SHA256"}
+    fields = {
+        "key_id": "pk-a",
+        "kdf_salt": SALT,
+        "env_tag": "",
+        "kdf_version": 1,
+        "kdf_alg": "HKDF-SHA256",
+    }
     return ServiceKey(**{**fields, **changes})
 
 
@@ -46,12 +52,21 @@ def test_secret_is_derived_as_rfc_5869_says():
 def test_secret_by_hmac():
     info = b"plangate/service-key\0pk-a\0\x001"
 
-    assert _derive(b"master", "HMAC-SHA256", SALT, "pk-a\0\x001") == hmac.new(b"master", SALT + b"\0" + info, hashlib.sha256).digest()
+    assert (
+        _derive(b"master", "HMAC-SHA256", SALT, "pk-a\0\x001")
+        == hmac.new(b"master", SALT + b"\0" + info, hashlib.sha256).digest()
+    )
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"key_id": "pk-b"}, {"kdf_salt": SALT[1:] + b"\0"}, {"env_tag": "test"}, {"kdf_version": 2}, {"kdf_alg": "HMAC-SHA256"}],
+    [
+        {"key_id": "pk-b"},
+        {"kdf_salt": SALT[1:] + b"\0"},
+        {"env_tag": "test"},
+        {"kdf_version": 2},
+        {"kdf_alg": "HMAC-SHA256"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_secret_depends_on_each_part(changes):
@@ -60,8 +75,12 @@ def test_secret_depends_on_each_part(changes):
 
 
 def test_parts_do_not_run_into_each_other():
-    assert secret_of(variant(key_id="pk-a", env_tag="b")) != secret_of(variant(key_id="pk-ab", env_tag=""))
-    assert secret_of(variant(env_tag="1", kdf_version=1)) != secret_of(variant(env_tag="", kdf_version=11))
+    assert secret_of(variant(key_id="pk-a", env_tag="b")) != secret_of(
+        variant(key_id="pk-ab", env_tag="")
+    )
+    assert secret_of(variant(env_tag="1", kdf_version=1)) != secret_of(
+        variant(env_tag="", kdf_version=11)
+    )
 
 
 def test_secret_is_32_bytes_in_base64(service_key):
@@ -71,21 +90,36 @@ def test_secret_is_32_bytes_in_base64(service_key):
 def test_secret_is_stored_nowhere(service_key, at, by):
     rotated = rotate_service_key(key=service_key, at=at, by=by)
     secrets = [secret_of(key) for key in (service_key, rotated)]
-    spelled = [form for secret in secrets for form in (secret.hex(), base64.b64encode(secret).decode())]
+    spelled = [
+        form
+        for secret in secrets
+        for form in (secret.hex(), base64.b64encode(secret).decode())
+    ]
 
     for table in own_tables():
         for (row,) in rows(f"SELECT t::text FROM {table} t"):
             assert not [form for form in spelled if form in row], table
     # The salt is no secret, but history has no use for it.
     assert SALT.hex() not in str(rows("SELECT h::text FROM service_keys_history h"))
-    assert bytes(rotated.kdf_salt).hex() not in str(rows("SELECT h::text FROM service_keys_history h"))
+    assert bytes(rotated.kdf_salt).hex() not in str(
+        rows("SELECT h::text FROM service_keys_history h")
+    )
 
 
 def test_new_key_may_do_everything_in_its_realm_alone(realm, service_key):
-    assert (service_key.allowed_realms, service_key.allowed_accounts) == ([realm.pk], [])
+    assert (service_key.allowed_realms, service_key.allowed_accounts) == (
+        [realm.pk],
+        [],
+    )
     assert sorted(service_key.scopes) == ["realm:admin", "runtime"]
-    assert (len(bytes(service_key.kdf_salt)), service_key.kdf_version, service_key.status) == (32, 1, "active")
-    assert [trace.operator for trace in service_key.history.all()] == ["ada@example.com"]
+    assert (
+        len(bytes(service_key.kdf_salt)),
+        service_key.kdf_version,
+        service_key.status,
+    ) == (32, 1, "active")
+    assert [trace.operator for trace in service_key.history.all()] == [
+        "ada@example.com"
+    ]
 
 
 def test_key_that_would_have_expired_is_refused(realm, at, by):
@@ -110,15 +144,24 @@ def test_unknown_status_is_refused(service_key, at, by):
 
 
 def test_rotation_changes_version_salt_and_secret(service_key, at, by):
-    before = (service_key.kdf_version, bytes(service_key.kdf_salt), secret_of(service_key))
+    before = (
+        service_key.kdf_version,
+        bytes(service_key.kdf_salt),
+        secret_of(service_key),
+    )
 
-    rotated = rotate_service_key(key=service_key, at=at, by=replace(by, reason="leaked"))
+    rotated = rotate_service_key(
+        key=service_key, at=at, by=replace(by, reason="leaked")
+    )
 
     after = (rotated.kdf_version, bytes(rotated.kdf_salt), secret_of(rotated))
     assert after[0] == before[0] + 1
     assert after[1] != before[1]
     assert after[2] != before[2]
-    assert [trace.reason for trace in service_key.history.order_by("history_id")] == ["asked for in the ticket", "leaked"]
+    assert [trace.reason for trace in service_key.history.order_by("history_id")] == [
+        "asked for in the ticket",
+        "leaked",
+    ]
 
 
 def test_rotations_of_one_stale_key_count_up(service_key, at, by):

@@ -71,10 +71,15 @@ def raw(realm, service_key):
 
 
 def test_vector_of_the_description():
-    credentials = signing.Credentials("pk-test", VECTOR["sig"], VECTOR["ts"], VECTOR["nonce"])
+    credentials = signing.Credentials(
+        "pk-test", VECTOR["sig"], VECTOR["ts"], VECTOR["nonce"]
+    )
 
     text = signing.signed_text(
-        method="post", path_and_query=VECTOR["path"], credentials=credentials, headers=VECTOR["headers"]
+        method="post",
+        path_and_query=VECTOR["path"],
+        credentials=credentials,
+        headers=VECTOR["headers"],
     )
 
     assert signing.content_digest(VECTOR["body"]) == VECTOR["headers"]["content-digest"]
@@ -84,12 +89,21 @@ def test_vector_of_the_description():
 
 
 def test_digest_of_nothing():
-    assert signing.content_digest(b"") == "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
+    assert (
+        signing.content_digest(b"")
+        == "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
+    )
 
 
 def test_tests_sign_as_the_vector():
     header = authorization(
-        bytes(range(32)), "pk-test", VECTOR["method"], VECTOR["path"], VECTOR["headers"], ts=VECTOR["ts"], nonce=VECTOR["nonce"]
+        bytes(range(32)),
+        "pk-test",
+        VECTOR["method"],
+        VECTOR["path"],
+        VECTOR["headers"],
+        ts=VECTOR["ts"],
+        nonce=VECTOR["nonce"],
     )
 
     assert header == (
@@ -113,11 +127,31 @@ def test_query_is_signed_as_sent(raw, path):
 
 
 def test_question_mark_without_a_query_is_not_signed(raw):
-    assert raw.send("GET", f"{METERS}?", headers=raw.signed("GET", METERS)).status_code == 200
+    assert (
+        raw.send("GET", f"{METERS}?", headers=raw.signed("GET", METERS)).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "a%20b", "a%2520b", "%C3%A9", "{x}", "%7Bx%7D", "[x]", "a|b", "a^b", "~a", "a'b(c)", "a,b;c=d", "a:b@c", "a%3Fb", "%23"]
+    "name",
+    [
+        "a",
+        "a%20b",
+        "a%2520b",
+        "%C3%A9",
+        "{x}",
+        "%7Bx%7D",
+        "[x]",
+        "a|b",
+        "a^b",
+        "~a",
+        "a'b(c)",
+        "a,b;c=d",
+        "a:b@c",
+        "a%3Fb",
+        "%23",
+    ],
 )
 def test_path_is_accepted_as_clients_write_it(raw, name):
     response = raw.request("GET", f"{METERS}/{name}")
@@ -130,14 +164,27 @@ def test_empty_content_type_is_signed_as_empty(raw):
 
 
 def test_headers_beyond_ascii_are_signed_as_utf8(raw):
-    response = raw.bound(principal_id="ÅKE", user_id="Ünï").request("GET", "/mgt/v1/wallet/balance")
+    response = raw.bound(principal_id="ÅKE", user_id="Ünï").request(
+        "GET", "/mgt/v1/wallet/balance"
+    )
 
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.%f+00:00", "%Y-%m-%dT%H:%M:%S.%fZ"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%Y-%m-%dT%H:%M:%S+00:00",
+        "%Y-%m-%dT%H:%M:%SZ",
+        "%Y-%m-%dT%H:%M:%S.%f+00:00",
+        "%Y-%m-%dT%H:%M:%S.%fZ",
+    ],
+)
 def test_instant_is_signed_as_written(raw, form):
-    assert raw.request("GET", METERS, ts=datetime.now(UTC).strftime(form)).status_code == 200
+    assert (
+        raw.request("GET", METERS, ts=datetime.now(UTC).strftime(form)).status_code
+        == 200
+    )
 
 
 # --- the grammar --------------------------------------------------------------
@@ -162,7 +209,10 @@ def test_instant_is_signed_as_written(raw, form):
         lambda header: header[: header.index("nonce=") + 12] + ",alg=HMAC-SHA256",
         lambda header: header.replace("keyId=", "keyid="),
         lambda header: header.replace("keyId=", "keyId=é"),
-        lambda header: "SVC-AUTH " + ",".join(reversed(header.removeprefix("SVC-AUTH ").split(","))),
+        lambda header: (
+            "SVC-AUTH "
+            + ",".join(reversed(header.removeprefix("SVC-AUTH ").split(",")))
+        ),
         lambda header: f"{header},{header}",
         lambda header: header.replace("ts=", "ts=yesterday "),
         lambda header: header.replace("keyId=pk", "keyId=" + "p" * 300),
@@ -172,7 +222,11 @@ def test_instant_is_signed_as_written(raw, form):
 def test_header_outside_the_grammar_is_refused(raw, change):
     headers = raw.signed("GET", METERS)
 
-    response = raw.send("GET", METERS, headers={**headers, "authorization": change(headers["authorization"])})
+    response = raw.send(
+        "GET",
+        METERS,
+        headers={**headers, "authorization": change(headers["authorization"])},
+    )
 
     status, code = outcome(response)
     assert (status, code) in {(401, INVALID), (400, "VALIDATION.INVALID_INPUT")}
@@ -211,7 +265,9 @@ def faults(realm, other_realm, service_key, raw, at, by):
         return change
 
     def stale(request):
-        request["authorization"] = raw.signed("GET", METERS, ts="2020-01-01T00:00:00Z")["authorization"]
+        request["authorization"] = raw.signed("GET", METERS, ts="2020-01-01T00:00:00Z")[
+            "authorization"
+        ]
 
     return [
         ("realm absent", header("x-realm-id", ""), (400, "VALIDATION.INVALID_INPUT")),
@@ -274,10 +330,21 @@ def test_unknown_realm_tells_which_to_forget(raw):
 
     answer = raw.send("GET", METERS, headers=headers).json()
 
-    assert answer["meta"] == {"status": 404, "realm_id": "nowhere", "clear_cached_realm": True}
+    assert answer["meta"] == {
+        "status": 404,
+        "realm_id": "nowhere",
+        "clear_cached_realm": True,
+    }
 
 
-@pytest.mark.parametrize(("status", "expected"), [("suspended", (403, "AUTH.INSUFFICIENT_SCOPE")), ("deleted", (404, "AUTH.UNKNOWN_REALM")), ("active", (200, "OK"))])
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("suspended", (403, "AUTH.INSUFFICIENT_SCOPE")),
+        ("deleted", (404, "AUTH.UNKNOWN_REALM")),
+        ("active", (200, "OK")),
+    ],
+)
 def test_realm_status_counts_at_the_next_request(raw, realm, at, by, status, expected):
     assert raw.request("GET", METERS).status_code == 200
 
@@ -291,7 +358,15 @@ def test_realm_status_counts_at_the_next_request(raw, realm, at, by, status, exp
 
 @pytest.mark.parametrize(
     ("seconds", "accepted"),
-    [(0, True), (-299, True), (300, True), (-301, False), (301.5, False), (-86_400, False), (86_400, False)],
+    [
+        (0, True),
+        (-299, True),
+        (300, True),
+        (-301, False),
+        (301.5, False),
+        (-86_400, False),
+        (86_400, False),
+    ],
 )
 def test_skew_over_the_wire(raw, seconds, accepted):
     ts = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
@@ -311,7 +386,9 @@ def test_skew_over_the_wire(raw, seconds, accepted):
 )  # fmt: skip
 def test_skew_to_the_microsecond(raw, service_key, at, skew, accepted):
     headers = raw.signed("GET", METERS, ts=(at + skew).isoformat())
-    request = RequestFactory().get(METERS, headers=headers, content_type=JSON, CONTENT_TYPE=JSON)
+    request = RequestFactory().get(
+        METERS, headers=headers, content_type=JSON, CONTENT_TYPE=JSON
+    )
     credentials = signing.parse_authorization(headers["authorization"])
 
     def check():
@@ -324,7 +401,17 @@ def test_skew_to_the_microsecond(raw, service_key, at, skew, accepted):
             check()
 
 
-@pytest.mark.parametrize("ts", ["2026-03-10", "2026-03-10T12:00:00", "T", "9999-99-99T99:99:99Z", "2026-02-30T00:00:00Z", "+00:00"])
+@pytest.mark.parametrize(
+    "ts",
+    [
+        "2026-03-10",
+        "2026-03-10T12:00:00",
+        "T",
+        "9999-99-99T99:99:99Z",
+        "2026-02-30T00:00:00Z",
+        "+00:00",
+    ],
+)
 def test_ts_that_is_no_instant_is_refused(raw, ts):
     assert outcome(raw.request("GET", METERS, ts=ts)) == (401, INVALID)
 
@@ -360,12 +447,23 @@ ALTERATIONS = {
 def test_altered_request_is_refused(raw, name):
     path = f"{METERS}?limit=5"
     client = raw.bound(principal_id="acme", user_id="u-1")
-    request = {"method": "POST", "path": path, "body": BODY, "headers": client.signed("POST", path, BODY)}
+    request = {
+        "method": "POST",
+        "path": path,
+        "body": BODY,
+        "headers": client.signed("POST", path, BODY),
+    }
 
     changed = ALTERATIONS[name](request)
-    response = client.send(changed["method"], changed["path"], changed["body"], changed["headers"])
+    response = client.send(
+        changed["method"], changed["path"], changed["body"], changed["headers"]
+    )
 
-    expected = (400, "VALIDATION.INVALID_INPUT") if name == "principal made user" else (401, INVALID)
+    expected = (
+        (400, "VALIDATION.INVALID_INPUT")
+        if name == "principal made user"
+        else (401, INVALID)
+    )
     assert outcome(response) == expected
     # The control: unaltered it is taken.
     assert client.send("POST", path, BODY, request["headers"]).status_code in {200, 201}
@@ -381,14 +479,21 @@ def test_altered_request_is_refused(raw, name):
 def test_signature_of_one_path_is_none_of_another(raw, signed, sent):
     headers = raw.signed("GET", f"{METERS}/{signed}")
 
-    assert outcome(raw.send("GET", f"{METERS}/{sent}", headers=headers)) == (401, INVALID)
+    assert outcome(raw.send("GET", f"{METERS}/{sent}", headers=headers)) == (
+        401,
+        INVALID,
+    )
 
 
-def test_request_for_another_realm_of_the_key_is_refused(raw, realm, other_realm, service_key, at, by):
+def test_request_for_another_realm_of_the_key_is_refused(
+    raw, realm, other_realm, service_key, at, by
+):
     from config.tenancy.history import auditing
 
     with auditing(by, at=at):
-        ServiceKey.objects.filter(pk=service_key.pk).update(allowed_realms=[realm.pk, other_realm.pk])
+        ServiceKey.objects.filter(pk=service_key.pk).update(
+            allowed_realms=[realm.pk, other_realm.pk]
+        )
     headers = raw.signed("GET", METERS)
 
     altered = raw.send("GET", METERS, headers=headers | {"x-realm-id": other_realm.pk})
@@ -403,12 +508,20 @@ def test_answer_never_tells_the_right_signature(raw, service_key):
     right = headers["authorization"].partition("sig=")[2].partition(",")[0]
     wrong = base64.b64encode(secrets.token_bytes(32)).decode()
 
-    for altered in (headers | {"authorization": headers["authorization"].replace(right, wrong)}, headers | {"content-digest": "sha-256=:AAAA:"}):
+    for altered in (
+        headers | {"authorization": headers["authorization"].replace(right, wrong)},
+        headers | {"content-digest": "sha-256=:AAAA:"},
+    ):
         response = raw.send("POST", METERS, BODY, altered)
 
         told = response.content.decode() + json.dumps(dict(response.headers))
         assert response.status_code == 401
-        for hidden in (right, base64.b64encode(secret).decode(), secret.hex(), digest(BODY)):
+        for hidden in (
+            right,
+            base64.b64encode(secret).decode(),
+            secret.hex(),
+            digest(BODY),
+        ):
             assert hidden not in told
 
 
@@ -429,7 +542,10 @@ def test_same_nonce_in_another_read_is_refused(raw):
     nonce = secrets.token_hex(16)
     raw.request("GET", METERS, nonce=nonce)
 
-    assert outcome(raw.request("GET", "/mgt/v1/features", nonce=nonce)) == (401, INVALID)
+    assert outcome(raw.request("GET", "/mgt/v1/features", nonce=nonce)) == (
+        401,
+        INVALID,
+    )
 
 
 def test_same_nonce_of_another_key_is_accepted(raw, realm, at, by):
@@ -463,7 +579,10 @@ def test_preflight_is_a_read_by_nonce(raw, realm, account, user):
     headers = client.signed("POST", "/mgt/v1/gate/preflight", body)
     client.send("POST", "/mgt/v1/gate/preflight", body, headers)
 
-    assert outcome(client.send("POST", "/mgt/v1/gate/preflight", body, headers)) == (401, INVALID)
+    assert outcome(client.send("POST", "/mgt/v1/gate/preflight", body, headers)) == (
+        401,
+        INVALID,
+    )
 
 
 def test_nonce_is_kept_for_longer_than_a_signature_lives():
@@ -517,7 +636,9 @@ def test_rotated_key_has_another_secret(raw, realm, service_key, at, by):
 
 
 def test_key_expires_at_its_instant(realm, at, by):
-    key = create_service_key(realm=realm, expires_at=datetime.now(UTC) + timedelta(seconds=1), at=at, by=by)
+    key = create_service_key(
+        realm=realm, expires_at=datetime.now(UTC) + timedelta(seconds=1), at=at, by=by
+    )
     raw = RawClient(realm, key)
 
     assert raw.request("GET", METERS).status_code == 200
@@ -526,7 +647,10 @@ def test_key_expires_at_its_instant(realm, at, by):
 
 
 def test_key_of_another_realm_is_refused(raw, other_realm):
-    assert outcome(raw.request("GET", METERS, x_realm_id=other_realm.pk)) == (403, REALM)
+    assert outcome(raw.request("GET", METERS, x_realm_id=other_realm.pk)) == (
+        403,
+        REALM,
+    )
 
 
 def test_key_without_realms_may_act_in_none(raw, service_key, at, by):
@@ -544,7 +668,10 @@ def test_unsigned_header_makes_nobody_an_administrator(realm, at, by):
 
     headers = raw.signed("GET", METERS) | {"x-realm-admin": "true"}
 
-    assert outcome(raw.send("GET", METERS, headers=headers)) == (403, "AUTH.INSUFFICIENT_SCOPE")
+    assert outcome(raw.send("GET", METERS, headers=headers)) == (
+        403,
+        "AUTH.INSUFFICIENT_SCOPE",
+    )
 
 
 def test_use_of_a_key_is_noted_once_a_minute(raw, service_key):
@@ -563,7 +690,9 @@ def test_old_nonces_are_forgotten(db):
 
     now = datetime.now(UTC)
     for age in (0, 599, 601, 10_000):
-        ServiceKeyNonce.objects.create(key_id="pk-x", nonce=str(age), seen_at=now - timedelta(seconds=age))
+        ServiceKeyNonce.objects.create(
+            key_id="pk-x", nonce=str(age), seen_at=now - timedelta(seconds=age)
+        )
 
     gone = purge_nonces(0)
 

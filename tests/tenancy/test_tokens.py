@@ -24,7 +24,9 @@ WALLET = "/api/v1/wallet/balance"
 
 def issue(api, **changes):
     """Issue a token; return the answer's data."""
-    answer = api.post("token/issue", {"principal_id": "acme", "user_id": "u-1", **changes})
+    answer = api.post(
+        "token/issue", {"principal_id": "acme", "user_id": "u-1", **changes}
+    )
     assert answer.status_code == 200, answer.content
     return answer.json()["data"]
 
@@ -34,7 +36,9 @@ def call(token, realm, *, path=WALLET, method="GET", header=None):
     headers = {"x-realm-id": realm if isinstance(realm, str) else realm.pk}
     if token is not None:
         headers["authorization"] = header or f"Bearer {token}"
-    answer = Client(raise_request_exception=False).generic(method, path, headers=headers)
+    answer = Client(raise_request_exception=False).generic(
+        method, path, headers=headers
+    )
     return answer.status_code, answer.json()["code"]
 
 
@@ -78,7 +82,17 @@ def test_claims_are_those_described(api, realm, claims, service_key):
 
 
 @pytest.mark.parametrize(
-    ("asked", "lives"), [(60, 60), (59, 60), (0, 60), (-5, 60), (3600, 3600), (3601, 3600), (2**31 - 1, 3600), (900, 900)]
+    ("asked", "lives"),
+    [
+        (60, 60),
+        (59, 60),
+        (0, 60),
+        (-5, 60),
+        (3600, 3600),
+        (3601, 3600),
+        (2**31 - 1, 3600),
+        (900, 900),
+    ],
 )
 def test_life_of_a_token_is_clamped(api, asked, lives):
     data = issue(api, session_ttl_sec=asked)
@@ -96,13 +110,17 @@ def test_life_of_a_token_is_clamped(api, asked, lives):
     ],
 )  # fmt: skip
 def test_scopes_beyond_those_offered_are_ignored(api, asked, granted, scope):
-    claims = jwt.decode(issue(api, scopes=asked)["access_token"], options={"verify_signature": False})
+    claims = jwt.decode(
+        issue(api, scopes=asked)["access_token"], options={"verify_signature": False}
+    )
 
     assert (claims["plt_scopes"], claims["scope"]) == (granted, scope)
 
 
 def test_token_itself_is_not_stored(api, token):
-    stored = json.dumps([list(map(str, row)) for row in PlatformToken.objects.values_list()])
+    stored = json.dumps(
+        [list(map(str, row)) for row in PlatformToken.objects.values_list()]
+    )
 
     assert token not in stored
     assert token.rpartition(".")[2] not in stored
@@ -113,7 +131,11 @@ def test_token_itself_is_not_stored(api, token):
 
 def none_token(claims):
     def part(document):
-        return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
+        return (
+            base64.urlsafe_b64encode(json.dumps(document).encode())
+            .rstrip(b"=")
+            .decode()
+        )
 
     return f"{part({'alg': 'none', 'typ': 'JWT'})}.{part(claims)}."
 
@@ -154,7 +176,15 @@ def test_forged_token_is_refused(realm, claims, forge):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scope", 5), ("scope", ["billing:read"]), ("billing_user_id", 5), ("billing_user_id", "x"), ("billing_account_id", {}), ("exp", -1), ("sub", ["u"])],
+    [
+        ("scope", 5),
+        ("scope", ["billing:read"]),
+        ("billing_user_id", 5),
+        ("billing_user_id", "x"),
+        ("billing_account_id", {}),
+        ("exp", -1),
+        ("sub", ["u"]),
+    ],
 )
 def test_signed_token_with_odd_claims_never_breaks(realm, claims, name, value):
     """Only we can sign one; even so it is no more than refused."""
@@ -167,23 +197,39 @@ def test_token_of_another_realm_is_refused(token, other_realm):
     assert call(token, other_realm) == (403, "AUTH.INSUFFICIENT_SCOPE")
 
 
-def test_token_signed_by_another_realm_for_this_one_is_refused(realm, other_realm, claims):
+def test_token_signed_by_another_realm_for_this_one_is_refused(
+    realm, other_realm, claims
+):
     assert call(forged(other_realm, claims), realm) == (401, "AUTH.UNAUTHORIZED")
 
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [("Bearer", 401), ("Bearer ", 401), ("bearer {}", 401), ("Token {}", 401), ("{}", 401), ("Bearer {} x", 401), ("Basic dXNlcjpwYXNz", 401)],
+    [
+        ("Bearer", 401),
+        ("Bearer ", 401),
+        ("bearer {}", 401),
+        ("Token {}", 401),
+        ("{}", 401),
+        ("Bearer {} x", 401),
+        ("Basic dXNlcjpwYXNz", 401),
+    ],
 )
 def test_other_authorization_is_refused(token, realm, header, status):
-    assert call(token, realm, header=header.format(token)) == (status, "AUTH.UNAUTHORIZED")
+    assert call(token, realm, header=header.format(token)) == (
+        status,
+        "AUTH.UNAUTHORIZED",
+    )
 
 
 def test_absent_authorization_is_refused(realm):
     assert call(None, realm) == (401, "AUTH.UNAUTHORIZED")
 
 
-@pytest.mark.parametrize(("realm_id", "expected"), [("", (400, "VALIDATION.INVALID_INPUT")), ("nowhere", (404, "AUTH.UNKNOWN_REALM"))])
+@pytest.mark.parametrize(
+    ("realm_id", "expected"),
+    [("", (400, "VALIDATION.INVALID_INPUT")), ("nowhere", (404, "AUTH.UNKNOWN_REALM"))],
+)
 def test_realm_is_checked_first(token, realm_id, expected):
     assert call(token, realm_id) == expected
 
@@ -198,27 +244,45 @@ def test_token_expires_at_its_instant(realm, claims):
     token = forged(realm, claims)
     expiry = datetime.fromtimestamp(claims["exp"], UTC)
 
-    assert tokens.read_token(token, realm, at=expiry - timedelta(microseconds=1))["sub"] == "u-1"
+    assert (
+        tokens.read_token(token, realm, at=expiry - timedelta(microseconds=1))["sub"]
+        == "u-1"
+    )
     with pytest.raises(tokens.Unauthenticated, match="expired"):
         tokens.read_token(token, realm, at=expiry)
 
 
 @pytest.mark.parametrize("status", ["disabled", "deleted"])
 def test_token_of_a_user_no_longer_active_is_refused(token, realm, at, by, status):
-    user = PlatformToken.objects.in_realm(realm).select_related("user__account").get().user
+    user = (
+        PlatformToken.objects.in_realm(realm).select_related("user__account").get().user
+    )
     change_user(user=user, status=status, at=at, by=by)
 
     assert call(token, realm) == (403, "AUTH.BILLING_USER_DISABLED")
 
 
 def test_token_without_the_scope_is_refused(realm, claims):
-    assert call(forged(realm, claims | {"scope": ""}), realm) == (403, "AUTH.INSUFFICIENT_SCOPE")
-    assert call(forged(realm, claims | {"scope": "billing:write"}), realm) == (403, "AUTH.INSUFFICIENT_SCOPE")
+    assert call(forged(realm, claims | {"scope": ""}), realm) == (
+        403,
+        "AUTH.INSUFFICIENT_SCOPE",
+    )
+    assert call(forged(realm, claims | {"scope": "billing:write"}), realm) == (
+        403,
+        "AUTH.INSUFFICIENT_SCOPE",
+    )
 
 
 def test_claim_to_administer_is_worth_nothing(realm, claims):
     """A scope of service keys in a token, which only we could have signed."""
-    assert call(forged(realm, claims | {"scope": "realm:admin"}), realm, path="/mgt/v1/meters")[0] == 401
+    assert (
+        call(
+            forged(realm, claims | {"scope": "realm:admin"}),
+            realm,
+            path="/mgt/v1/meters",
+        )[0]
+        == 401
+    )
 
 
 def test_headers_do_not_move_a_token_to_another_user(api, token, realm):

@@ -23,6 +23,11 @@ def _switch(plan):
 
 BODIES = {
     "update_billing_account": lambda world: {"seat_limit": 7},
+    "update_billing_account_billing_details": lambda world: {
+        "billing_email": "ada@example.com", "legal_name": "Acme", "entity_type": "company", "metadata": {},
+        "default_address": {"line1": "1 Main St", "city": "Paris", "country_code": "FR"},
+        "tax_ids": [{"type": "eu_vat", "value": "FR123456789"}],
+    },
     "create_billing_user": lambda world: {"user_id": "u-new", "display_name": "Ada", "email": "ada@example.com", "metadata": {}},
     "update_billing_user": lambda world: {"display_name": "Ada", "metadata": {}},
     "disable_billing_user": lambda world: {},
@@ -39,13 +44,14 @@ BODIES = {
     "resume_billing_plan_assignment": lambda world: {},
     "cancel_billing_plan_assignment": lambda world: {},
     "upgrade_billing_plan_assignment": _switch(lambda world: world.higher_plan),
-    "downgrade_billing_plan_assignment": _switch(lambda world: world.higher_plan),
+    "downgrade_billing_plan_assignment": _switch(lambda world: world.lower_plan),
     "upsert_billing_plan": lambda world: {
         "plan_code": "team", "name": "Team", "kind": "base", "priority": 5, "active": True, "metadata": {},
         "feature_codes": ["chat"], "feature_family_codes": ["ai"],
     },
     "update_billing_plan": lambda world: {"name": "Pro 2", "priority": 11, "metadata": {}},
     "upsert_billing_plan_entitlements": lambda world: {"mode": "append", "items": [{"feature_family_code": "ai", "effect": "allow"}]},
+    "delete_billing_plan_entitlement": lambda world: {},
     "upsert_feature_family": lambda world: {"feature_family_code": "vision", "name": "Vision", "metadata": {}},
     "update_feature_family": lambda world: {"name": "AI 2"},
     "delete_feature_family": lambda world: {},
@@ -86,4 +92,6 @@ def body_of(route, world):
 
 def path_of(route, world, **other):
     """Return a route's address with a world's own ids, or other ones."""
-    return route.path(**{name: other.get(name) or IDS[name](world) for name in route.parameters})
+    return route.path(
+        **{name: other.get(name) or IDS[name](world) for name in route.parameters}
+    )

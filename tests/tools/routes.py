@@ -33,7 +33,9 @@ class Route:
 
     def path(self, **ids):
         """Return the address with ids in it."""
-        return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(ids[found[1]]), self.template)
+        return "/" + re.sub(
+            r"<(?:\w+:)?(\w+)>", lambda found: str(ids[found[1]]), self.template
+        )
 
 
 def _flattened(patterns, prefix=""):
@@ -47,7 +49,11 @@ def _flattened(patterns, prefix=""):
 
 def service_views():
     """Return (template, view) of every address below the service prefixes."""
-    return [(text, view) for text, view in _flattened(get_resolver().url_patterns) if text.startswith(PREFIXES)]
+    return [
+        (text, view)
+        for text, view in _flattened(get_resolver().url_patterns)
+        if text.startswith(PREFIXES)
+    ]
 
 
 def routes():

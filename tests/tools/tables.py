@@ -28,14 +28,26 @@ def run(statement, parameters=None):
 def models():
     """Return our models by their tables, history included."""
     found = apps.get_models(include_auto_created=True)
-    return {model._meta.db_table: model for model in found if model.__module__.split(".")[0] in OURS}
+    return {
+        model._meta.db_table: model
+        for model in found
+        if model.__module__.split(".")[0] in OURS
+    }
 
 
 def own_tables():
     """Return every table that is not another package's, sorted."""
-    foreign = {model._meta.db_table for model in apps.get_models(include_auto_created=True)} - set(models())
-    found = rows("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace")
-    names = {name for (name,) in found if not name.startswith("procrastinate_") and name != "django_migrations"}
+    foreign = {
+        model._meta.db_table for model in apps.get_models(include_auto_created=True)
+    } - set(models())
+    found = rows(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+    )
+    names = {
+        name
+        for (name,) in found
+        if not name.startswith("procrastinate_") and name != "django_migrations"
+    }
     return sorted(names - foreign)
 
 
@@ -69,7 +81,11 @@ def row_of(source, world):
     """Return the first row of `source` ("table" or "table WHERE …") in a world."""
     table, _, condition = source.partition(" WHERE ")
     names = columns(table)
-    of_world = ("realm_id", world.realm.pk) if "realm_id" in names else ("key_id", world.key.pk)
+    of_world = (
+        ("realm_id", world.realm.pk)
+        if "realm_id" in names
+        else ("key_id", world.key.pk)
+    )
     order = ", ".join(primary_key(table))
     found = rows(
         f"SELECT to_jsonb(t) FROM {table} t WHERE {of_world[0]} = %s AND ({condition or 'true'}) ORDER BY {order} LIMIT 1",
@@ -86,12 +102,17 @@ def insert_copy(source, world, changes):
     """
     table = source.split()[0]
     row = row_of(source, world)
-    given = {name: value(row) if callable(value) else value for name, value in changes.items()}
+    given = {
+        name: value(row) if callable(value) else value
+        for name, value in changes.items()
+    }
     fresh = {"id": str(new_id())} if primary_key(table) == ["id"] else {}
     if "history_id" in row:
         fresh = {"history_id": row["history_id"] + 10**9}
     document = {**row, **fresh, **given}
-    assert set(document) == set(row), f"{table} has no column {set(document) - set(row)}"
+    assert set(document) == set(row), (
+        f"{table} has no column {set(document) - set(row)}"
+    )
     run(
         f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, %s::jsonb)).*",
         [json.dumps(document, default=str)],
@@ -109,9 +130,15 @@ FRESH = {
     "platform_tokens": {"idempotency_key": "fresh"},
     "feature_families": {"feature_family_code": "fresh"},
     "features": {"feature_code": "fresh"},
-    "feature_meters": {"meter_id": lambda row: spare_meter(row["realm_id"]), "is_primary": False},
+    "feature_meters": {
+        "meter_id": lambda row: spare_meter(row["realm_id"]),
+        "is_primary": False,
+    },
     "meters": {"meter_code": "fresh"},
-    "meter_prices": {"window_start": "2001-01-01T00:00:00Z", "window_end": "2002-01-01T00:00:00Z"},
+    "meter_prices": {
+        "window_start": "2001-01-01T00:00:00Z",
+        "window_end": "2002-01-01T00:00:00Z",
+    },
     "credit_balances": {
         "account_id": lambda row: spare_user(row["realm_id"])[0],
         "user_id": lambda row: spare_user(row["realm_id"])[1],
@@ -122,7 +149,10 @@ FRESH = {
     "gate_counters": {"key": "fresh"},
     "gate_seats": {"key": "fresh"},
     "gate_leases": {"lease": "fresh", "idempotency_key": "fresh"},
-    "gate_ratings": {"idempotency_key": "fresh", "lease_id": lambda row: other_lease(row["lease_id"])},
+    "gate_ratings": {
+        "idempotency_key": "fresh",
+        "lease_id": lambda row: other_lease(row["lease_id"]),
+    },
     "gate_rated_records": {"line_number": 99},
     "gate_residual_buckets": {"meter_code": "fresh"},
     "gate_denials": {"reason": "fresh"},
@@ -138,7 +168,9 @@ FRESH = {
 
 def spare_meter(realm_id):
     """Return the id of a meter that no feature has."""
-    return rows("SELECT id FROM meters WHERE realm_id = %s AND meter_code = 'spare'", [realm_id])[0][0]
+    return rows(
+        "SELECT id FROM meters WHERE realm_id = %s AND meter_code = 'spare'", [realm_id]
+    )[0][0]
 
 
 def spare_user(realm_id):

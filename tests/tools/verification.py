@@ -33,7 +33,10 @@ def note(what, figures):
 def write_page():
     """Write the figures noted in this run."""
     revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
     lines = [
         f"- when: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, revision {revision or 'unknown'}",

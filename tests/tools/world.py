@@ -44,7 +44,9 @@ def build_world(realm, *, at, by, principal=PRINCIPAL):
     _policies(world)
     _account(world, principal)
     spare = ensure_account(realm=realm, principal_id="spare", at=at, by=by)
-    world.spare_user = ensure_user(account=spare, business_user_id="spare", at=at, by=by)
+    world.spare_user = ensure_user(
+        account=spare, business_user_id="spare", at=at, by=by
+    )
     _tenancy(world)
     return world
 
@@ -98,6 +100,15 @@ def _plans(world):
     world.entitlement = world.plan.entitlements.get()
     world.higher_plan, _ = upsert_plan(
         realm=realm, plan_code="max", name="Max", kind="base", priority=20, at=at, by=by
+    )
+    world.lower_plan, _ = upsert_plan(
+        realm=realm,
+        plan_code="lite",
+        name="Lite",
+        kind="base",
+        priority=5,
+        at=at,
+        by=by,
     )
 
 
@@ -157,7 +168,10 @@ def _account(world, principal):
 def _assigned(world, user):
     identity = Identity(world.account, user, world.plan, "ops.manual", "contract-1")
     row, _ = assign_plan(
-        identity=identity, window=Window(world.at), at=world.at, by=world.by
+        identity=identity,
+        window=Window(world.at, world.at.replace(year=2100)),
+        at=world.at,
+        by=world.by,
     )
     return row
 
