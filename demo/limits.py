@@ -40,8 +40,10 @@ def create_bundles(realm: Realm, *, at: datetime, by: AuditContext) -> None:
         for feature, kind, scope, unit, window, limit in limits:
             field = "limit_count" if kind == "rate" else "limit_minor"
             bound: dict[str, Any] = {field: limit}
+            what = "everything else" if feature == "*" else feature
             create_policy(
                 bundle=bundle,
+                name=f"{NAMES[key]}: {kind} of {what}",
                 feature_code=feature,
                 kind=kind,
                 subject_scope=scope,

@@ -27,11 +27,10 @@ def create_usage(customers: list[Customer]) -> None:
     lease of the first customer is left open, as a hold to look at.
     """
     chance = random.Random(SEED)  # noqa: S311 - the demo looks the same every time.
-    for customer in customers:
-        for day in range(-DAYS, 0):
-            for call in range(CALLS_A_DAY):
-                at_days = day + 0.2 + 0.1 * call
-                _use(customer, chance, at_days, call)
+    for day in range(-DAYS, 0):
+        for call in range(CALLS_A_DAY):
+            for customer in customers:
+                _use(customer, chance, day + 0.2 + 0.1 * call, call)
     _use(customers[0], chance, -0.01, 0, commit=False)
 
 

@@ -116,9 +116,7 @@ class PlanEntitlementDetail(ServiceView):
     @operation(
         "delete_billing_plan_entitlement", body=WriteModel, answer=EntitlementOut
     )
-    def delete(
-        self, call: Call, plan_id: str, bpe_id: str, body: WriteModel
-    ) -> Answer:
+    def delete(self, call: Call, plan_id: str, bpe_id: str, body: WriteModel) -> Answer:
         """Remove one entitlement; returns it."""
         rule = rule_of(plan_of(call.realm, plan_id), bpe_id)
         removed = EntitlementOut.of(rule)

@@ -33,8 +33,8 @@ class BillingDetails(Row):
     """
 
     realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
-    account = models.OneToOneField(
-        BillingAccount, models.PROTECT, related_name="billing_details"
+    account = models.ForeignKey(
+        BillingAccount, models.PROTECT, related_name="+", db_index=False
     )
     billing_email = models.TextField(null=True, blank=True)  # noqa: DJ001 - not known.
     legal_name = models.TextField(null=True, blank=True)  # noqa: DJ001 - not known.
@@ -59,6 +59,11 @@ class BillingDetails(Row):
         verbose_name = "billing details"
         verbose_name_plural = "billing details"
         constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "account"],
+                name="billing_details_once_per_account",
+                violation_error_message="This account already has billing details.",
+            ),
             models.CheckConstraint(
                 name="billing_details_texts_are_given_or_absent",
                 condition=models.Q(

@@ -11,7 +11,8 @@ _SHOWN = 4
 def details_of(accounts: Sequence[BillingAccount]) -> dict[Any, BillingDetails]:
     """Return the billing details of those accounts that have some, by account id."""
     found = BillingDetails.objects.filter(
-        account__in=[account.pk for account in accounts]
+        realm_id__in={account.realm_id for account in accounts},
+        account__in=[account.pk for account in accounts],
     )
     return {details.account_id: details for details in found}
 

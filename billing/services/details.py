@@ -48,7 +48,8 @@ def change_billing_details(
     values = {name: changes[name] for name in FIELDS if name in changes}
     _check(values)
     account = lock_account(account)
-    details = BillingDetails.objects.filter(account=account).first()
+    known = BillingDetails.objects.in_realm(account.realm_id)
+    details = known.filter(account=account).first()
     if details is not None and not _differ(details, values):
         return details
     stamped = {**values, "last_updated_by": source, "source_updated_at": at}

@@ -8,6 +8,7 @@ strings, bytes that are not UTF-8, and anything after the document.
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from config.kernel.errors import Malformed
@@ -16,7 +17,9 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 MAX_INTEGER_CHARACTERS = 20
 
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# A text that is never closed is a token too, up to the end: searching on from inside
+# it would take time by the square of its length.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -61,8 +64,8 @@ def _check_depth(body: bytes) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise Malformed(f"The key {twice[:64]!r} appears twice.", field=twice[:64])
     return document
 

@@ -74,7 +74,7 @@ def test_stored_known_keys_show_in_their_boxes_and_not_in_the_rest():
 
     assert form[CADENCE].value() == "monthly"
     assert form["metadata__require_audit_fields"].value() == "false"
-    assert form["metadata__require_audit_fields"].value() is None
+    assert form["metadata__default_plan_id"].value() is None
     assert json.loads(form["metadata"].value()) == {
         "team": "payments",
         "billing_defaults": {"period": {"note": 1}},

@@ -59,7 +59,9 @@ def test_principal_of_another_realm_is_another_account(realm, other_realm, at, b
         (None, None),
     ],
 )
-def test_new_account_has_the_seats_of_the_default_plan(realm, at, by, seat_limit, seats):
+def test_new_account_has_the_seats_of_the_default_plan(
+    realm, at, by, seat_limit, seats
+):
     upsert_plan(
         realm=realm,
         plan_code="default_billing_plan",
@@ -149,7 +151,10 @@ def test_seat_limit_is_patched(api, account, sent, stored):
 
     data = read(answer, wire.BillingAccountEnvelope)
     assert (data["seat_limit"], data["seat_limit_source"]) == (stored, "ops.manual")
-    assert read(api.get(f"billing-accounts/{account.pk}"), wire.BillingAccountEnvelope) == data
+    assert (
+        read(api.get(f"billing-accounts/{account.pk}"), wire.BillingAccountEnvelope)
+        == data
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,9 @@ def test_bad_seat_limit_is_refused(api, account, sent):
 
 @pytest.mark.parametrize("sent", [{}, {"audit": {"operator": "ada"}}])
 def test_patch_without_seat_limit_is_refused(api, account, sent):
-    assert refusal(api.patch(f"billing-accounts/{account.pk}", sent)) == invalid("seat_limit")
+    assert refusal(api.patch(f"billing-accounts/{account.pk}", sent)) == invalid(
+        "seat_limit"
+    )
 
 
 def test_unknown_field_is_refused(api, account):
@@ -203,9 +210,13 @@ def test_seat_summary_counts_users_by_status(api, account, at, by):
 
 
 def test_account_metadata_is_replaced(account, at, by):
-    change_account_metadata(account=account, metadata={"crm": 1, "old": 2}, at=at, by=by)
+    change_account_metadata(
+        account=account, metadata={"crm": 1, "old": 2}, at=at, by=by
+    )
 
-    changed = change_account_metadata(account=account, metadata={"crm": True}, at=at, by=by)
+    changed = change_account_metadata(
+        account=account, metadata={"crm": True}, at=at, by=by
+    )
 
     changed.refresh_from_db()
     assert changed.metadata == {"crm": True}
@@ -220,7 +231,10 @@ def address_of(account, *rest):
     return "/".join([f"billing-accounts/{getattr(account, 'pk', account)}", *rest])
 
 
-@pytest.mark.parametrize("rest", [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)])
+@pytest.mark.parametrize(
+    "rest",
+    [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)],
+)
 def test_unknown_account_is_not_found(api, other_realm, at, by, rest):
     (elsewhere,) = accounts_named(other_realm, at, by, "acme")
 
@@ -229,7 +243,10 @@ def test_unknown_account_is_not_found(api, other_realm, at, by, rest):
         assert refusal(answer) == (404, "RESOURCE.NOT_FOUND", None)
 
 
-@pytest.mark.parametrize("rest", [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)])
+@pytest.mark.parametrize(
+    "rest",
+    [(), ("seat-summary",), ("billing-state",), ("users",), ("billing-details",)],
+)
 def test_account_outside_the_keys_list_is_forbidden(limited_api, realm, at, by, rest):
     (other,) = accounts_named(realm, at, by, "globex")
 
@@ -247,7 +264,9 @@ def test_write_to_another_account_than_the_headers_name_is_forbidden(
     api, realm, account, at, by, named
 ):
     (other,) = accounts_named(realm, at, by, "globex")
-    named = {name: value.replace("OTHER", str(other.pk)) for name, value in named.items()}
+    named = {
+        name: value.replace("OTHER", str(other.pk)) for name, value in named.items()
+    }
 
     answer = api.bound(**named).patch(address_of(account), {"seat_limit": 1})
 
@@ -267,7 +286,9 @@ def test_write_to_the_account_that_the_headers_name_passes(api, account):
 
 @pytest.fixture
 def five(realm, at, by):
-    return accounts_named(realm, at, by, "acme", "acme-eu", "globex", "initech", "umbrella")
+    return accounts_named(
+        realm, at, by, "acme", "acme-eu", "globex", "initech", "umbrella"
+    )
 
 
 def principals(answer):
@@ -276,7 +297,13 @@ def principals(answer):
 
 
 def test_accounts_are_listed_newest_first(api, five):
-    assert principals(api.get("billing-accounts")) == ["umbrella", "initech", "globex", "acme-eu", "acme"]
+    assert principals(api.get("billing-accounts")) == [
+        "umbrella",
+        "initech",
+        "globex",
+        "acme-eu",
+        "acme",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +313,10 @@ def test_accounts_are_listed_newest_first(api, five):
         ({"q": "%25"}, []),
         ({"billing_principal_id": "acme"}, ["acme"]),
         ({"billing_principal_id": "nobody"}, []),
-        ({"sort_order": "asc", "q": "e"}, ["acme", "acme-eu", "globex", "initech", "umbrella"]),
+        (
+            {"sort_order": "asc", "q": "e"},
+            ["acme", "acme-eu", "globex", "initech", "umbrella"],
+        ),
         ({"created_after": "2000-01-01T00:00:00Z", "q": "glob"}, ["globex"]),
         ({"created_after": "2999-01-01T00:00:00Z"}, []),
         ({"created_before": "2000-01-01T00:00:00Z"}, []),
@@ -301,7 +331,10 @@ def test_account_list_filters(api, five, query, expected):
 def test_account_list_takes_several_ids(api, five):
     wanted = "&billing_account_id=".join([str(five[0].pk), "nonsense", str(five[3].pk)])
 
-    assert principals(api.get("billing-accounts", billing_account_id=wanted)) == ["initech", "acme"]
+    assert principals(api.get("billing-accounts", billing_account_id=wanted)) == [
+        "initech",
+        "acme",
+    ]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -344,11 +377,15 @@ def test_list_of_one_realm_shows_no_other(api, account, other_realm, at, by):
     assert principals(api.get("billing-accounts")) == ["acme"]
 
 
-@pytest.mark.parametrize("expand", ["seat_summary,billing_details", "seat_summary&expand=billing_details"])
+@pytest.mark.parametrize(
+    "expand", ["seat_summary,billing_details", "seat_summary&expand=billing_details"]
+)
 def test_list_is_expanded(api, account, user, expand):
     api.patch(address_of(account, "billing-details"), {"legal_name": "Acme Inc."})
 
-    data = read(api.get("billing-accounts", expand=expand), wire.BillingAccountListEnvelope)
+    data = read(
+        api.get("billing-accounts", expand=expand), wire.BillingAccountListEnvelope
+    )
 
     (row,) = data["items"]
     assert row["seat_summary"]["active_user_count"] == 1

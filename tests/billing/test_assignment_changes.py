@@ -94,8 +94,15 @@ def test_assignment_is_created_for_a_user(api, account, user, pro):
     data = assigned(answer, 201)
     assert answer.json()["meta"] == {"outcome": "created"}
     assert (data["assignment_scope"], data["billing_user_id"]) == ("user", str(user.pk))
-    assert (data["source_kind"], data["source_kind_exact"]) == ("ops.manual", "ops.campaign")
-    assert (data["window_start"], data["window_end"], data["status"]) == (text(START), text(END), "paused")
+    assert (data["source_kind"], data["source_kind_exact"]) == (
+        "ops.manual",
+        "ops.campaign",
+    )
+    assert (data["window_start"], data["window_end"], data["status"]) == (
+        text(START),
+        text(END),
+        "paused",
+    )
     assert data["metadata"] == {"team": 7}
     assert assigned(api.get(f"{LIST}/{data['assignment_id']}")) == data
 
@@ -113,10 +120,17 @@ def test_assignment_is_created_for_a_user(api, account, user, pro):
 )
 def test_same_identity_merges(api, account, pro, existing, incoming, merged):
     def window(days):
-        start, end = (None if n is None else text(START + timedelta(days=n)) for n in days)
+        start, end = (
+            None if n is None else text(START + timedelta(days=n)) for n in days
+        )
         return {"window_start": start, "window_end": end}
 
-    first = assigned(api.post(LIST, body(account, pro, **window(existing), metadata={"a": 1, "b": 1})), 201)
+    first = assigned(
+        api.post(
+            LIST, body(account, pro, **window(existing), metadata={"a": 1, "b": 1})
+        ),
+        201,
+    )
     again = api.post(LIST, body(account, pro, **window(incoming), metadata={"b": 2}))
 
     data = assigned(again, 201)
@@ -145,7 +159,9 @@ def test_repeating_reactivates_and_says_since_when(api, account, pro):
 
     data = assigned(api.post(LIST, body(account, pro, audit=AUDIT)), 201)
 
-    given = PlanAssignmentStatus.objects.filter(assignment=data["assignment_id"]).order_by("sequence")
+    given = PlanAssignmentStatus.objects.filter(
+        assignment=data["assignment_id"]
+    ).order_by("sequence")
     assert [(row.status, row.effective_at) for row in given] == [
         ("paused", START),
         ("active", datetime(2026, 2, 1, tzinfo=UTC)),
@@ -171,7 +187,10 @@ def test_true_is_not_one(api, account, pro):
         ({"assignment_scope": "realm"}, invalid("assignment_scope")),
         ({"assignment_scope": "user"}, invalid("billing_user_id")),
         ({"billing_user_id": str(new_id())}, invalid("billing_user_id")),
-        ({"assignment_scope": "user", "billing_user_id": str(new_id())}, (404, "RESOURCE.NOT_FOUND", None)),
+        (
+            {"assignment_scope": "user", "billing_user_id": str(new_id())},
+            (404, "RESOURCE.NOT_FOUND", None),
+        ),
         ({"source_kind": "wire"}, invalid("source_kind")),
         ({"source_ref": " "}, invalid("source_ref")),
         ({"source_ref": "x" * 256}, invalid("source_ref")),
@@ -181,7 +200,10 @@ def test_true_is_not_one(api, account, pro):
         ({"status": "ended"}, invalid("status")),
         ({"status": None}, invalid("status")),
         ({"metadata": None}, invalid("metadata")),
-        ({"metadata": {"billing": {"period": {"billing_mode": "free"}}}}, invalid("metadata.billing.period.billing_mode")),
+        (
+            {"metadata": {"billing": {"period": {"billing_mode": "free"}}}},
+            invalid("metadata.billing.period.billing_mode"),
+        ),
         ({"subscription_item_id": "x"}, invalid("subscription_item_id")),
         ({"plan_code": "pro"}, invalid("plan_code")),
     ],
@@ -193,7 +215,17 @@ def test_bad_assignment_is_refused(api, account, pro, changes, refused):
     assert not account.assignments.exists()
 
 
-@pytest.mark.parametrize("name", ["billing_account_id", "plan_id", "source_ref", "window_start", "source_kind", "assignment_scope"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "billing_account_id",
+        "plan_id",
+        "source_ref",
+        "window_start",
+        "source_kind",
+        "assignment_scope",
+    ],
+)
 def test_missing_field_is_refused(api, account, pro, name):
     document = body(account, pro)
     del document[name]
@@ -205,7 +237,9 @@ def test_user_of_another_account_is_not_found(api, realm, account, pro, at, by):
     globex = ensure_account(realm=realm, principal_id="globex", at=at, by=by)
     hank = ensure_user(account=globex, business_user_id="hank", at=at, by=by)
 
-    answer = api.post(LIST, body(account, pro, assignment_scope="user", billing_user_id=str(hank.pk)))
+    answer = api.post(
+        LIST, body(account, pro, assignment_scope="user", billing_user_id=str(hank.pk))
+    )
 
     assert refusal(answer) == (404, "RESOURCE.NOT_FOUND", "billing_user_id")
 
@@ -220,20 +254,35 @@ def test_plan_of_another_realm_is_refused_by_the_verb(account, other_realm, at, 
     assert refused.value.field == "plan_id"
 
 
-@pytest.mark.parametrize(("kind", "ref", "field"), [("wire", "x", "source_kind"), ("ops.manual", " ", "source_ref")])
+@pytest.mark.parametrize(
+    ("kind", "ref", "field"),
+    [("wire", "x", "source_kind"), ("ops.manual", " ", "source_ref")],
+)
 def test_verb_checks_the_source_for_itself(account, pro, at, by, kind, ref, field):
     with pytest.raises(Invalid) as refused:
-        assign_plan(identity=Identity(account, None, pro, kind, ref), window=Window(START), at=at, by=by)
+        assign_plan(
+            identity=Identity(account, None, pro, kind, ref),
+            window=Window(START),
+            at=at,
+            by=by,
+        )
 
     assert refused.value.field == field
 
 
 def test_same_identity_at_once_makes_one_row(committed_api, committed_realm, at, by):
     account = ensure_account(realm=committed_realm, principal_id="acme", at=at, by=by)
-    plan_id = committed_api.post("billing-plans", {"plan_code": "pro", "name": "Pro", "kind": "base"}).json()["data"]["plan_id"]
+    plan_id = committed_api.post(
+        "billing-plans", {"plan_code": "pro", "name": "Pro", "kind": "base"}
+    ).json()["data"]["plan_id"]
 
     def attempt(number):
-        document = body(account, account, plan_id=plan_id, window_start=text(START + timedelta(days=number)))
+        document = body(
+            account,
+            account,
+            plan_id=plan_id,
+            window_start=text(START + timedelta(days=number)),
+        )
         return committed_api.post(LIST, document).status_code
 
     assert race(attempt) == [201] * 16
@@ -244,13 +293,18 @@ def test_same_identity_at_once_makes_one_row(committed_api, committed_realm, at,
 
 def test_same_key_at_once_is_performed_once(committed_api, committed_realm, at, by):
     account = ensure_account(realm=committed_realm, principal_id="acme", at=at, by=by)
-    plan_id = committed_api.post("billing-plans", {"plan_code": "pro", "name": "Pro", "kind": "base"}).json()["data"]["plan_id"]
+    plan_id = committed_api.post(
+        "billing-plans", {"plan_code": "pro", "name": "Pro", "kind": "base"}
+    ).json()["data"]["plan_id"]
     document = body(account, account, plan_id=plan_id)
 
     answers = race(lambda _: committed_api.post(LIST, document, "k-1"))
 
     assert {answer.content for answer in answers} == {answers[0].content}
-    assert sorted(answer.get("Idempotency-Replayed", "") for answer in answers) == ["", *["true"] * 15]
+    assert sorted(answer.get("Idempotency-Replayed", "") for answer in answers) == [
+        "",
+        *["true"] * 15,
+    ]
 
 
 # The raw change
@@ -261,8 +315,14 @@ def test_same_key_at_once_is_performed_once(committed_api, committed_realm, at, 
     [
         ({}, (START, END, "active")),
         ({"window_end": None}, (START, None, "active")),
-        ({"window_end": "2026-06-01T00:00:00Z"}, (START, datetime(2026, 6, 1, tzinfo=UTC), "active")),
-        ({"window_start": "2025-06-01T02:00:00+02:00"}, (datetime(2025, 6, 1, tzinfo=UTC), END, "active")),
+        (
+            {"window_end": "2026-06-01T00:00:00Z"},
+            (START, datetime(2026, 6, 1, tzinfo=UTC), "active"),
+        ),
+        (
+            {"window_start": "2025-06-01T02:00:00+02:00"},
+            (datetime(2025, 6, 1, tzinfo=UTC), END, "active"),
+        ),
         ({"status": "canceled"}, (START, END, "canceled")),
         ({"status": "expired", "window_end": None}, (START, None, "expired")),
     ],
@@ -276,8 +336,16 @@ def test_patch_changes_what_it_names(api, bounded, changes, expected):
 def test_patch_replaces_metadata_and_item(api, bounded):
     item = str(new_id())
 
-    first = assigned(api.patch(f"{LIST}/{bounded.pk}", {"subscription_item_id": item, "metadata": {"a": 1}}))
-    second = assigned(api.patch(f"{LIST}/{bounded.pk}", {"subscription_item_id": None, "metadata": {"b": 2}}))
+    first = assigned(
+        api.patch(
+            f"{LIST}/{bounded.pk}", {"subscription_item_id": item, "metadata": {"a": 1}}
+        )
+    )
+    second = assigned(
+        api.patch(
+            f"{LIST}/{bounded.pk}", {"subscription_item_id": None, "metadata": {"b": 2}}
+        )
+    )
 
     assert (first["subscription_item_id"], first["metadata"]) == (item, {"a": 1})
     assert (second["subscription_item_id"], second["metadata"]) == (None, {"b": 2})
@@ -321,7 +389,9 @@ def test_status_in_the_future_is_refused(api, bounded):
 def test_window_change_may_be_meant_for_the_future(api, bounded):
     audit = {**AUDIT, "effective_at": "2999-01-01T00:00:00Z"}
 
-    answer = api.patch(f"{LIST}/{bounded.pk}", {"window_end": None, "status": "active", "audit": audit})
+    answer = api.patch(
+        f"{LIST}/{bounded.pk}", {"window_end": None, "status": "active", "audit": audit}
+    )
 
     assert answer.status_code == 200
     assert explained(bounded)[-1][3] == datetime(2999, 1, 1, tzinfo=UTC)
@@ -329,10 +399,15 @@ def test_window_change_may_be_meant_for_the_future(api, bounded):
 
 def test_nearly_known_keys_are_warned_of(api, account, pro):
     sent = {"gate_bundle": "x", "billing_mode": "prepaid", "operator": "ada"}
-    warnings = [("metadata.gate_bundle", "gate_bundle_key"), ("metadata.billing_mode", "billing.period.billing_mode")]
+    warnings = [
+        ("metadata.gate_bundle", "gate_bundle_key"),
+        ("metadata.billing_mode", "billing.period.billing_mode"),
+    ]
 
     created = api.post(LIST, body(account, pro, metadata=sent))
-    patched = api.patch(f"{LIST}/{created.json()['data']['assignment_id']}", {"metadata": sent})
+    patched = api.patch(
+        f"{LIST}/{created.json()['data']['assignment_id']}", {"metadata": sent}
+    )
 
     for answer in (created, patched):
         found = answer.json()["meta"]["warnings"]
@@ -346,13 +421,19 @@ def test_extend_moves_the_end(change, bounded):
     later = assigned(change("extend", {"window_end": "2027-06-01T00:00:00Z"}))
     opened = assigned(change("extend", {"window_end": None}))
 
-    assert (later["window_end"], opened["window_end"]) == ("2027-06-01T00:00:00.000000Z", None)
+    assert (later["window_end"], opened["window_end"]) == (
+        "2027-06-01T00:00:00.000000Z",
+        None,
+    )
 
 
 def test_end_closes_the_window(change, bounded):
     data = assigned(change("end", {"end_at": "2026-03-01T00:00:00Z"}))
 
-    assert (data["window_end"], data["status"]) == ("2026-03-01T00:00:00.000000Z", "active")
+    assert (data["window_end"], data["status"]) == (
+        "2026-03-01T00:00:00.000000Z",
+        "active",
+    )
 
 
 def test_end_without_an_instant_is_now(change, bounded):
@@ -366,52 +447,165 @@ def test_end_without_an_instant_is_now(change, bounded):
 
 
 def test_pause_resume_and_cancel(change, bounded):
-    statuses = [assigned(change(verb, {"audit": AUDIT}))["status"] for verb in ("pause", "resume", "pause", "cancel")]
+    statuses = [
+        assigned(change(verb, {"audit": AUDIT}))["status"]
+        for verb in ("pause", "resume", "pause", "cancel")
+    ]
 
     assert statuses == ["paused", "active", "paused", "canceled"]
     given = bounded.statuses.order_by("sequence")
-    assert [(row.sequence, row.status) for row in given] == list(enumerate(["active", *statuses], start=1))
+    assert [(row.sequence, row.status) for row in given] == list(
+        enumerate(["active", *statuses], start=1)
+    )
     assert {row.effective_at for row in given[1:]} == {datetime(2026, 2, 1, tzinfo=UTC)}
 
 
-@pytest.mark.parametrize(("verb", "priority"), [("upgrade", 9), ("upgrade", 5), ("downgrade", 1), ("downgrade", 5)])
-def test_switch_ends_one_plan_where_the_next_begins(change, bounded, make_plan, verb, priority):
+@pytest.mark.parametrize(
+    ("verb", "priority"),
+    [("upgrade", 9), ("upgrade", 5), ("downgrade", 1), ("downgrade", 5)],
+)
+def test_switch_ends_one_plan_where_the_next_begins(
+    change, bounded, make_plan, verb, priority
+):
     target = make_plan("target", priority=priority)
 
-    answer = change(verb, {"plan_id": str(target.pk), "source_ref": "c-2", "switch_at": "2026-06-01T00:00:00Z", "metadata": {"team": 1}})
+    answer = change(
+        verb,
+        {
+            "plan_id": str(target.pk),
+            "source_ref": "c-2",
+            "switch_at": "2026-06-01T00:00:00Z",
+            "metadata": {"team": 1},
+        },
+    )
 
     made = assigned(answer, 201)
     june = datetime(2026, 6, 1, tzinfo=UTC)
     assert window_and_status(bounded) == (START, june, "active")
-    assert (made["plan_code"], made["window_start"], made["window_end"]) == ("target", text(june), text(END))
-    assert (made["source_ref"], made["metadata"], made["status"]) == ("c-2", {"team": 1}, "active")
-
-
-def test_switch_of_a_users_plan_stays_with_the_user(api, account, user, pro, make_plan, at, by):
-    own, _outcome = assign_plan(
-        identity=Identity(account, user, pro, "ops.manual", "u"), window=Window(START), at=at, by=by
+    assert (made["plan_code"], made["window_start"], made["window_end"]) == (
+        "target",
+        text(june),
+        text(END),
+    )
+    assert (made["source_ref"], made["metadata"], made["status"]) == (
+        "c-2",
+        {"team": 1},
+        "active",
     )
 
-    made = assigned(api.post(f"{LIST}/{own.pk}/upgrade", {"plan_id": str(make_plan("max", priority=9).pk), "source_ref": "u2"}), 201)
 
-    assert (made["assignment_scope"], made["billing_user_id"], made["window_end"]) == ("user", str(user.pk), None)
+def test_switch_of_a_users_plan_stays_with_the_user(
+    api, account, user, pro, make_plan, at, by
+):
+    own, _outcome = assign_plan(
+        identity=Identity(account, user, pro, "ops.manual", "u"),
+        window=Window(START),
+        at=at,
+        by=by,
+    )
+
+    made = assigned(
+        api.post(
+            f"{LIST}/{own.pk}/upgrade",
+            {"plan_id": str(make_plan("max", priority=9).pk), "source_ref": "u2"},
+        ),
+        201,
+    )
+
+    assert (made["assignment_scope"], made["billing_user_id"], made["window_end"]) == (
+        "user",
+        str(user.pk),
+        None,
+    )
 
 
 JUNE = "2026-06-01T00:00:00Z"
 REFUSED = [
-    ("extend", {"window_end": text(END)}, "ASSIGNMENT.NOT_AN_EXTENSION", "window_end", "runs until 2027-01-01 00:00 UTC"),
-    ("extend", {"window_end": JUNE}, "ASSIGNMENT.NOT_AN_EXTENSION", "window_end", "must be later"),
-    ("end", {"end_at": text(END)}, "ASSIGNMENT.ALREADY_DONE", "end_at", "already ends 2027-01-01 00:00 UTC"),
-    ("end", {"end_at": text(START)}, "ASSIGNMENT.OUTSIDE_WINDOW", "end_at", "after the start (2026-01-01 00:00 UTC)"),
-    ("end", {"end_at": "2027-01-02T00:00:00Z"}, "ASSIGNMENT.OUTSIDE_WINDOW", "end_at", "present end (2027-01-01 00:00 UTC)"),
+    (
+        "extend",
+        {"window_end": text(END)},
+        "ASSIGNMENT.NOT_AN_EXTENSION",
+        "window_end",
+        "runs until 2027-01-01 00:00 UTC",
+    ),
+    (
+        "extend",
+        {"window_end": JUNE},
+        "ASSIGNMENT.NOT_AN_EXTENSION",
+        "window_end",
+        "must be later",
+    ),
+    (
+        "end",
+        {"end_at": text(END)},
+        "ASSIGNMENT.ALREADY_DONE",
+        "end_at",
+        "already ends 2027-01-01 00:00 UTC",
+    ),
+    (
+        "end",
+        {"end_at": text(START)},
+        "ASSIGNMENT.OUTSIDE_WINDOW",
+        "end_at",
+        "after the start (2026-01-01 00:00 UTC)",
+    ),
+    (
+        "end",
+        {"end_at": "2027-01-02T00:00:00Z"},
+        "ASSIGNMENT.OUTSIDE_WINDOW",
+        "end_at",
+        "present end (2027-01-01 00:00 UTC)",
+    ),
     ("resume", {}, "ASSIGNMENT.ALREADY_DONE", "status", "is active; only paused ones"),
-    ("upgrade", {"switch_at": text(START)}, "ASSIGNMENT.OUTSIDE_WINDOW", "switch_at", "2026-01-01 00:00 UTC to 2027-01-01 00:00 UTC"),
-    ("upgrade", {"switch_at": text(END)}, "ASSIGNMENT.OUTSIDE_WINDOW", "switch_at", "inside the window"),
-    ("downgrade", {}, "ASSIGNMENT.WRONG_DIRECTION", "plan_id", "max (priority 9) is no downgrade from pro (priority 5)"),
-    ("upgrade", {"plan_id": "low"}, "ASSIGNMENT.WRONG_DIRECTION", "plan_id", "low (priority 1) is no upgrade"),
-    ("upgrade", {"plan_id": "pro"}, "ASSIGNMENT.WRONG_DIRECTION", "plan_id", "is no upgrade"),
-    ("upgrade", {"plan_id": "off"}, "ASSIGNMENT.NOT_ACTIVE", "plan_id", "The plan off is not active"),
-    ("upgrade", {"plan_id": "seats"}, "ASSIGNMENT.OTHER_KIND", "plan_id", "seats is of kind addon, pro of kind base"),
+    (
+        "upgrade",
+        {"switch_at": text(START)},
+        "ASSIGNMENT.OUTSIDE_WINDOW",
+        "switch_at",
+        "2026-01-01 00:00 UTC to 2027-01-01 00:00 UTC",
+    ),
+    (
+        "upgrade",
+        {"switch_at": text(END)},
+        "ASSIGNMENT.OUTSIDE_WINDOW",
+        "switch_at",
+        "inside the window",
+    ),
+    (
+        "downgrade",
+        {},
+        "ASSIGNMENT.WRONG_DIRECTION",
+        "plan_id",
+        "max (priority 9) is no downgrade from pro (priority 5)",
+    ),
+    (
+        "upgrade",
+        {"plan_id": "low"},
+        "ASSIGNMENT.WRONG_DIRECTION",
+        "plan_id",
+        "low (priority 1) is no upgrade",
+    ),
+    (
+        "upgrade",
+        {"plan_id": "pro"},
+        "ASSIGNMENT.WRONG_DIRECTION",
+        "plan_id",
+        "is no upgrade",
+    ),
+    (
+        "upgrade",
+        {"plan_id": "off"},
+        "ASSIGNMENT.NOT_ACTIVE",
+        "plan_id",
+        "The plan off is not active",
+    ),
+    (
+        "upgrade",
+        {"plan_id": "seats"},
+        "ASSIGNMENT.OTHER_KIND",
+        "plan_id",
+        "seats is of kind addon, pro of kind base",
+    ),
 ]
 
 
@@ -430,7 +624,12 @@ def plans(pro, make_plan):
 def test_verb_refuses(change, bounded, plans, verb, document, code, field, sentence):
     if verb in {"upgrade", "downgrade"}:
         named = plans[document.get("plan_id", "max")]
-        document = {"source_ref": "c-2", "switch_at": JUNE, **document, "plan_id": str(named.pk)}
+        document = {
+            "source_ref": "c-2",
+            "switch_at": JUNE,
+            **document,
+            "plan_id": str(named.pk),
+        }
 
     answer = change(verb, document)
 
@@ -454,7 +653,11 @@ def test_verb_refuses(change, bounded, plans, verb, document, code, field, sente
 )
 def test_verb_refuses_by_status(change, bounded, plans, at, by, status, verb, code):
     change_assignment(assignment=bounded, changes={"status": status}, at=at, by=by)
-    document = {"plan_id": str(plans["max"].pk), "source_ref": "c-2"} if verb == "upgrade" else {}
+    document = (
+        {"plan_id": str(plans["max"].pk), "source_ref": "c-2"}
+        if verb == "upgrade"
+        else {}
+    )
 
     assert refusal(change(verb, document)) == (422, code, "status")
     assert window_and_status(bounded) == (START, END, status)
@@ -472,7 +675,10 @@ def test_open_assignment_cannot_be_extended(change, bounded, at, by):
 def test_switch_needs_a_reference_of_its_own(api, change, account, bounded, plans):
     api.post(LIST, body(account, plans["max"], source_ref="c-2"))
 
-    answer = change("upgrade", {"plan_id": str(plans["max"].pk), "source_ref": "c-2", "switch_at": JUNE})
+    answer = change(
+        "upgrade",
+        {"plan_id": str(plans["max"].pk), "source_ref": "c-2", "switch_at": JUNE},
+    )
 
     assert refusal(answer) == (409, "ASSIGNMENT.SOURCE_REF_TAKEN", "source_ref")
     assert window_and_status(bounded) == (START, END, "active")
@@ -488,7 +694,15 @@ def test_switch_needs_a_reference_of_its_own(api, change, account, bounded, plan
         ("pause", {"effective_at": JUNE}, "effective_at"),
         ("upgrade", {}, "plan_id"),
         ("upgrade", {"plan_id": str(new_id())}, "source_ref"),
-        ("upgrade", {"plan_id": str(new_id()), "source_ref": "x", "source_kind": "signup.default"}, "source_kind"),
+        (
+            "upgrade",
+            {
+                "plan_id": str(new_id()),
+                "source_ref": "x",
+                "source_kind": "signup.default",
+            },
+            "source_kind",
+        ),
     ],
 )
 def test_bad_body_of_a_verb_is_refused(change, verb, document, field):
@@ -519,7 +733,9 @@ def calls(client, assignment, plan):
         "get": client.get(address),
         "patch": client.patch(address, {"window_end": None}),
         **{
-            verb: client.post(f"{address}/{verb}", switch if "grade" in verb else BODIES.get(verb))
+            verb: client.post(
+                f"{address}/{verb}", switch if "grade" in verb else BODIES.get(verb)
+            )
             for verb in VERBS
         },
     }
@@ -527,10 +743,15 @@ def calls(client, assignment, plan):
 
 def test_unknown_assignment_is_not_found(api, other_realm, pro, at, by):
     elsewhere = ensure_account(realm=other_realm, principal_id="acme", at=at, by=by)
-    stranger = ensure_user(account=elsewhere, business_user_id="u", at=at, by=by).assignments.get()
+    stranger = ensure_user(
+        account=elsewhere, business_user_id="u", at=at, by=by
+    ).assignments.get()
 
     for assignment in (stranger.pk, new_id(), "x"):
-        found = {name: refusal(answer) for name, answer in calls(api, assignment, pro).items()}
+        found = {
+            name: refusal(answer)
+            for name, answer in calls(api, assignment, pro).items()
+        }
         assert set(found.values()) == {(404, "RESOURCE.NOT_FOUND", None)}, found
     assert stranger.history.count() == 1
 
@@ -538,23 +759,49 @@ def test_unknown_assignment_is_not_found(api, other_realm, pro, at, by):
 def test_assignment_outside_the_keys_list_is_forbidden(limited_api, realm, pro, at, by):
     globex = ensure_account(realm=realm, principal_id="globex", at=at, by=by)
     other, _outcome = assign_plan(
-        identity=Identity(globex, None, pro, "ops.manual", "g"), window=Window(START), at=at, by=by
+        identity=Identity(globex, None, pro, "ops.manual", "g"),
+        window=Window(START),
+        at=at,
+        by=by,
     )
 
-    found = {name: refusal(answer) for name, answer in calls(limited_api, other.pk, pro).items()}
+    found = {
+        name: refusal(answer)
+        for name, answer in calls(limited_api, other.pk, pro).items()
+    }
 
-    assert set(found.values()) == {(403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)}, found
-    assert refusal(limited_api.post(LIST, body(globex, pro)))[:2] == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN")
-    assert read(limited_api.get(LIST), wire.BillingPlanAssignmentListEnvelope)["items"] == []
+    assert set(found.values()) == {(403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)}, (
+        found
+    )
+    assert refusal(limited_api.post(LIST, body(globex, pro)))[:2] == (
+        403,
+        "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN",
+    )
+    assert (
+        read(limited_api.get(LIST), wire.BillingPlanAssignmentListEnvelope)["items"]
+        == []
+    )
     assert other.history.count() == 1
 
 
 @pytest.mark.parametrize("named", ["principal_id", "billing_account_id"])
-def test_caller_bound_to_another_account_is_forbidden(api, realm, account, bounded, pro, at, by, named):
+def test_caller_bound_to_another_account_is_forbidden(
+    api, realm, account, bounded, pro, at, by, named
+):
     globex = ensure_account(realm=realm, principal_id="globex", at=at, by=by)
-    bound = api.bound(**{named: {"principal_id": "globex", "billing_account_id": str(globex.pk)}[named]})
+    bound = api.bound(
+        **{
+            named: {"principal_id": "globex", "billing_account_id": str(globex.pk)}[
+                named
+            ]
+        }
+    )
 
-    found = {name: answer for name, answer in calls(bound, bounded.pk, pro).items() if name != "get"}
+    found = {
+        name: answer
+        for name, answer in calls(bound, bounded.pk, pro).items()
+        if name != "get"
+    }
     found["create"] = bound.post(LIST, body(account, pro, source_ref="c-9"))
 
     assert {refusal(answer) for answer in found.values()} == {
@@ -577,7 +824,9 @@ def test_audit_object_explains_every_write(api, account, pro):
 
 def test_metadata_annotations_explain_an_assignment(api, account, pro):
     created = assigned(api.post(LIST, body(account, pro, metadata=AUDIT)), 201)
-    api.patch(f"{LIST}/{created['assignment_id']}", {"metadata": {**AUDIT, "operator": "bob"}})
+    api.patch(
+        f"{LIST}/{created['assignment_id']}", {"metadata": {**AUDIT, "operator": "bob"}}
+    )
 
     row = PlanAssignment.objects.get(pk=created["assignment_id"])
     assert explained(row) == [EXPLAINED, ("bob", *EXPLAINED[1:])]
@@ -589,7 +838,9 @@ def test_audit_object_outranks_the_annotations(api, account, pro):
 
     created = assigned(api.post(LIST, document), 201)
 
-    assert explained(PlanAssignment.objects.get(pk=created["assignment_id"])) == [EXPLAINED]
+    assert explained(PlanAssignment.objects.get(pk=created["assignment_id"])) == [
+        EXPLAINED
+    ]
 
 
 def test_unexplained_write_falls_back_to_the_key(api, service_key, account, pro):
@@ -599,9 +850,17 @@ def test_unexplained_write_falls_back_to_the_key(api, service_key, account, pro)
 
     row = PlanAssignment.objects.get(pk=created["assignment_id"])
     known = row.history.get()
-    assert explained(row)[0][:3] == (service_key.pk, "create_billing_plan_assignment", "k-77")
+    assert explained(row)[0][:3] == (
+        service_key.pk,
+        "create_billing_plan_assignment",
+        "k-77",
+    )
     assert before <= known.effective_at <= datetime.now(UTC)
-    assert (known.actor_kind, known.actor_id, known.idempotency_key) == ("service_key", service_key.pk, "k-77")
+    assert (known.actor_kind, known.actor_id, known.idempotency_key) == (
+        "service_key",
+        service_key.pk,
+        "k-77",
+    )
     assert len(known.trace_id) == 32
 
 
@@ -628,33 +887,51 @@ def test_bad_annotation_is_refused(api, account, pro, notes):
 @pytest.fixture
 def strict_realm(realm, at, by):
     """The realm, where every management write must be explained."""
-    return change_realm(realm=realm, name="x", metadata={"require_audit_fields": True}, at=at, by=by)
+    return change_realm(
+        realm=realm, name="x", metadata={"require_audit_fields": True}, at=at, by=by
+    )
 
 
 @pytest.mark.parametrize("missing", ["operator", "reason", "ticket_id", "effective_at"])
 def test_realm_may_require_every_audit_field(api, strict_realm, account, pro, missing):
     partial = {name: value for name, value in AUDIT.items() if name != missing}
 
-    for document in (body(account, pro), body(account, pro, audit=partial), body(account, pro, metadata=partial)):
+    for document in (
+        body(account, pro),
+        body(account, pro, audit=partial),
+        body(account, pro, metadata=partial),
+    ):
         answer = api.post(LIST, document)
-        expected = f"audit.{missing}" if "audit" in document or document.get("metadata") else "audit.operator"
+        expected = (
+            f"audit.{missing}"
+            if "audit" in document or document.get("metadata")
+            else "audit.operator"
+        )
         assert refusal(answer) == invalid(expected)
     assert not account.assignments.exists()
 
 
 @pytest.mark.parametrize("place", ["audit", "metadata"])
-def test_realm_that_requires_audit_fields_takes_them_in_both_places(api, strict_realm, account, pro, place):
+def test_realm_that_requires_audit_fields_takes_them_in_both_places(
+    api, strict_realm, account, pro, place
+):
     assert api.post(LIST, body(account, pro, **{place: AUDIT})).status_code == 201
 
 
-def test_realm_that_requires_audit_fields_requires_them_of_every_management_write(api, strict_realm, account, bounded, user, pro):
+def test_realm_that_requires_audit_fields_requires_them_of_every_management_write(
+    api, strict_realm, account, bounded, user, pro
+):
     writes = [
         api.post("billing-plans", {"plan_code": "x", "name": "x", "kind": "base"}),
         api.patch(f"billing-plans/{pro.pk}", {"name": "x"}),
-        api.post(f"billing-plans/{pro.pk}/entitlements", {"mode": "append", "items": []}),
+        api.post(
+            f"billing-plans/{pro.pk}/entitlements", {"mode": "append", "items": []}
+        ),
         api.delete(f"billing-plans/{pro.pk}/entitlements/{new_id()}"),
         api.patch(f"billing-accounts/{account.pk}", {"seat_limit": 1}),
-        api.patch(f"billing-accounts/{account.pk}/billing-details", {"legal_name": "x"}),
+        api.patch(
+            f"billing-accounts/{account.pk}/billing-details", {"legal_name": "x"}
+        ),
         api.post(f"billing-accounts/{account.pk}/users", {"user_id": "x"}),
         api.patch(f"billing-users/{user.pk}", {"display_name": "x"}),
         api.post(f"billing-users/{user.pk}/disable"),
@@ -665,7 +942,10 @@ def test_realm_that_requires_audit_fields_requires_them_of_every_management_writ
 
     assert {refusal(answer) for answer in writes} == {invalid("audit.operator")}
     assert api.get(LIST).status_code == 200
-    assert api.post("token/issue", {"principal_id": "acme", "user_id": "u-1"}).status_code == 200
+    assert (
+        api.post("token/issue", {"principal_id": "acme", "user_id": "u-1"}).status_code
+        == 200
+    )
 
 
 # The list
@@ -674,13 +954,21 @@ def test_realm_that_requires_audit_fields_requires_them_of_every_management_writ
 @pytest.fixture
 def five(account, user, pro, make_plan, at, by):
     """Assignments by reference, beside the user's default plan."""
-    basic = make_plan("basic", metadata={"grants": [{"grant_program_code": "bonus", "amount_xusd": "1"}]})
+    basic = make_plan(
+        "basic",
+        metadata={"grants": [{"grant_program_code": "bonus", "amount_xusd": "1"}]},
+    )
     rows = {
         "a": (None, pro, Window(START, END), {}),
         "b": (None, pro, Window(END), {}),
         "c": (None, basic, Window(START, END), {"status": "paused"}),
         "d": (user, basic, Window(START), {}),
-        "e": (user, pro, Window(END, END + timedelta(days=9)), {"subscription_item_id": new_id()}),
+        "e": (
+            user,
+            pro,
+            Window(END, END + timedelta(days=9)),
+            {"subscription_item_id": new_id()},
+        ),
     }
     return {
         ref: assign_plan(
@@ -693,7 +981,11 @@ def five(account, user, pro, make_plan, at, by):
 
 def refs(answer):
     data = read(answer, wire.BillingPlanAssignmentListEnvelope)
-    return "".join(row["source_ref"][0] for row in data["items"] if row["source_kind"] != "signup.default")
+    return "".join(
+        row["source_ref"][0]
+        for row in data["items"]
+        if row["source_kind"] != "signup.default"
+    )
 
 
 @pytest.mark.parametrize(
@@ -723,7 +1015,12 @@ def refs(answer):
     ],
 )
 def test_assignment_list_filters(api, account, user, pro, five, query, expected):
-    known = {"ACCOUNT": account.pk, "USER": user.pk, "PRO": pro.pk, "ITEM": five["e"].subscription_item_id}
+    known = {
+        "ACCOUNT": account.pk,
+        "USER": user.pk,
+        "PRO": pro.pk,
+        "ITEM": five["e"].subscription_item_id,
+    }
     query = {name: str(known.get(value, value)) for name, value in query.items()}
 
     assert refs(api.get(LIST, **query)) == expected
@@ -737,18 +1034,30 @@ def test_assignment_pages_lose_and_repeat_nothing(api, five):
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [({"status": "ended"}, "status"), ({"window_start": "x"}, "window_start"), ({"as_of": "2026"}, "as_of"), ({"plan": "pro"}, "plan")],
+    [
+        ({"status": "ended"}, "status"),
+        ({"window_start": "x"}, "window_start"),
+        ({"as_of": "2026"}, "as_of"),
+        ({"plan": "pro"}, "plan"),
+    ],
 )
 def test_bad_assignment_filter_is_refused(api, query, field):
     assert refusal(api.get(LIST, **query)) == invalid(field)
 
 
-def test_list_needs_the_same_queries_for_one_and_three_rows(api, account, user, make_plan, pro, at, by):
+def test_list_needs_the_same_queries_for_one_and_three_rows(
+    api, account, user, make_plan, pro, at, by
+):
     def listed():
         return api.get(LIST, source_kind="ops.manual")
 
     def assign(ref, plan, owner=None):
-        assign_plan(identity=Identity(account, owner, plan, "ops.manual", ref), window=Window(START), at=at, by=by)
+        assign_plan(
+            identity=Identity(account, owner, plan, "ops.manual", ref),
+            window=Window(START),
+            at=at,
+            by=by,
+        )
 
     assign("a", pro)
     listed()

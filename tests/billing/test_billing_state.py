@@ -62,9 +62,20 @@ def test_account_without_plans_has_an_empty_state(state, account):
     found = state()
 
     assert codes(found) == (None, [], [])
-    assert (found["view_scope"], found["billing_user_id"], found["user_id"]) == ("account", None, None)
-    assert (found["wallet_balance"], found["subscriptions"], found["next_change_at"]) == (None, [], None)
-    assert (found["billing_mode"], found["billing_mode_source"]) == ("prepaid", {"kind": "system_default"})
+    assert (found["view_scope"], found["billing_user_id"], found["user_id"]) == (
+        "account",
+        None,
+        None,
+    )
+    assert (
+        found["wallet_balance"],
+        found["subscriptions"],
+        found["next_change_at"],
+    ) == (None, [], None)
+    assert (found["billing_mode"], found["billing_mode_source"]) == (
+        "prepaid",
+        {"kind": "system_default"},
+    )
 
 
 def test_state_shows_every_effective_plan_once(state, give, make_plan, at):
@@ -84,7 +95,9 @@ def test_state_shows_every_effective_plan_once(state, give, make_plan, at):
     }
 
 
-def test_user_view_adds_the_users_own_plans(api, state, account, user, give, make_plan, at):
+def test_user_view_adds_the_users_own_plans(
+    api, state, account, user, give, make_plan, at
+):
     give(make_plan("basic", priority=1), at)
     own = give(make_plan("own", priority=1), at - DAY, user=user)
 
@@ -101,16 +114,28 @@ def test_user_view_adds_the_users_own_plans(api, state, account, user, give, mak
 
 
 def test_billing_mode_names_where_it_comes_from(state, give, make_plan, at):
-    pro = make_plan("pro", metadata={"billing_defaults": {"period": {"billing_mode": "postpaid"}}})
+    pro = make_plan(
+        "pro", metadata={"billing_defaults": {"period": {"billing_mode": "postpaid"}}}
+    )
     assignment = give(pro, at)
 
     of_plan = state()
     give(pro, at, metadata={"billing": {"period": {"billing_mode": "hybrid"}}})
     of_assignment = state()
 
-    source = {"assignment_id": str(assignment.pk), "plan_id": str(pro.pk), "plan_code": "pro"}
-    assert (of_plan["billing_mode"], of_plan["billing_mode_source"]) == ("postpaid", {"kind": "plan", **source})
-    assert (of_assignment["billing_mode"], of_assignment["billing_mode_source"]) == ("hybrid", {"kind": "assignment", **source})
+    source = {
+        "assignment_id": str(assignment.pk),
+        "plan_id": str(pro.pk),
+        "plan_code": "pro",
+    }
+    assert (of_plan["billing_mode"], of_plan["billing_mode_source"]) == (
+        "postpaid",
+        {"kind": "plan", **source},
+    )
+    assert (of_assignment["billing_mode"], of_assignment["billing_mode_source"]) == (
+        "hybrid",
+        {"kind": "assignment", **source},
+    )
 
 
 def test_state_is_read_as_of_any_instant(state, give, make_plan, at):
@@ -118,8 +143,17 @@ def test_state_is_read_as_of_any_instant(state, give, make_plan, at):
     give(make_plan("new"), at + DAY, at + 3 * DAY)
 
     found = {
-        offset: (codes(state(as_of=text(at + offset)))[0], state(as_of=text(at + offset))["next_change_at"])
-        for offset in (-DAY, timedelta(0), DAY - timedelta(microseconds=1), DAY, 3 * DAY)
+        offset: (
+            codes(state(as_of=text(at + offset)))[0],
+            state(as_of=text(at + offset))["next_change_at"],
+        )
+        for offset in (
+            -DAY,
+            timedelta(0),
+            DAY - timedelta(microseconds=1),
+            DAY,
+            3 * DAY,
+        )
     }
 
     assert found == {
@@ -142,7 +176,9 @@ def test_state_is_read_as_it_was_known(state, give, make_plan, at, effective):
     assert codes(state(as_of=early))[0] is None
 
 
-def test_backdated_pause_changes_the_past_only_as_known_since(state, give, make_plan, at, effective):
+def test_backdated_pause_changes_the_past_only_as_known_since(
+    state, give, make_plan, at, effective
+):
     pro = give(make_plan("pro"), at - 10 * DAY)
     pause_assignment(assignment=pro, at=at + DAY, by=effective(at - 3 * DAY))
 
@@ -154,7 +190,9 @@ def test_backdated_pause_changes_the_past_only_as_known_since(state, give, make_
     assert base(at - 3 * DAY, at) == "pro"
 
 
-def test_status_recorded_by_a_slow_clock_is_known_with_the_row(state, give, make_plan, at, effective):
+def test_status_recorded_by_a_slow_clock_is_known_with_the_row(
+    state, give, make_plan, at, effective
+):
     pro = give(make_plan("pro"), at - 10 * DAY)
     slow = at - timedelta(seconds=1)
     pause_assignment(assignment=pro, at=slow, by=effective(slow))
@@ -165,7 +203,9 @@ def test_status_recorded_by_a_slow_clock_is_known_with_the_row(state, give, make
     assert pro.statuses.order_by("sequence").last().recorded_at == at
 
 
-def test_campaign_is_told_as_the_official_client_knows_it(state, account, make_plan, at, by):
+def test_campaign_is_told_as_the_official_client_knows_it(
+    state, account, make_plan, at, by
+):
     assign_plan(
         identity=Identity(account, None, make_plan("spring"), "ops.campaign", "c"),
         window=Window(at), at=at, by=by,
@@ -198,7 +238,9 @@ def test_two_ids_must_name_one_user(api, account, user, at, by):
     other = ensure_user(account=account, business_user_id="u-2", at=at, by=by)
 
     answer = api.get(
-        f"billing-accounts/{account.pk}/billing-state", user_id="u-1", billing_user_id=str(other.pk)
+        f"billing-accounts/{account.pk}/billing-state",
+        user_id="u-1",
+        billing_user_id=str(other.pk),
     )
 
     assert refusal(answer)[0] == 404
@@ -220,7 +262,9 @@ def test_reading_creates_nothing(state, account):
     assert not account.assignments.exists()
 
 
-def test_state_needs_the_same_queries_for_one_and_three_plans(state, give, make_plan, at):
+def test_state_needs_the_same_queries_for_one_and_three_plans(
+    state, give, make_plan, at
+):
     give(make_plan("plan-1"), at)
     past = text(at + DAY)
     for query in ({}, {"as_of": past, "known_at": past}):

@@ -38,7 +38,15 @@ def test_new_principal_and_user_are_created(api, realm):
     assert everybody(realm) == (["acme"], ["ada"])
 
 
-@pytest.mark.parametrize("named", [{}, {"principal_id": "acme"}, {"user_id": "ada"}, {"billing_account_id": str(new_id()), "user_id": "ada"}])
+@pytest.mark.parametrize(
+    "named",
+    [
+        {},
+        {"principal_id": "acme"},
+        {"user_id": "ada"},
+        {"billing_account_id": str(new_id()), "user_id": "ada"},
+    ],
+)
 def test_unnamed_account_or_user_is_refused_and_creates_nothing(api, realm, named):
     answer = api.bound(**named).get(WALLET)
 
@@ -46,26 +54,36 @@ def test_unnamed_account_or_user_is_refused_and_creates_nothing(api, realm, name
     assert everybody(realm) == ([], [])
 
 
-def test_account_id_of_another_principal_is_refused_and_creates_nothing(api, realm, globex):
+def test_account_id_of_another_principal_is_refused_and_creates_nothing(
+    api, realm, globex
+):
     for principal in ("acme", "ACME"):
-        bound = api.bound(principal_id=principal, user_id="ada", billing_account_id=str(globex.pk))
+        bound = api.bound(
+            principal_id=principal, user_id="ada", billing_account_id=str(globex.pk)
+        )
 
         assert refusal(bound.get(WALLET))[:2] == (403, "AUTH.BILLING_ACCOUNT_MISMATCH")
     assert everybody(realm) == (["globex"], ["hank"])
 
 
-def test_unknown_account_id_is_refused_and_creates_nothing(api, realm, other_realm, at, by):
+def test_unknown_account_id_is_refused_and_creates_nothing(
+    api, realm, other_realm, at, by
+):
     elsewhere = ensure_account(realm=other_realm, principal_id="acme", at=at, by=by)
 
     for account_id in (str(elsewhere.pk), str(new_id()), "acme"):
-        bound = api.bound(principal_id="acme", user_id="ada", billing_account_id=account_id)
+        bound = api.bound(
+            principal_id="acme", user_id="ada", billing_account_id=account_id
+        )
 
         assert refusal(bound.get(WALLET))[:2] == (404, "AUTH.BILLING_ACCOUNT_NOT_FOUND")
     assert everybody(realm) == ([], [])
 
 
 def test_account_id_of_the_principal_passes(api, globex):
-    bound = api.bound(principal_id="globex", user_id="hank", billing_account_id=str(globex.pk).upper())
+    bound = api.bound(
+        principal_id="globex", user_id="hank", billing_account_id=str(globex.pk).upper()
+    )
 
     assert bound.get(WALLET).status_code == 200
 
@@ -144,7 +162,10 @@ def test_limited_key_creates_no_account(limited_api, realm, account):
 
 
 def test_limited_key_acts_for_its_account(limited_api, account):
-    assert limited_api.bound(principal_id="acme", user_id="ada").get(WALLET).status_code == 200
+    assert (
+        limited_api.bound(principal_id="acme", user_id="ada").get(WALLET).status_code
+        == 200
+    )
 
 
 def get_as(api, principal_id, user_id):
@@ -160,13 +181,18 @@ def test_two_spellings_of_one_name_are_one_user(api, realm):
 
     for name in (composed, decomposed):
         assert get_as(api, f"Caf\u00e9 {name}", name).status_code == 200
-    issued = api.post("token/issue", {"principal_id": f"Caf\u00e9 {decomposed}", "user_id": decomposed})
+    issued = api.post(
+        "token/issue",
+        {"principal_id": f"Caf\u00e9 {decomposed}", "user_id": decomposed},
+    )
 
     assert issued.status_code == 200
     assert everybody(realm) == ([f"Caf\u00e9 {composed}"], [composed])
 
 
-def test_first_requests_at_once_make_one_account_and_one_user(committed_api, committed_realm):
+def test_first_requests_at_once_make_one_account_and_one_user(
+    committed_api, committed_realm
+):
     bound = committed_api.bound(principal_id="acme", user_id="ada")
 
     statuses = race(lambda _: bound.get(WALLET).status_code)
@@ -175,9 +201,15 @@ def test_first_requests_at_once_make_one_account_and_one_user(committed_api, com
     assert everybody(committed_realm) == (["acme"], ["ada"])
 
 
-def test_first_requests_of_many_users_at_once_make_each_once(committed_api, committed_realm):
+def test_first_requests_of_many_users_at_once_make_each_once(
+    committed_api, committed_realm
+):
     def attempt(number):
-        return committed_api.bound(principal_id="acme", user_id=f"u-{number % 4}").get(WALLET).status_code
+        return (
+            committed_api.bound(principal_id="acme", user_id=f"u-{number % 4}")
+            .get(WALLET)
+            .status_code
+        )
 
     assert race(attempt) == [200] * 16
     assert everybody(committed_realm) == (["acme"], ["u-0", "u-1", "u-2", "u-3"])

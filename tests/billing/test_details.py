@@ -31,7 +31,11 @@ def test_details_are_created_by_the_first_patch(api, address, account):
             "billing_email": "billing@acme.example",
             "legal_name": "Acme GmbH",
             "entity_type": "company",
-            "default_address": {**ADDRESS, "country_code": "de", "postal_code": "10115"},
+            "default_address": {
+                **ADDRESS,
+                "country_code": "de",
+                "postal_code": "10115",
+            },
             "tax_ids": [{**TAX_ID, "country_code": "de"}],
             "metadata": {"crm": 7},
         },
@@ -46,7 +50,12 @@ def test_details_are_created_by_the_first_patch(api, address, account):
         "entity_type": "company",
         "default_address": {**ADDRESS, "postal_code": "10115"},
         "tax_ids": [
-            {"type": "eu_vat", "value_masked": "********789", "country_code": "DE", "status": None}
+            {
+                "type": "eu_vat",
+                "value_masked": "********789",
+                "country_code": "DE",
+                "status": None,
+            }
         ],
         "metadata": {"crm": 7},
         "last_updated_by": "ops",
@@ -82,7 +91,10 @@ def test_null_removes_and_an_empty_list_clears(api, address):
         wire.BillingAccountBillingDetailsEnvelope,
     )  # fmt: skip
 
-    assert [data[name] for name in ("legal_name", "billing_email", "entity_type", "default_address")] == [None] * 4
+    assert [
+        data[name]
+        for name in ("legal_name", "billing_email", "entity_type", "default_address")
+    ] == [None] * 4
     assert data["tax_ids"] == []
 
 
@@ -98,8 +110,14 @@ def test_null_removes_and_an_empty_list_clears(api, address):
         ({"entity_type": "charity"}, "entity_type"),
         ({"default_address": {}}, "default_address.line1"),
         ({"default_address": {**ADDRESS, "city": ""}}, "default_address.city"),
-        ({"default_address": {"line1": "x", "city": "y"}}, "default_address.country_code"),
-        ({"default_address": {**ADDRESS, "country_code": "DEU"}}, "default_address.country_code"),
+        (
+            {"default_address": {"line1": "x", "city": "y"}},
+            "default_address.country_code",
+        ),
+        (
+            {"default_address": {**ADDRESS, "country_code": "DEU"}},
+            "default_address.country_code",
+        ),
         ({"default_address": {**ADDRESS, "street": "x"}}, "default_address.street"),
         ({"default_address": "Berlin"}, "default_address"),
         ({"tax_ids": None}, "tax_ids"),
@@ -158,13 +176,22 @@ def test_tax_ids_are_in_no_history_row_and_no_answer(api, address, account):
 
 
 def test_every_change_is_explained_once(account, at, by):
-    change_billing_details(account=account, changes={"legal_name": "Acme"}, at=at, by=by)
-    details = change_billing_details(account=account, changes={"legal_name": "Acme"}, at=at, by=by)
+    change_billing_details(
+        account=account, changes={"legal_name": "Acme"}, at=at, by=by
+    )
+    details = change_billing_details(
+        account=account, changes={"legal_name": "Acme"}, at=at, by=by
+    )
     change_billing_details(account=account, changes={"tax_ids": [TAX_ID]}, at=at, by=by)
 
-    events = DomainEvent.objects.in_realm(account.realm).filter(kind="billing_details.changed")
+    events = DomainEvent.objects.in_realm(account.realm).filter(
+        kind="billing_details.changed"
+    )
     assert explained(details) == [(by.operator, by.reason, by.ticket_id, at)] * 2
-    assert sorted(event.payload["fields"] for event in events) == [["legal_name"], ["tax_ids"]]
+    assert sorted(event.payload["fields"] for event in events) == [
+        ["legal_name"],
+        ["tax_ids"],
+    ]
 
 
 def test_source_is_kept(account, at, by):
@@ -182,7 +209,8 @@ def test_first_details_at_once_make_one_row(committed_api, committed_realm, at, 
 
     def attempt(number):
         return committed_api.patch(
-            f"billing-accounts/{account.pk}/billing-details", {"legal_name": f"n-{number}"}
+            f"billing-accounts/{account.pk}/billing-details",
+            {"legal_name": f"n-{number}"},
         ).status_code
 
     assert race(attempt) == [200] * 16

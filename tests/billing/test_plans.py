@@ -33,30 +33,50 @@ def test_plan_is_created_with_defaults(api):
         "feature_codes": [],
         "feature_family_codes": [],
     }
-    assert read(api.get(f"billing-plans/{data['plan_id']}"), wire.BillingPlanEnvelope) == data
+    assert (
+        read(api.get(f"billing-plans/{data['plan_id']}"), wire.BillingPlanEnvelope)
+        == data
+    )
 
 
 def test_upsert_overwrites_with_defaults(api):
     full = {**PRO, "priority": -3, "active": False, "metadata": {"team": 1}}
     first = read(api.post("billing-plans", full), wire.BillingPlanEnvelope, 201)
 
-    again = read(api.post("billing-plans", {**PRO, "kind": "addon"}), wire.BillingPlanEnvelope, 200)
+    again = read(
+        api.post("billing-plans", {**PRO, "kind": "addon"}),
+        wire.BillingPlanEnvelope,
+        200,
+    )
 
-    assert (first["priority"], first["active"], first["metadata"]) == (-3, False, {"team": 1})
+    assert (first["priority"], first["active"], first["metadata"]) == (
+        -3,
+        False,
+        {"team": 1},
+    )
     assert again["plan_id"] == first["plan_id"]
-    assert (again["kind"], again["priority"], again["active"], again["metadata"]) == ("addon", 0, True, {})
+    assert (again["kind"], again["priority"], again["active"], again["metadata"]) == (
+        "addon",
+        0,
+        True,
+        {},
+    )
 
 
 def test_same_upsert_again_writes_nothing(realm, at, by):
     def upsert(when):
-        return upsert_plan(realm=realm, plan_code="pro", name="Pro", kind="base", at=when, by=by)
+        return upsert_plan(
+            realm=realm, plan_code="pro", name="Pro", kind="base", at=when, by=by
+        )
 
     plan, created = upsert(at)
     again, created_again = upsert(at + timedelta(days=1))
 
     assert (created, created_again, again) == (True, False, plan)
     assert explained(plan) == [(by.operator, by.reason, by.ticket_id, at)]
-    assert DomainEvent.objects.in_realm(realm).filter(subject_id=str(plan.pk)).count() == 1
+    assert (
+        DomainEvent.objects.in_realm(realm).filter(subject_id=str(plan.pk)).count() == 1
+    )
 
 
 def test_true_is_not_one(make_plan):
@@ -71,7 +91,9 @@ def test_true_is_not_one(make_plan):
 def test_official_client_writes_a_priority(api):
     request = wire.BillingPlanUpsertRequest(**PRO, priority=10)
 
-    answer = api.post("billing-plans", request.model_dump(mode="json", exclude_none=True))
+    answer = api.post(
+        "billing-plans", request.model_dump(mode="json", exclude_none=True)
+    )
 
     assert read(answer, wire.BillingPlanEnvelope, 201)["priority"] == 10
 
@@ -102,7 +124,11 @@ def test_official_client_writes_a_priority(api):
             "metadata.billing_defaults.period.billing_mode",
         ),
         (
-            {"metadata": {"grants": [{"grant_program_code": "a"}, {"amount_xusd": "1"}]}},
+            {
+                "metadata": {
+                    "grants": [{"grant_program_code": "a"}, {"amount_xusd": "1"}]
+                }
+            },
             "metadata.grants.1.grant_program_code",
         ),
         ({"feature_codes": ["chat", "nowhere"]}, "feature_codes.1"),
@@ -117,7 +143,11 @@ def test_bad_plan_is_refused(api, realm, at, by, changes, field):
     answer = api.post("billing-plans", {**PRO, **changes})
 
     assert refusal(answer) == invalid(field)
-    assert not Plan.objects.in_realm(realm).exclude(plan_code="default_billing_plan").exists()
+    assert (
+        not Plan.objects.in_realm(realm)
+        .exclude(plan_code="default_billing_plan")
+        .exists()
+    )
 
 
 def test_code_in_other_case_is_refused(api, make_plan):
@@ -130,7 +160,9 @@ def test_code_in_other_case_is_refused(api, make_plan):
 
 def test_verb_refuses_an_unknown_kind(realm, at, by):
     with pytest.raises(Invalid, match="base, addon, promo") as refused:
-        upsert_plan(realm=realm, plan_code="pro", name="Pro", kind="trial", at=at, by=by)
+        upsert_plan(
+            realm=realm, plan_code="pro", name="Pro", kind="trial", at=at, by=by
+        )
 
     assert refused.value.field == "kind"
 
@@ -146,7 +178,14 @@ def test_upserts_of_two_cases_at_once_make_one_plan(committed_realm, at, by):
     def attempt(number):
         code = ("pro", "PRO")[number % 2]
         try:
-            upsert_plan(realm=committed_realm, plan_code=code, name="x", kind="base", at=at, by=by)
+            upsert_plan(
+                realm=committed_realm,
+                plan_code=code,
+                name="x",
+                kind="base",
+                at=at,
+                by=by,
+            )
         except Conflict:
             return None
         return code
@@ -158,15 +197,26 @@ def test_upserts_of_two_cases_at_once_make_one_plan(committed_realm, at, by):
 
 
 def test_nearly_known_keys_are_warned_of(api):
-    sent = {**PRO, "metadata": {"gate_bundel_key": "x", "billing_mode": "prepaid", "team": 1}}
+    sent = {
+        **PRO,
+        "metadata": {"gate_bundel_key": "x", "billing_mode": "prepaid", "team": 1},
+    }
 
     answer = api.post("billing-plans", sent)
 
     assert answer.status_code == 201
     assert answer.json()["data"]["metadata"] == sent["metadata"]
     assert answer.json()["meta"]["warnings"] == [
-        {"path": "metadata.gate_bundel_key", "key": "gate_bundel_key", "did_you_mean": "gate_bundle_key"},
-        {"path": "metadata.billing_mode", "key": "billing_mode", "did_you_mean": "billing_defaults.period.billing_mode"},
+        {
+            "path": "metadata.gate_bundel_key",
+            "key": "gate_bundel_key",
+            "did_you_mean": "gate_bundle_key",
+        },
+        {
+            "path": "metadata.billing_mode",
+            "key": "billing_mode",
+            "did_you_mean": "billing_defaults.period.billing_mode",
+        },
     ]
 
 
@@ -174,7 +224,12 @@ def test_new_realm_has_a_default_plan_that_allows_everything(realm):
     plan = Plan.objects.in_realm(realm).get()
 
     rule = PlanEntitlement.objects.get(plan=plan)
-    assert (plan.plan_code, plan.kind, plan.priority, plan.active) == ("default_billing_plan", "base", 0, True)
+    assert (plan.plan_code, plan.kind, plan.priority, plan.active) == (
+        "default_billing_plan",
+        "base",
+        0,
+        True,
+    )
     assert (rule.effect, rule.feature, rule.feature_family) == ("allow", None, None)
 
 
@@ -185,7 +240,9 @@ def test_new_realm_has_a_default_plan_that_allows_everything(realm):
 def pro(realm, at, by, make_plan):
     make_feature(realm, at, by, "chat.gpt")
     make_feature(realm, at, by, "search.web")
-    return make_plan("pro", priority=5, metadata={"team": 1}, feature_codes=["chat.gpt"])
+    return make_plan(
+        "pro", priority=5, metadata={"team": 1}, feature_codes=["chat.gpt"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,7 +262,9 @@ def pro(realm, at, by, make_plan):
 def test_patch_changes_what_it_names(api, pro, changes):
     before = read(api.get(f"billing-plans/{pro.pk}"), wire.BillingPlanEnvelope)
 
-    after = read(api.patch(f"billing-plans/{pro.pk}", changes), wire.BillingPlanEnvelope)
+    after = read(
+        api.patch(f"billing-plans/{pro.pk}", changes), wire.BillingPlanEnvelope
+    )
 
     before.pop("updated_at")
     after.pop("updated_at")
@@ -236,7 +295,10 @@ def test_bad_patch_is_refused(api, pro, changes, field):
 
 def test_naming_codes_replaces_every_entitlement(api, pro, realm, at, by):
     family = make_family(realm, at, by, "video")
-    api.post(f"billing-plans/{pro.pk}/entitlements", {"mode": "append", "items": [{"feature_code": "search.web", "effect": "deny"}]})
+    api.post(
+        f"billing-plans/{pro.pk}/entitlements",
+        {"mode": "append", "items": [{"feature_code": "search.web", "effect": "deny"}]},
+    )
 
     data = read(
         api.patch(f"billing-plans/{pro.pk}", {"feature_family_codes": ["video"]}),
@@ -256,7 +318,12 @@ def test_unchanged_patch_writes_nothing(pro, at, by):
 
 
 def test_patch_is_explained(api, pro):
-    audit = {"operator": "ada", "reason": "price list 2027", "ticket_id": "T-7", "effective_at": "2026-04-01T00:00:00Z"}
+    audit = {
+        "operator": "ada",
+        "reason": "price list 2027",
+        "ticket_id": "T-7",
+        "effective_at": "2026-04-01T00:00:00Z",
+    }
 
     api.patch(f"billing-plans/{pro.pk}", {"priority": 6, "audit": audit})
 
@@ -282,11 +349,33 @@ def five(realm, at, by, make_plan):
     make_family(realm, at, by, "chat")
     make_feature(realm, at, by, "chat.gpt")
     return [
-        make_plan("basic", name="Same", metadata={"gate_bundle_key": "__default_bundle__"}),
+        make_plan(
+            "basic", name="Same", metadata={"gate_bundle_key": "__default_bundle__"}
+        ),
         make_plan("pro", name="Same", priority=5, feature_codes=["chat.gpt"]),
-        make_plan("max", name="Zed", priority=5, active=False, feature_family_codes=["chat"]),
-        make_plan("seats", name="Add", kind="addon", metadata={"billing_defaults": {"period": {"billing_mode": "hybrid", "issue_anchor": "binding_start"}}}),
-        make_plan("spring", name="Élan", kind="promo", priority=-1, metadata={"grants": [{"grant_program_code": "bonus", "amount_xusd": "1"}]}),
+        make_plan(
+            "max", name="Zed", priority=5, active=False, feature_family_codes=["chat"]
+        ),
+        make_plan(
+            "seats",
+            name="Add",
+            kind="addon",
+            metadata={
+                "billing_defaults": {
+                    "period": {
+                        "billing_mode": "hybrid",
+                        "issue_anchor": "binding_start",
+                    }
+                }
+            },
+        ),
+        make_plan(
+            "spring",
+            name="Élan",
+            kind="promo",
+            priority=-1,
+            metadata={"grants": [{"grant_program_code": "bonus", "amount_xusd": "1"}]},
+        ),
     ]
 
 
@@ -316,24 +405,41 @@ NEWEST = ["spring", "seats", "max", "pro", "basic", "default_billing_plan"]
         ({"billing_mode": "hybrid"}, ["seats"]),
         ({"issue_anchor": "binding_start"}, ["seats"]),
         ({"issue_anchor": "calendar_start"}, []),
-        ({"sort": "priority", "order": "desc"}, ["pro", "max", "seats", "basic", "default_billing_plan", "spring"]),
-        ({"sort": "plan_code"}, ["basic", "default_billing_plan", "max", "pro", "seats", "spring"]),
+        (
+            {"sort": "priority", "order": "desc"},
+            ["pro", "max", "seats", "basic", "default_billing_plan", "spring"],
+        ),
+        (
+            {"sort": "plan_code"},
+            ["basic", "default_billing_plan", "max", "pro", "seats", "spring"],
+        ),
         ({"order": "asc"}, NEWEST[::-1]),
     ],
 )
 def test_plan_list_filters_and_sorts(api, five, query, expected):
     found = codes(api.get("billing-plans", **query))
 
-    assert sorted(found) == sorted(expected) if query.get("sort") == "priority" else found == expected
+    assert (
+        sorted(found) == sorted(expected)
+        if query.get("sort") == "priority"
+        else found == expected
+    )
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("sort", ["created_at", "updated_at", "name", "plan_code", "priority"])
+@pytest.mark.parametrize(
+    "sort", ["created_at", "updated_at", "name", "plan_code", "priority"]
+)
 def test_plan_pages_lose_and_repeat_nothing(api, five, sort, order):
     whole = paged(api, "billing-plans", "plan_code", limit=50, sort=sort, order=order)
 
     for limit in (1, 2, 3):
-        assert paged(api, "billing-plans", "plan_code", limit=limit, sort=sort, order=order) == whole
+        assert (
+            paged(
+                api, "billing-plans", "plan_code", limit=limit, sort=sort, order=order
+            )
+            == whole
+        )
     assert sorted(whole) == sorted(NEWEST)
 
 
@@ -362,7 +468,9 @@ def test_bad_plan_filter_is_refused(api, query, field):
 
 
 def test_cursor_of_another_order_is_refused(api, five):
-    cursor = api.get("billing-plans", limit="2", sort="name").json()["data"]["next_cursor"]
+    cursor = api.get("billing-plans", limit="2", sort="name").json()["data"][
+        "next_cursor"
+    ]
 
     answer = api.get("billing-plans", cursor=cursor, sort="plan_code")
 
@@ -370,14 +478,23 @@ def test_cursor_of_another_order_is_refused(api, five):
 
 
 def test_entitlements_are_included_on_request(api, five):
-    (plan,) = read(api.get("billing-plans", plan_code="pro", include="entitlements"), wire.BillingPlanListEnvelope)["items"]
-    (bare,) = read(api.get("billing-plans", plan_code="pro"), wire.BillingPlanListEnvelope)["items"]
+    (plan,) = read(
+        api.get("billing-plans", plan_code="pro", include="entitlements"),
+        wire.BillingPlanListEnvelope,
+    )["items"]
+    (bare,) = read(
+        api.get("billing-plans", plan_code="pro"), wire.BillingPlanListEnvelope
+    )["items"]
 
-    assert [(rule["feature_code"], rule["effect"]) for rule in plan["entitlements"]] == [("chat.gpt", "allow")]
+    assert [
+        (rule["feature_code"], rule["effect"]) for rule in plan["entitlements"]
+    ] == [("chat.gpt", "allow")]
     assert "entitlements" not in bare
 
 
-def test_list_needs_the_same_queries_for_one_and_three_rows(api, realm, at, by, make_plan):
+def test_list_needs_the_same_queries_for_one_and_three_rows(
+    api, realm, at, by, make_plan
+):
     make_feature(realm, at, by, "chat.gpt")
 
     def listed():

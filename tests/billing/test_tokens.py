@@ -48,9 +48,30 @@ def test_token_names_its_user(api, realm, service_key):
     user = ada_of(realm)
     claims = claims_of(data["access_token"])
     assert (data["token_type"], data["expires_in"]) == ("Bearer", 900)
-    assert (data["billing_account_id"], data["billing_user_id"]) == (str(user.account_id), str(user.pk))
+    assert (data["billing_account_id"], data["billing_user_id"]) == (
+        str(user.account_id),
+        str(user.pk),
+    )
     assert claims["exp"] - claims["iat"] == 900
-    assert {name: claims[name] for name in ("sub", "scope", "realm_id", "billing_account_id", "billing_user_id", "billing_principal_id", "business_user_id", "plt_scopes", "plt_traits", "token_use", "tu", "tv", "nonce", "ib")} == {
+    assert {
+        name: claims[name]
+        for name in (
+            "sub",
+            "scope",
+            "realm_id",
+            "billing_account_id",
+            "billing_user_id",
+            "billing_principal_id",
+            "business_user_id",
+            "plt_scopes",
+            "plt_traits",
+            "token_use",
+            "tu",
+            "tv",
+            "nonce",
+            "ib",
+        )
+    } == {
         "sub": "ada",
         "scope": "billing:read billing:write",
         "realm_id": realm.pk,
@@ -78,7 +99,9 @@ def test_token_is_never_stored(api, realm):
 def test_new_user_gets_the_default_plan(api, realm):
     issued(api)
 
-    assert PlanAssignment.objects.get(user=ada_of(realm)).source_kind == "signup.default"
+    assert (
+        PlanAssignment.objects.get(user=ada_of(realm)).source_kind == "signup.default"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +119,10 @@ def test_scopes_are_those_asked_for(api, asked, granted, scope):
     assert (claims["plt_scopes"], claims["scope"]) == (granted, scope)
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 60), (60, 60), (300, 300), (3600, 3600), (86400, 3600), (-5, 60)])
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [(1, 60), (60, 60), (300, 300), (3600, 3600), (86400, 3600), (-5, 60)],
+)
 def test_lifetime_is_clamped(api, asked, given):
     assert issued(api, {"session_ttl_sec": asked})["expires_in"] == given
 
@@ -130,7 +156,9 @@ def test_same_key_gives_the_same_token(api, realm):
     assert PlatformToken.objects.in_realm(realm).count() == 2
 
 
-@pytest.mark.parametrize("changes", [{"user_id": "bob"}, {"session_ttl_sec": 60}, {"nonce": "n"}])
+@pytest.mark.parametrize(
+    "changes", [{"user_id": "bob"}, {"session_ttl_sec": 60}, {"nonce": "n"}]
+)
 def test_same_key_with_another_body_is_refused(api, changes):
     issued(api, key="k-1")
 
@@ -142,7 +170,10 @@ def test_same_key_with_another_body_is_refused(api, changes):
 def test_another_service_keys_same_key_is_another_token(api, realm, at, by):
     other = SignedClient(realm, create_service_key(realm=realm, at=at, by=by))
 
-    assert issued(other, key="k-1")["access_token"] != issued(api, key="k-1")["access_token"]
+    assert (
+        issued(other, key="k-1")["access_token"]
+        != issued(api, key="k-1")["access_token"]
+    )
 
 
 def test_same_key_at_once_gives_one_token(committed_api):
@@ -181,7 +212,11 @@ def test_new_user_of_a_full_account_gets_no_token(api, realm, at, by):
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
     set_seat_limit(account=account, seat_limit=0, at=at, by=by)
 
-    assert refusal(api.post("token/issue", ADA)) == (403, "SEAT.CAPACITY_EXCEEDED", None)
+    assert refusal(api.post("token/issue", ADA)) == (
+        403,
+        "SEAT.CAPACITY_EXCEEDED",
+        None,
+    )
 
 
 def test_limited_key_gets_tokens_of_its_accounts_only(limited_api, account, realm):
@@ -190,17 +225,25 @@ def test_limited_key_gets_tokens_of_its_accounts_only(limited_api, account, real
 
     assert own.status_code == 200
     assert refusal(other) == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)
-    assert [a.billing_principal_id for a in BillingAccount.objects.in_realm(realm)] == ["acme"]
+    assert [a.billing_principal_id for a in BillingAccount.objects.in_realm(realm)] == [
+        "acme"
+    ]
 
 
 def test_key_needs_the_runtime_scope(realm, at, by):
     with_scope, without = (
-        SignedClient(realm, create_service_key(realm=realm, scopes=scopes, at=at, by=by))
+        SignedClient(
+            realm, create_service_key(realm=realm, scopes=scopes, at=at, by=by)
+        )
         for scopes in ([Scope.RUNTIME], [])
     )
 
     assert with_scope.post("token/issue", ADA).status_code == 200
-    assert refusal(without.post("token/issue", ADA)) == (403, "AUTH.INSUFFICIENT_SCOPE", None)
+    assert refusal(without.post("token/issue", ADA)) == (
+        403,
+        "AUTH.INSUFFICIENT_SCOPE",
+        None,
+    )
 
 
 # Reading with a token
@@ -225,7 +268,9 @@ def test_token_cannot_name_another_user(api, realm, at, by, name):
     account = BillingAccount.objects.in_realm(realm).get()
     bob = ensure_user(account=account, business_user_id="bob", at=at, by=by)
 
-    answer = as_bearer(token, realm, **{name: {"user_id": "bob", "billing_user_id": str(bob.pk)}[name]})
+    answer = as_bearer(
+        token, realm, **{name: {"user_id": "bob", "billing_user_id": str(bob.pk)}[name]}
+    )
 
     assert refusal(answer) == invalid(name)
 
@@ -241,7 +286,10 @@ def test_token_of_a_disabled_user_reads_nothing(api, realm):
 def test_token_of_another_realm_reads_nothing(api, other_realm):
     token = issued(api)["access_token"]
 
-    assert refusal(as_bearer(token, other_realm))[:2] == (403, "AUTH.INSUFFICIENT_SCOPE")
+    assert refusal(as_bearer(token, other_realm))[:2] == (
+        403,
+        "AUTH.INSUFFICIENT_SCOPE",
+    )
 
 
 def test_token_does_not_open_the_management_surface(api, realm):
@@ -263,4 +311,7 @@ def test_expired_token_reads_nothing(user, realm, at, by):
         request=b"", at=now() - timedelta(seconds=61), by=by,
     )  # fmt: skip
 
-    assert refusal(as_bearer(sign_token(old.claims, realm), realm))[:2] == (401, "AUTH.UNAUTHORIZED")
+    assert refusal(as_bearer(sign_token(old.claims, realm), realm))[:2] == (
+        401,
+        "AUTH.UNAUTHORIZED",
+    )

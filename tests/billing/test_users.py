@@ -57,7 +57,12 @@ def user_of(account, name):
 def test_user_is_created_active(api, users, account):
     answer = api.post(
         users,
-        {"user_id": " u-1 ", "display_name": "Ada", "email": "ada@acme.example", "metadata": {"team": 7}},
+        {
+            "user_id": " u-1 ",
+            "display_name": "Ada",
+            "email": "ada@acme.example",
+            "metadata": {"team": 7},
+        },
     )
 
     data = read(answer, wire.BillingUserEnvelope, 201)
@@ -72,17 +77,29 @@ def test_user_is_created_active(api, users, account):
         "email": "ada@acme.example",
         "metadata": {"team": 7, "display_name": "Ada", "email": "ada@acme.example"},
     }
-    assert read(api.get(f"billing-users/{data['billing_user_id']}"), wire.BillingUserEnvelope) == data
+    assert (
+        read(
+            api.get(f"billing-users/{data['billing_user_id']}"),
+            wire.BillingUserEnvelope,
+        )
+        == data
+    )
 
 
 def test_creating_again_merges_and_reactivates(api, users, account, at, by):
     first = create_user(
-        account=account, business_user_id="u-1", metadata={"a": 1, "b": {"c": 1}}, at=at, by=by
+        account=account,
+        business_user_id="u-1",
+        metadata={"a": 1, "b": {"c": 1}},
+        at=at,
+        by=by,
     )
     change_user(user=first, status="deleted", at=at, by=by)
 
     data = read(
-        api.post(users, {"user_id": "u-1", "display_name": None, "metadata": {"b": {"d": 2}}}),
+        api.post(
+            users, {"user_id": "u-1", "display_name": None, "metadata": {"b": {"d": 2}}}
+        ),
         wire.BillingUserEnvelope,
         201,
     )
@@ -93,7 +110,9 @@ def test_creating_again_merges_and_reactivates(api, users, account, at, by):
 
 def test_creating_the_same_again_writes_nothing(account, at, by):
     def create():
-        return create_user(account=account, business_user_id="u", metadata={"a": 1}, at=at, by=by)
+        return create_user(
+            account=account, business_user_id="u", metadata={"a": 1}, at=at, by=by
+        )
 
     assert create() == create()
     assert create().history.count() == 1
@@ -148,13 +167,25 @@ def ada(account, at, by):
     ("sent", "status", "metadata"),
     [
         ({}, "active", {"display_name": "Ada", "email": "ada@acme.example", "team": 7}),
-        ({"display_name": "A."}, "active", {"display_name": "A.", "email": "ada@acme.example", "team": 7}),
+        (
+            {"display_name": "A."},
+            "active",
+            {"display_name": "A.", "email": "ada@acme.example", "team": 7},
+        ),
         ({"display_name": None}, "active", {"email": "ada@acme.example", "team": 7}),
         ({"email": None, "display_name": None}, "active", {"team": 7}),
         ({"metadata": {"team": 8}}, "active", {"team": 8}),
-        ({"metadata": {"team": 8}, "email": "a@b.example"}, "active", {"team": 8, "email": "a@b.example"}),
+        (
+            {"metadata": {"team": 8}, "email": "a@b.example"},
+            "active",
+            {"team": 8, "email": "a@b.example"},
+        ),
         ({"metadata": {}}, "active", {}),
-        ({"status": "disabled"}, "disabled", {"display_name": "Ada", "email": "ada@acme.example", "team": 7}),
+        (
+            {"status": "disabled"},
+            "disabled",
+            {"display_name": "Ada", "email": "ada@acme.example", "team": 7},
+        ),
         ({"status": "deleted", "metadata": {}}, "deleted", {}),
     ],
 )
@@ -186,7 +217,9 @@ def test_bad_patch_is_refused(api, ada, sent, field):
 
 
 def test_change_of_status_keeps_metadata_changed_meanwhile(ada, at, by):
-    change_user(user=BillingUser.objects.get(pk=ada.pk), metadata={"team": 9}, at=at, by=by)
+    change_user(
+        user=BillingUser.objects.get(pk=ada.pk), metadata={"team": 9}, at=at, by=by
+    )
 
     change_user(user=ada, status="disabled", at=at, by=by)
     change_user(user=ada, named={"display_name": "A."}, at=at, by=by)
@@ -210,8 +243,12 @@ def test_unknown_status_is_refused_by_the_verb(ada, at, by):
 
 
 def test_user_is_disabled_and_restored(api, ada):
-    disabled = read(api.post(f"billing-users/{ada.pk}/disable", {}), wire.BillingUserEnvelope)
-    restored = read(api.post(f"billing-users/{ada.pk}/restore"), wire.BillingUserEnvelope)
+    disabled = read(
+        api.post(f"billing-users/{ada.pk}/disable", {}), wire.BillingUserEnvelope
+    )
+    restored = read(
+        api.post(f"billing-users/{ada.pk}/restore"), wire.BillingUserEnvelope
+    )
 
     assert (disabled["status"], restored["status"]) == ("disabled", "active")
 
@@ -230,7 +267,11 @@ def test_unknown_user_is_not_found(api, other_realm, at, by, rest):
 
     for user_id in (stranger.pk, new_id(), "u-1"):
         send = api.post if rest else api.get
-        assert refusal(send(f"billing-users/{user_id}{rest}")) == (404, "RESOURCE.NOT_FOUND", None)
+        assert refusal(send(f"billing-users/{user_id}{rest}")) == (
+            404,
+            "RESOURCE.NOT_FOUND",
+            None,
+        )
     stranger.refresh_from_db()
     assert stranger.status == "active"
 
@@ -253,7 +294,10 @@ def test_new_user_of_a_full_account_is_refused(api, users, full_account):
     answer = api.post(users, {"user_id": "u-3"})
 
     assert refusal(answer) == (403, "SEAT.CAPACITY_EXCEEDED", None)
-    assert answer.json()["message"] == "All 1 seats of account acme are taken (1 active users)."
+    assert (
+        answer.json()["message"]
+        == "All 1 seats of account acme are taken (1 active users)."
+    )
     assert answer.json()["meta"]["details"] == {
         "billing_account_id": str(full_account.pk),
         "seat_limit": 1,
@@ -288,7 +332,9 @@ def test_disabling_frees_a_seat(full_account, at, by):
 def test_active_user_of_a_full_account_may_be_changed(api, full_account):
     active = user_of(full_account, "u-1")
 
-    answer = api.patch(f"billing-users/{active.pk}", {"status": "active", "display_name": "U"})
+    answer = api.patch(
+        f"billing-users/{active.pk}", {"status": "active", "display_name": "U"}
+    )
 
     assert read(answer, wire.BillingUserEnvelope)["display_name"] == "U"
 
@@ -331,7 +377,9 @@ def test_control_counting_without_the_lock_admits_too_many(five_seats, at, by):
                 return 0
             time.sleep(0.05)  # the time in which another thread counts the same
             BillingUser(
-                realm_id=five_seats.realm_id, account=five_seats, business_user_id=f"u-{number}"
+                realm_id=five_seats.realm_id,
+                account=five_seats,
+                business_user_id=f"u-{number}",
             ).save(force_insert=True)
         return 1
 
@@ -376,7 +424,11 @@ def test_new_user_gets_the_default_plan_once(account, at, by):
 
     assert signup_plans(user) == [DEFAULT]
     row = PlanAssignment.objects.get(user=user)
-    assert (row.window_start, row.window_end, row.metadata) == (at, None, {"reason": "signup.default"})
+    assert (row.window_start, row.window_end, row.metadata) == (
+        at,
+        None,
+        {"reason": "signup.default"},
+    )
 
 
 def test_default_plan_that_support_canceled_stays_canceled(account, at, by):
@@ -391,7 +443,9 @@ def test_default_plan_that_support_canceled_stays_canceled(account, at, by):
 
 def test_realm_names_the_default_plan(realm, at, by, make_plan):
     pro = make_plan("pro")
-    change_realm(realm=realm, name="x", metadata={"default_plan_id": str(pro.pk)}, at=at, by=by)
+    change_realm(
+        realm=realm, name="x", metadata={"default_plan_id": str(pro.pk)}, at=at, by=by
+    )
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
 
     (user,) = users_named(account, at, by, "u-1")
@@ -403,7 +457,9 @@ def test_realm_names_the_default_plan(realm, at, by, make_plan):
 def test_realm_that_names_no_active_plan_gives_none(realm, at, by, make_plan, named):
     retired = make_plan("retired", active=False)
     plan_id = retired.pk if named == "inactive plan" else new_id()
-    change_realm(realm=realm, name="x", metadata={"default_plan_id": str(plan_id)}, at=at, by=by)
+    change_realm(
+        realm=realm, name="x", metadata={"default_plan_id": str(plan_id)}, at=at, by=by
+    )
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
 
     (user,) = users_named(account, at, by, "u-1")
@@ -416,7 +472,13 @@ def test_realm_that_names_no_active_plan_gives_none(realm, at, by, make_plan, na
 
 @pytest.fixture
 def five(account, at, by):
-    people = (("u-1", "Ada"), ("u-2", "Bob"), ("u-3", "Cy"), ("v-1", "Di"), ("v-2", "Ed"))
+    people = (
+        ("u-1", "Ada"),
+        ("u-2", "Bob"),
+        ("u-3", "Cy"),
+        ("v-1", "Di"),
+        ("v-2", "Ed"),
+    )
     found = [
         create_user(
             account=account,
@@ -462,7 +524,9 @@ def test_bad_user_filter_is_refused(api, users):
     assert refusal(api.get(users, status="gone")) == invalid("status.0")
 
 
-def test_list_needs_the_same_queries_for_one_and_three_rows(api, users, account, at, by):
+def test_list_needs_the_same_queries_for_one_and_three_rows(
+    api, users, account, at, by
+):
     users_named(account, at, by, "u-1")
     api.get(users)
     for_one = queries_of(lambda: api.get(users))

@@ -2,10 +2,11 @@
 
 import argparse
 import os
+import socket
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 WORKERS = 2
 THREADS = 4
@@ -24,6 +25,16 @@ def server_arguments(host: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port in use: the server would share it, and answer every other call."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(f"Port {port} of {host}: {error.strerror}.") from None
+
+
 class Command(BaseCommand):
     """Replace this process by the web server."""
 
@@ -37,6 +48,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Execute the server."""
+        _require_free(options["host"], options["port"])
         arguments = server_arguments(options["host"], options["port"])
         self.stdout.write(f"http://{options['host']}:{options['port']}/admin/")
         self.stdout.flush()
