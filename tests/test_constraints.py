@@ -57,7 +57,7 @@ CHECKS = [
     *(
         (f"{table}_history_is_explained", f"{table}_history", {column: bad})
         for table in (
-            "billing_accounts", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
+            "billing_accounts", "billing_details", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
             "feature_families", "features", "feature_meters", "meters", "meter_prices",
             "gate_policies", "gate_policy_bundles", "realms", "service_keys",
         )
@@ -97,6 +97,18 @@ CHECKS = [
     ("billing_account_seat_limit_source_is_known", "billing_accounts", {"seat_limit_source": "guess"}),
     ("billing_accounts_seat_limit_check", "billing_accounts", {"seat_limit": -1}),
     ("billing_accounts_history_seat_limit_check", "billing_accounts_history", {"seat_limit": -1}),
+    ("billing_details_texts_are_given_or_absent", "billing_details", {"billing_email": "nobody"}),
+    ("billing_details_texts_are_given_or_absent", "billing_details", {"legal_name": " "}),
+    ("billing_details_entity_type_is_known", "billing_details", {"entity_type": "ghost"}),
+    ("billing_details_source_is_known", "billing_details", {"last_updated_by": "nobody"}),
+    ("billing_details_address_is_complete", "billing_details", {"default_address": {"line1": "x"}}),
+    ("billing_details_tax_ids_are_a_list", "billing_details", {"tax_ids": {}}),
+    *objects("billing_details", "billing_details", ("metadata", "is")),
+    *objects("billing_accounts", "billing_account", ("metadata", "is")),
+    *objects("billing_users", "billing_user", ("metadata", "is")),
+    *objects("billing_plans", "billing_plan", ("metadata", "is")),
+    *objects("billing_plan_assignments", "plan_assignment", ("metadata", "is")),
+    ("plan_assignment_status_not_in_future", "billing_plan_assignment_statuses", {"sequence": 2, "effective_at": "2200-01-01T00:00:00Z"}),
     ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": ""}),
     ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": " "}),
     ("billing_user_id_is_1_to_512_characters", "billing_users", {"business_user_id": "u" * 513}),
@@ -227,6 +239,7 @@ CHECKS = [
 # otherwise. The last column is an accepted row that must be there first.
 UNIQUE = [
     ("billing_account_once_per_principal", "billing_accounts", {}),
+    ("billing_details_once_per_account", "billing_details", {"account_id": lambda row: row["account_id"]}),
     ("billing_user_once_per_account", "billing_users", {}),
     ("billing_plan_code_once_per_realm", "billing_plans", {}),
     ("billing_plan_code_once_whatever_the_case", "billing_plans", {"plan_code": lambda row: row["plan_code"].upper()}),

@@ -34,6 +34,7 @@ UNEXPLAINED, KEPT, FORBIDDEN = "PG001", "PG002", "42501"
 
 AUDITED = {
     "billing_accounts": ("metadata", {"note": "changed"}),
+    "billing_details": ("legal_name", "changed"),
     "billing_plan_assignments": ("metadata", {"note": "changed"}),
     "billing_plan_entitlements": ("effect", "deny"),
     "billing_plans": ("name", "changed"),
@@ -50,10 +51,18 @@ AUDITED = {
 }
 """By audited table: a change that breaks no rule."""
 
-UNTRACED = {"service_keys": {"updated_at", "last_used_at", "kdf_salt"}}
+UNTRACED = {
+    "billing_details": {"updated_at", "tax_ids"},
+    "service_keys": {"updated_at", "last_used_at", "kdf_salt"},
+}
 """Columns that history leaves out, beside `updated_at`."""
 
-ONE_OF_A_KIND = {"billing_plan_entitlements", "feature_meters", "meter_prices"}
+ONE_OF_A_KIND = {
+    "billing_details",
+    "billing_plan_entitlements",
+    "feature_meters",
+    "meter_prices",
+}
 """Tables of which the world has room for one more row, and not for two."""
 
 APPEND_ONLY = {
@@ -67,6 +76,7 @@ EXPLANATION = {
 
 IDENTITIES = {
     "billing_accounts": {"realm_id", "billing_principal_id"},
+    "billing_details": {"realm_id", "account_id"},
     "billing_plan_assignments": {
         "realm_id",
         "account_id",

@@ -35,8 +35,12 @@ def test_every_periodic_job_is_known_to_the_worker():
 
 @pytest.mark.django_db
 def test_old_nonces_are_forgotten_and_young_ones_kept():
-    ServiceKeyNonce.objects.create(key_id="pk-a", nonce="old", seen_at=now() - timedelta(minutes=11))
-    ServiceKeyNonce.objects.create(key_id="pk-a", nonce="young", seen_at=now() - timedelta(minutes=9))
+    ServiceKeyNonce.objects.create(
+        key_id="pk-a", nonce="old", seen_at=now() - timedelta(minutes=11)
+    )
+    ServiceKeyNonce.objects.create(
+        key_id="pk-a", nonce="young", seen_at=now() - timedelta(minutes=9)
+    )
 
     gone = [purge_nonces(timestamp=0), purge_nonces(timestamp=0)]
 
@@ -48,8 +52,15 @@ def test_old_nonces_are_forgotten_and_young_ones_kept():
 def test_stored_answers_that_ran_out_are_deleted(realm):
     for key, days in (("old", -1), ("young", 1)):
         StoredAnswer.objects.create(
-            realm=realm, caller="service_key:pk-a", method="POST", path="/x", key=key,
-            request_hash=b"", status=200, body=b"{}", expires_at=now() + timedelta(days=days),
+            realm=realm,
+            caller="service_key:pk-a",
+            method="POST",
+            path="/x",
+            key=key,
+            request_hash=b"",
+            status=200,
+            body=b"{}",
+            expires_at=now() + timedelta(days=days),
         )
 
     gone = [purge_stored_answers(timestamp=0), purge_stored_answers(timestamp=0)]
@@ -62,11 +73,19 @@ def test_stored_answers_that_ran_out_are_deleted(realm):
 def running_worker():
     """Yield a real worker process, serving as the role that owns nothing."""
     url = database_url()
-    env = {**os.environ, "DATABASE_URL": url, "DATABASE_APP_URL": url, "PLANGATE_DATABASE_ROLE": "app"}
+    env = {
+        **os.environ,
+        "DATABASE_URL": url,
+        "DATABASE_APP_URL": url,
+        "PLANGATE_DATABASE_ROLE": "app",
+    }
     with tempfile.TemporaryFile() as output:
         worker = subprocess.Popen(
-            [sys.executable, "manage.py", "worker"], env=env, start_new_session=True,
-            stdout=output, stderr=subprocess.STDOUT,
+            [sys.executable, "manage.py", "worker"],
+            env=env,
+            start_new_session=True,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             yield worker
@@ -85,24 +104,31 @@ def wait_for(condition, seconds=30):
 
 
 def test_worker_process_runs_a_job_and_ends_on_sigterm(committed):
-    ServiceKeyNonce.objects.create(key_id="pk-worker", nonce="old", seen_at=now() - timedelta(hours=1))
+    ServiceKeyNonce.objects.create(
+        key_id="pk-worker", nonce="old", seen_at=now() - timedelta(hours=1)
+    )
     purge_nonces.configure(queueing_lock=None).defer(timestamp=0)
 
     with running_worker():
-        wait_for(lambda: not ServiceKeyNonce.objects.filter(key_id="pk-worker").exists())
+        wait_for(
+            lambda: not ServiceKeyNonce.objects.filter(key_id="pk-worker").exists()
+        )
 
 
 def test_job_of_a_killed_worker_is_requeued(committed):
     job_id = purge_nonces.configure(queueing_lock=None).defer(timestamp=1)
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL WHERE id = %s", [job_id]
+            "UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL WHERE id = %s",
+            [job_id],
         )
     rescue_stalled_jobs.configure(queueing_lock=None).defer(timestamp=1)
 
     def status():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT status::text FROM procrastinate_jobs WHERE id = %s", [job_id])
+            cursor.execute(
+                "SELECT status::text FROM procrastinate_jobs WHERE id = %s", [job_id]
+            )
             return cursor.fetchone()[0]
 
     with running_worker():

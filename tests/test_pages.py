@@ -38,7 +38,9 @@ def desk(committed_realm, at, by):
         )
     username = f"support-{committed_realm.pk}"
     member = User.objects.create(
-        username=username, password=make_password(PASSWORD, hasher="pbkdf2_sha256"), is_staff=True
+        username=username,
+        password=make_password(PASSWORD, hasher="pbkdf2_sha256"),
+        is_staff=True,
     )
     member.groups.add(Group.objects.get(name="Support"))
     return account, username

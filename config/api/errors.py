@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
@@ -11,7 +11,7 @@ from rest_framework import exceptions as drf
 from config.api.constraints import refusal_of
 from config.api.envelope import failure_body, json_response
 from config.api.strictjson import MAX_BODY_BYTES
-from config.kernel.errors import DomainError, NotFound, Unavailable
+from config.kernel.errors import DomainError, Malformed, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -62,11 +62,17 @@ def as_refusal(error: BaseException) -> DomainError | None:
         return NotFound("There is nothing at this address.")
     if isinstance(error, drf.MethodNotAllowed):
         return MethodNotAllowed("This address does not take that method.")
-    if isinstance(error, RequestDataTooBig):
-        return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.")
+    if isinstance(error, SuspiciousOperation):
+        return _unreadable(error)
     if isinstance(error, DatabaseError | InterfaceError):
         return _database_refusal(error)
     return None
+
+
+def _unreadable(error: SuspiciousOperation) -> DomainError:
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge(f"The body is over {MAX_BODY_BYTES} bytes.")
+    return Malformed("The request cannot be read.")
 
 
 def _database_refusal(error: BaseException) -> DomainError | None:

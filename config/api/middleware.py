@@ -9,6 +9,7 @@ from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import BadRequest
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -61,6 +62,19 @@ class Tracing:
             duration_ms=round((time.perf_counter() - began) * 1000, 2),
         )
         return response
+
+
+class PlainAddress:
+    """Refuse an address with a NUL in it (400): nothing could look it up."""
+
+    def __init__(self, get_response: Next) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Return the answer, or refuse."""
+        if "\0" in request.path_info:
+            raise BadRequest
+        return self.get_response(request)
 
 
 class DatabaseDown:

@@ -51,6 +51,8 @@ class ServiceView(APIView):
     parser_classes: Any = ()
     renderer_classes = [JSONRenderer]
     content_negotiation_class = AlwaysJson
+    # OPTIONS is no operation of ours.
+    metadata_class = None
 
     def bind(self, call: Call) -> None:
         """Resolve the account and user a call is bound to; none at realm level."""

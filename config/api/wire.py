@@ -87,6 +87,13 @@ def _prose(value: Any) -> str:
     return value
 
 
+def _reason(value: Any) -> str:
+    text = _prose(value).strip()
+    if not text:
+        raise Invalid("Must not be blank.")
+    return text
+
+
 def whole(value: Any) -> Any:
     """Return 2 for 2.0: a client whose model says "number" sends a float."""
     if type(value) is float and value.is_integer():
@@ -129,6 +136,8 @@ Reference = Annotated[
     str, BeforeValidator(_refusing(_text, MAX_REFERENCE)), _text_schema(MAX_REFERENCE)
 ]
 Prose = Annotated[str, BeforeValidator(_refusing(_prose)), Field(max_length=4096)]
+Reason = Annotated[str, BeforeValidator(_refusing(_reason)), _text_schema(MAX_TEXT * 4)]
+"""Prose that says something."""
 UInt = Annotated[
     int,
     BeforeValidator(_refusing(parse_uint, "value")),
@@ -196,7 +205,7 @@ class AuditFields(WireModel):
     """Who asks for a change, why, under which ticket, effective when."""
 
     operator: Name | None = None
-    reason: Prose | None = None
+    reason: Reason | None = None
     ticket_id: Name | None = None
     effective_at: Instant | None = None
 

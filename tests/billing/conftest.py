@@ -4,8 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from billing.services.accounts import set_seat_limit
+from billing.services.assignments import Identity, assign_plan
 from billing.services.plans import upsert_plan
+from billing.services.users import change_user
+from config.kernel.windows import Window
 from config.tenancy.services.service_keys import create_service_key
+from tests.billing.assigning import END, LIST, START
+from tests.billing.people import users_named
 from tests.tools.client import SignedClient
 
 
@@ -53,3 +59,45 @@ def effective(by):
         return replace(by, effective_at=when)
 
     return author
+
+
+@pytest.fixture
+def pro(make_plan):
+    return make_plan("pro", priority=5)
+
+
+@pytest.fixture
+def bounded(account, pro, by):
+    """An assignment of pro for the year 2026."""
+    assignment, _outcome = assign_plan(
+        identity=Identity(account, None, pro, "ops.manual", "contract-1"),
+        window=Window(START, END),
+        at=START,
+        by=by,
+    )
+    return assignment
+
+
+@pytest.fixture
+def change(api, bounded):
+    """Return the caller of a verb on `bounded`: `change("extend", {…})`."""
+
+    def call(verb, document=None, key=None):
+        return api.post(f"{LIST}/{bounded.pk}/{verb}", document, key)
+
+    return call
+
+
+@pytest.fixture
+def users(account):
+    """The address of the account's users."""
+    return f"billing-accounts/{account.pk}/users"
+
+
+@pytest.fixture
+def full_account(account, at, by):
+    """An account whose only seat is taken by u-1; u-2 is disabled."""
+    _taken, waiting = users_named(account, at, by, "u-1", "u-2")
+    change_user(user=waiting, status="disabled", at=at, by=by)
+    set_seat_limit(account=account, seat_limit=1, at=at, by=by)
+    return account

@@ -1,7 +1,6 @@
 """What tests ask of a gate, in one line each."""
 
 import itertools
-from dataclasses import replace
 
 from billing.services.accounts import ensure_account
 from billing.services.assignments import Identity, assign_plan
@@ -306,7 +305,3 @@ class Gate:
 def row_counts():
     """How many rows every table of the gate, and of credit, holds."""
     return {model._meta.db_table: model.objects.count() for model in TABLES}
-
-
-def with_estimate(request, estimate):
-    return replace(request, ask=replace(request.ask, estimate_minor=estimate))

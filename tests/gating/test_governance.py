@@ -1,3 +1,8 @@
+from dataclasses import replace
+
+import pytest
+
+from gating.selectors.features import gated_feature
 from tests.gating.refusals import refusal
 
 
@@ -89,3 +94,18 @@ def test_a_plan_must_entitle(gate):
 
     assert (denied.status, denied.code) == (403, "ENTITLEMENT.DENIED")
     assert denied.message == "The plan none denies the feature chat."
+
+
+@pytest.mark.parametrize(
+    ("prices", "zero_cost"),
+    [((None,), True), ((0,), True), ((None, 0), True), ((0, 1), False), ((), False)],
+)
+def test_a_feature_is_free_when_it_has_meters_and_none_costs(gate, prices, zero_cost):
+    gate.feature(meters=["second"])
+    for code, price in zip(("chat", "second"), prices, strict=False):
+        if price is not None:
+            gate.price(code, price)
+    found = gated_feature(realm=gate.realm, feature_code="chat", at=gate.at)
+
+    meters = found.meters[: len(prices)]
+    assert replace(found, meters=meters).zero_cost is zero_cost

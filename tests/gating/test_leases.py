@@ -125,6 +125,18 @@ def test_authorize_frees_what_overdue_leases_hold(gate):
     assert gate.row(lease).state == "active"
 
 
+def test_authorize_leaves_a_lease_in_its_grace_alone(gate):
+    gate.feature()
+    gate.quota(100, seconds=30 * 86_400)
+    lease = gate.lease(60)
+    in_grace = gate.at_instant(gate.at + OVERDUE - timedelta(microseconds=1))
+
+    in_grace.lease(40)
+
+    assert gate.row(lease).state == "active"
+    assert gate.used() == (0, 100)
+
+
 def test_a_denied_authorize_still_frees_them(gate):
     gate.feature()
     gate.quota(100, seconds=30 * 86_400)

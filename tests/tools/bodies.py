@@ -17,6 +17,18 @@ IDS = {
 """By the name of an id in an address: the row of a world that it stands for."""
 
 
+METER = {
+    "meter_code": "images",
+    "unit": "image",
+    "meter_prices": {
+        "unit_price_xusd": "5",
+        "unit_quantity_minor": "1",
+        "unit_cost_xusd": "1",
+        "cost_unit_quantity_minor": "1",
+    },
+}
+
+
 def _switch(plan):
     return lambda world: {"plan_id": str(plan(world).pk), "source_ref": "order-2"}
 
@@ -56,14 +68,12 @@ BODIES = {
     "update_feature_family": lambda world: {"name": "AI 2"},
     "delete_feature_family": lambda world: {},
     "upsert_feature": lambda world: {
-        "feature_code": "draw", "feature_family_id": str(world.family.pk), "name": "Draw", "unit": "image",
-        "meters": [{"meter_code": "images", "unit": "image", "meter_prices": {
-            "unit_price_xusd": "5", "unit_quantity_minor": "1", "unit_cost_xusd": "1", "cost_unit_quantity_minor": "1"}}],
+        "feature_code": "draw", "feature_family_id": str(world.family.pk), "name": "Draw", "unit": "image", "meters": [METER],
     },
-    "update_feature": lambda world: {"name": "Chat 2"},
+    "update_feature": lambda world: {"name": "Chat 2", "meters": [METER]},
     "delete_feature": lambda world: {},
-    "upsert_meter": lambda world: {"meter_code": "images", "unit": "image", "scale": 2},
-    "update_meter": lambda world: {"unit": "token"},
+    "upsert_meter": lambda world: {**METER, "scale": 2},
+    "update_meter": lambda world: {"unit": "token", "meter_prices": METER["meter_prices"]},
     "create_gate_policy": lambda world: {
         "bundle_id": str(world.bundle.pk), "name": "new", "feature_code": "chat", "kind": "quota", "unit": "token",
         "window_sec": 60, "limit_minor": "5",
@@ -76,7 +86,10 @@ BODIES = {
     "gate_authorize": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
     "gate_preflight": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
     "gate_cancel": lambda world: {"lease": world.lease},
-    "gate_commit": lambda world: {"lease": world.lease, "feature_code": "chat", "quantity_minor": "1"},
+    "gate_commit": lambda world: {
+        "lease": world.lease, "feature_code": "chat", "quantity_minor": "1", "labels": {"team": "a"},
+        "meters": [{"meter_code": "chat", "quantity_minor": "1"}],
+    },
     "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
     "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},
 }  # fmt: skip

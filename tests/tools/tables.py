@@ -122,6 +122,9 @@ def insert_copy(source, world, changes):
 
 FRESH = {
     "billing_accounts": {"billing_principal_id": "fresh"},
+    "billing_details": {
+        "account_id": lambda row: spare_user(row["realm_id"])[0],
+    },
     "billing_users": {"business_user_id": "fresh"},
     "billing_plans": {"plan_code": "fresh"},
     "billing_plan_entitlements": {"plan_id": lambda row: other_plan(row["plan_id"])},

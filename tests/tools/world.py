@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 from billing.services.accounts import ensure_account, set_seat_limit
 from billing.services.assignments import Identity, assign_plan
+from billing.services.details import change_billing_details
 from billing.services.entitlements import Target, append_entitlements
 from billing.services.plans import upsert_plan
 from billing.services.tokens import issue_token
@@ -145,6 +146,9 @@ def _account(world, principal):
     world.principal = principal
     account = ensure_account(realm=realm, principal_id=principal, at=at, by=by)
     world.account = set_seat_limit(account=account, seat_limit=9, at=at, by=by)
+    change_billing_details(
+        account=account, changes={"legal_name": "Acme Ltd"}, at=at, by=by
+    )
     world.user = ensure_user(account=account, business_user_id=USER, at=at, by=by)
     world.assignment = _assigned(world, None)
     world.user_assignment = _assigned(world, world.user)
