@@ -49,14 +49,13 @@ def create_user(
     `metadata` is merged key by key. Refuses bad metadata (`Invalid`) and a full
     account (403 SEAT.CAPACITY_EXCEEDED).
     """
-    check_metadata(UserMetadata, metadata)
     account = lock_account(account)
     user = _user_of(account, business_user_id)
+    merged = {**(user.metadata if user else {}), **metadata}
+    check_metadata(UserMetadata, merged)
     if user is None:
-        return _create_user(account, business_user_id, metadata, at=at, by=by)
-    return _change(
-        user, UserStatus.ACTIVE, {**user.metadata, **metadata}, account, at=at, by=by
-    )
+        return _create_user(account, business_user_id, merged, at=at, by=by)
+    return _change(user, UserStatus.ACTIVE, merged, account, at=at, by=by)
 
 
 @transaction.atomic

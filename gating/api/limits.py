@@ -255,13 +255,20 @@ class MeterLimitsView(RuntimeView):
         )
 
 
+LAST_YEAR = 9900
+"""Windows last up to 68 years, and the calendar ends with the year 9999."""
+
+
 def _feature_limits(
     call: Call, query: FeatureLimitQuery | MeterLimitQuery
 ) -> list[FeatureLimits]:
+    as_of = query.as_of or call.at
+    if as_of.year >= LAST_YEAR:
+        raise Invalid(f"as_of lies before the year {LAST_YEAR}.", field="as_of")
     return feature_limits(
         account=call.account,
         user=call.user,
-        as_of=query.as_of or call.at,
+        as_of=as_of,
         at=call.at,
         feature_code=query.feature_code,
         feature_family_code=query.feature_family_code,

@@ -164,6 +164,7 @@ NO_NUMBERS = {
     "empty", "blank", "word", "100 kB", "list", "object", "line break", "false in words", "quote",
 }  # fmt: skip
 NO_FLAGS = NO_NUMBERS - {"true"} | {"zero", "one", "minus one", "whole fraction"}
+EMPTY = {"empty", "blank", "line break"}
 NO_TEXTS = {
     "list",
     "list of lists",
@@ -216,7 +217,7 @@ def fields(model, prefix=()):
 
 
 def kind_of(field):
-    """Return what a field takes: number, flag, text or another thing."""
+    """Return what a field takes: number, boolean, string, prose or another thing."""
     annotation = (
         typing.Annotated[field.annotation, *field.metadata]
         if field.metadata
@@ -228,13 +229,22 @@ def kind_of(field):
         for option in schema.get("anyOf", [schema])
         if option.get("type") != "null"
     ]
-    kinds = {
-        "number"
-        if each.get("type") == "integer" or "0-9" in each.get("pattern", "")
-        else each.get("type")
-        for each in options
-    }
+    kinds = {_kind_of(option) for option in options}
     return kinds.pop() if len(kinds) == 1 else "other"
+
+
+def _kind_of(schema):
+    if schema.get("type") == "integer" or "0-9" in schema.get("pattern", ""):
+        return "number"
+    if schema.get("type") == "string" and not {
+        "minLength",
+        "enum",
+        "const",
+        "format",
+    } & set(schema):
+        # A text that may be empty.
+        return "prose"
+    return schema.get("type")
 
 
 def complete(route, world):
@@ -244,8 +254,12 @@ def complete(route, world):
 
 
 def names_the_field(document, path):
-    """Whether a refusal names the field, something inside it, or what it stands in."""
+    """Whether a refusal names the field, something inside it, or what it stands in.
+
+    Or the field beside it, of which the two together break a rule.
+    """
     dotted = ".".join(map(str, path))
+    beside = ".".join(map(str, path[:-1]))
     told = {
         document["meta"].get("field"),
         *(error["field"] for error in document["meta"].get("errors", [])),
@@ -256,15 +270,30 @@ def names_the_field(document, path):
             each == dotted
             or each.startswith(f"{dotted}.")
             or dotted.startswith(f"{each}.")
+            or (
+                each.rpartition(".")[0] == beside
+                and each.rpartition(".")[2] in TOGETHER.get(path[-1], ())
+            )
         )
         for each in told
     )
 
 
+TOGETHER = {
+    "window_start": {"window_end"},
+    "unit_price_base_xusd": {"unit_price_xusd"},
+    "unit_price_dynamic_xusd": {"unit_price_xusd"},
+}
+"""Fields that a rule holds against another one, which the refusal names."""
+
+
 def never_for(kind):
-    return {"number": NO_NUMBERS, "boolean": NO_FLAGS, "string": NO_TEXTS}.get(
-        kind, set()
-    ) | NEVER
+    return {
+        "number": NO_NUMBERS,
+        "boolean": NO_FLAGS,
+        "string": NO_TEXTS,
+        "prose": NO_TEXTS - EMPTY,
+    }.get(kind, set()) | NEVER
 
 
 SLOW_SECONDS = 3
