@@ -2,10 +2,13 @@
 
 import os
 
+import django
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # Requests are served by the role that owns nothing and cannot rewrite history.
 os.environ.setdefault("PLANGATE_DATABASE_ROLE", "app")
+django.setup(set_prefix=False)
 
-from django.core.wsgi import get_wsgi_application
+from config.api.requests import Handler  # noqa: E402 - after the setup.
 
-application = get_wsgi_application()
+application = Handler()

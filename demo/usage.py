@@ -66,8 +66,7 @@ def _use(
             **acting,
         )
     except GateDenied:
-        # Its evidence is kept: that is what the demo shows.
-        return
+        return  # Its evidence is kept: that is what the demo shows.
     if commit:
         commit_lease(
             request=CommitRequest(held.data["lease"], feature, quantity),

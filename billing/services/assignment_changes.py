@@ -191,6 +191,23 @@ def switch_plan(
     """
     assignment = _locked(assignment)
     _check_switch(direction, assignment, plan, switch_at)
+    identity = _new_identity(assignment, plan, source_kind, source_ref)
+    change_assignment(
+        assignment=assignment, changes={"window_end": switch_at}, at=at, by=by
+    )
+    created, _outcome = assign_plan(
+        identity=identity,
+        window=Window(switch_at, assignment.window_end),
+        metadata=metadata,
+        at=at,
+        by=by,
+    )
+    return created
+
+
+def _new_identity(
+    assignment: PlanAssignment, plan: Plan, source_kind: str, source_ref: str
+) -> Identity:
     identity = Identity(
         account=assignment.account,
         user=assignment.user,
@@ -204,17 +221,7 @@ def switch_plan(
             f"{source_ref}. A plan change needs a reference of its own.",
             field="source_ref",
         )
-    change_assignment(
-        assignment=assignment, changes={"window_end": switch_at}, at=at, by=by
-    )
-    created, _outcome = assign_plan(
-        identity=identity,
-        window=Window(switch_at, assignment.window_end),
-        metadata=metadata,
-        at=at,
-        by=by,
-    )
-    return created
+    return identity
 
 
 def _check_switch(

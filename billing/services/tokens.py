@@ -52,9 +52,14 @@ def issue_token(
         issued_at=at,
         expires_at=expires_at,
     )
+    return _recorded(token)
+
+
+def _recorded(token: PlatformToken) -> PlatformToken:
+    """Return the token of this key: this one, or the one that was there before."""
     PlatformToken.objects.bulk_create([token], ignore_conflicts=True)
-    stored = PlatformToken.objects.in_realm(user.realm_id).get(
-        service_key_id=service_key_id, idempotency_key=token.idempotency_key
+    stored = PlatformToken.objects.in_realm(token.realm_id).get(
+        service_key_id=token.service_key_id, idempotency_key=token.idempotency_key
     )
     if bytes(stored.request_hash) != bytes(token.request_hash):
         raise Conflict(

@@ -1,9 +1,11 @@
 """The envelope every answer travels in, and how it is written."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.http import HttpResponse
@@ -40,11 +42,27 @@ def _instants(value: Any) -> Any:
     return _default(value)
 
 
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else _instants(value)
+
+
 def write_json(document: Any) -> bytes:
     """Return `document` as JSON bytes; instants as RFC 3339 with microseconds."""
-    return orjson.dumps(
-        document, default=_instants, option=orjson.OPT_PASSTHROUGH_DATETIME
-    )
+    try:
+        return orjson.dumps(
+            document, default=_instants, option=orjson.OPT_PASSTHROUGH_DATETIME
+        )
+    except orjson.JSONEncodeError:
+        # An integer beyond 64 bits, from somebody's metadata: the database gives
+        # 1e300 back as its digits.
+        text = json.dumps(
+            document,
+            default=_plain,
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        )
+        return text.encode()
 
 
 def success_body(answer: Answer, trace_id: str) -> bytes:

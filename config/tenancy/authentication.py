@@ -186,6 +186,11 @@ def _check_signature(
             f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
             f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
         )
+    if "Transfer-Encoding" in request.headers:
+        raise Malformed(
+            "Send the body with its Content-Length: one in chunks is not read.",
+            field="Transfer-Encoding",
+        )
     digest = header(request, "Content-Digest")
     if not signing.is_same(digest, signing.content_digest(request.body)):
         raise _bad_signature("Content-Digest does not match the body.")
