@@ -26,15 +26,18 @@ from config.admin.bases import (
     add_figure,
     command,
     instant_text,
+    json_block,
 )
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.tenancy.models import DomainEvent
-from config.tenancy.services.events import record_event
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import age_text, window_text
+from gating.decide import decide
+from gating.evidence import decision_document
 from gating.models import GatePolicy, Lease, LeaseState, Rating
-from gating.services.leases import cancel_lease
+from gating.selectors.decisions import admission_of
+from gating.services.leases import CANCELED, cancel_lease
 
 OVERDUE = "Overdue"
 STATE_COLORS = {
@@ -44,9 +47,6 @@ STATE_COLORS = {
     "Expired": "warning",
     "Canceled": "info",
 }
-CANCELED = "lease.canceled"
-"""The event that keeps who canceled a hold, and why."""
-
 _AGES = {
     "hour": ("Held for over 1 hour", timedelta(hours=1)),
     "day": ("Held for over 1 day", timedelta(days=1)),
@@ -133,15 +133,15 @@ class LeaseAdmin(RecordAdmin):
             "Decision",
             {
                 "fields": ("policy", "plan_assignment", "billing_mode", "zero_cost",
-                           "evidence"),
+                           "decision"),
                 "classes": ("collapse",),
             },
         ),
         (
             "For engineers",
             {
-                "fields": ("id", "idempotency_key", "trace_id", "labels", "windows",
-                           "response"),
+                "fields": ("id", "idempotency_key", "trace_id", "labels",
+                           "rule_set_id"),
                 "classes": ("collapse",),
             },
         ),
@@ -224,6 +224,12 @@ class LeaseAdmin(RecordAdmin):
         told = event.payload
         return f"{told['operator']}: {told['reason']} ({told['ticket_id']})"
 
+    @display(description="What was known")
+    def decision(self, lease: Lease) -> Any:
+        """Return the decision in full, as it was made."""
+        ask, facts = admission_of(lease)
+        return json_block(decision_document(ask, facts, decide(ask, facts)))
+
     @display(description="Rating")
     def rating(self, lease: Lease) -> Any:
         """Return what was rated by its commit, as a link."""
@@ -258,23 +264,10 @@ class LeaseAdmin(RecordAdmin):
     ) -> str:
         """Give up the authorization and what it holds."""
         done = cancel_lease(
-            account=lease.account, user=lease.user, reference=lease.lease, at=at
+            account=lease.account, user=lease.user, reference=lease.lease, at=at, by=by
         )
         if not done.canceled:
             return f"The hold {lease} had ended by itself: nothing was held any more."
-        record_event(
-            realm=lease.realm,
-            kind=CANCELED,
-            subject=lease,
-            payload={
-                "lease": lease.lease,
-                "operator": by.operator,
-                "reason": by.reason,
-                "ticket_id": by.ticket_id,
-            },
-            at=at,
-            by=by,
-        )
         return f"The hold {lease} is canceled: what it held is free again."
 
 

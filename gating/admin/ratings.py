@@ -10,11 +10,19 @@ from unfold.decorators import display
 from catalog.admin.bases import ReadOnlyInline
 from catalog.admin.filters import TimeFilter
 from catalog.admin.words import linked, moment, money, unbroken, units
-from config.admin.bases import GATE, NOTHING, Menu, RecordAdmin, instant_text
+from config.admin.bases import (
+    GATE,
+    NOTHING,
+    Menu,
+    RecordAdmin,
+    instant_text,
+    json_block,
+)
 from config.kernel.money import format_xusd
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import reasons_text
 from gating.models import ApplicationStatus, Direction, LineStatus, RatedRecord, Rating
+from gating.selectors.ratings import rated_total
 
 STATUS_COLORS = {
     ApplicationStatus.APPLIED.label: "success",
@@ -120,13 +128,22 @@ class RatingAdmin(RecordAdmin):
         (
             "For engineers",
             {
-                "fields": ("id", "operation", "idempotency_key", "trace_id",
-                           "pricing_fingerprint", "cost_fingerprint", "labels",
-                           "pricing_snapshot", "cost_snapshot", "response"),
+                "fields": ("id", "operation", "idempotency_key", "trace_id", "labels",
+                           "rule_set_id", "pricing_snapshot", "cost_snapshot"),
                 "classes": ("collapse",),
             },
         ),
     )  # fmt: skip
+
+    @display(description="Pricing snapshot")
+    def pricing_snapshot(self, rating: Rating) -> Any:
+        """Return the evidence of the amount."""
+        return json_block(dict(rated_total(rating).pricing_snapshot))
+
+    @display(description="Cost snapshot")
+    def cost_snapshot(self, rating: Rating) -> Any:
+        """Return the evidence of the cost."""
+        return json_block(dict(rated_total(rating).cost_snapshot))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rating]:
         """Return the ratings with the units of their lines."""

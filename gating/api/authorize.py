@@ -140,7 +140,11 @@ class CancelView(RuntimeView):
     def post(self, call: Call, body: CancelBody) -> Answer:
         """Give up a lease and what it holds; one already ended stays as it is."""
         end = cancel_lease(
-            account=call.account, user=call.user, reference=body.lease, at=call.at
+            account=call.account,
+            user=call.user,
+            reference=body.lease,
+            at=call.at,
+            by=call.by,
         )
         return Answer(
             CancelOut(cancelled=end.canceled, released_cap=end.released_minor)

@@ -13,19 +13,35 @@ from gating.models.policies import (
     PolicyStatus,
     SubjectScope,
 )
-from gating.models.ratings import ApplicationStatus, Direction, Rating, RatingKind
+from gating.models.projections import (
+    AccountVersion,
+    CatalogVersion,
+    Entitlement,
+    Projection,
+    RuleSet,
+)
+from gating.models.ratings import (
+    ApplicationStatus,
+    Direction,
+    Rating,
+    RatingKey,
+    RatingKind,
+)
 
 __all__ = [
     "DEFAULT_BUNDLE_KEY",
     "UNLIMITED_POLICY_NAME",
+    "AccountVersion",
     "ApplicationStatus",
     "BillingMode",
     "BundleStatus",
+    "CatalogVersion",
     "Counter",
     "CounterKind",
     "Denial",
     "Direction",
     "EnforcementMode",
+    "Entitlement",
     "GatePolicy",
     "GatePolicyBundle",
     "GateState",
@@ -34,10 +50,13 @@ __all__ = [
     "LineStatus",
     "PolicyKind",
     "PolicyStatus",
+    "Projection",
     "RatedRecord",
     "Rating",
+    "RatingKey",
     "RatingKind",
     "ResidualBucket",
+    "RuleSet",
     "Seat",
     "SubjectScope",
 ]

@@ -29,8 +29,9 @@ class Lease(Row):
 
     While active it holds `reserved_minor` on each counter of `counter_ids`, and
     `reserved_xusd` (10^-6 USD) on its user's balance. Afterwards the columns keep what
-    was held, and nothing is. `windows` are its quota counters as authorize saw them,
-    `evidence` the facts of the decision, `response` the answer that was given.
+    was held, and nothing is. The quota columns have one element per counter that its
+    commit counts on. The rules and what was `seen` (`gating.rules.Seen`) are the
+    evidence of the decision, from which its answer can be given again.
     """
 
     realm = models.ForeignKey(
@@ -79,19 +80,25 @@ class Lease(Row):
     idempotency_key = models.TextField()
     request_hash = models.BinaryField()
     labels = models.JSONField(default=dict)
-    windows = models.JSONField(default=list)
-    evidence = models.JSONField(default=dict)
-    response = models.JSONField(default=dict)
     trace_id = models.TextField()
+    rule_set_id = models.UUIDField()
+    quota_counter_ids = ArrayField(models.UUIDField())
+    quota_limits = ArrayField(
+        models.BigIntegerField(null=True), help_text="Empty means unlimited."
+    )
+    quota_held = ArrayField(models.BooleanField())
+    seen_first = ArrayField(models.BigIntegerField())
+    seen_second = ArrayField(models.BigIntegerField())
+    available_xusd = models.BigIntegerField()
+    budget = models.TextField(null=True)  # noqa: DJ001 - NULL: none was named.
+    rating_id = models.UUIDField(null=True)
+    rated_at = models.DateTimeField(null=True)
 
     objects = RealmQuerySet.as_manager()
 
     class Meta:
         db_table = "gate_leases"
         constraints = [
-            models.UniqueConstraint(
-                fields=["realm", "account", "user", "id"], name="gate_lease_of_one_user"
-            ),
             models.UniqueConstraint(
                 fields=["realm", "user", "lease"],
                 name="gate_lease_reference_once_per_user",
@@ -142,9 +149,21 @@ class Lease(Row):
                 name="gate_lease_key_is_given",
                 message="A lease needs its idempotency key.",
             ),
+            models.CheckConstraint(
+                name="gate_lease_closed_iff_rated",
+                condition=Q(
+                    state="closed", rating_id__isnull=False, rated_at__isnull=False
+                )
+                | Q(~Q(state="closed"), rating_id__isnull=True, rated_at__isnull=True),
+                violation_error_message="A committed lease names its rating.",
+            ),
+            models.CheckConstraint(
+                name="gate_lease_quotas_have_limits_and_holds",
+                condition=Q(quota_limits__len=models.F("quota_counter_ids__len"))
+                & Q(quota_held__len=models.F("quota_counter_ids__len")),
+                violation_error_message="Each quota has its limit and its hold.",
+            ),
             is_object("labels", name="gate_lease_labels_are_object"),
-            is_object("evidence", name="gate_lease_evidence_is_object"),
-            is_object("response", name="gate_lease_response_is_object"),
         ]
         indexes = [
             models.Index(

@@ -4,7 +4,7 @@ from django.db.models import F, Q
 from billing.models import BillingUser
 from catalog.models.rules import is_given, is_one_of
 from config.kernel.ids import new_id
-from config.tenancy.models import Realm, RealmQuerySet, Row
+from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.ratings import Rating
 
 
@@ -15,12 +15,15 @@ class LineStatus(models.TextChoices):
     MISSING_PRICE = "missing_price", "No price"
 
 
-class RatedRecord(Row):
-    """One meter's part of a rating: quantity, amount, cost, evidence. Append-only.
+class RatedRecord(models.Model):
+    """One meter's part of a rating: quantity, amount and cost. Append-only.
 
-    Amounts are canonical, in 10^-6 USD, of the rates that the snapshots hold.
+    Amounts are canonical, in 10^-6 USD. With the rates of the rating's rules, the
+    remainders carried in and on are the evidence of both. Partitioned by month of
+    `rated_at`, as ratings are.
     """
 
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     realm = models.ForeignKey(
         Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
@@ -40,10 +43,11 @@ class RatedRecord(Row):
     cost_xusd = models.BigIntegerField()
     rate_identity = models.TextField(null=True)  # noqa: DJ001 - NULL: no price.
     cost_rate_identity = models.TextField(null=True)  # noqa: DJ001 - the same.
-    pricing_fingerprint = models.TextField()
-    cost_fingerprint = models.TextField()
-    pricing_snapshot = models.JSONField()
-    cost_snapshot = models.JSONField()
+    remainder_in = models.BigIntegerField(default=0)
+    remainder_out = models.BigIntegerField(default=0)
+    cost_remainder_in = models.BigIntegerField(default=0)
+    cost_remainder_out = models.BigIntegerField(default=0)
+    client_pricing_etag = models.TextField(null=True)  # noqa: DJ001 - NULL: none given.
     rated_at = models.DateTimeField()
 
     objects = RealmQuerySet.as_manager()
@@ -53,7 +57,7 @@ class RatedRecord(Row):
         verbose_name = "rated record"
         constraints = [
             models.UniqueConstraint(
-                fields=["realm", "rating", "line_number"],
+                fields=["rating", "realm", "rated_at", "line_number"],
                 name="gate_rated_record_numbered_once",
             ),
             is_one_of(
@@ -62,7 +66,13 @@ class RatedRecord(Row):
             models.CheckConstraint(
                 name="gate_rated_record_amounts_are_not_negative",
                 condition=Q(
-                    quantity_minor__gte=0, amount_xusd__gte=0, cost_xusd__gte=0
+                    quantity_minor__gte=0,
+                    amount_xusd__gte=0,
+                    cost_xusd__gte=0,
+                    remainder_in__gte=0,
+                    remainder_out__gte=0,
+                    cost_remainder_in__gte=0,
+                    cost_remainder_out__gte=0,
                 ),
                 violation_error_message="Amounts of a line are 0 or more.",
             ),

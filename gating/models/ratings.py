@@ -3,8 +3,9 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
-from catalog.models.rules import in_one_realm, is_given, is_object, is_one_of
-from config.tenancy.models import Realm, RealmQuerySet, Row
+from catalog.models.rules import is_given, is_object, is_one_of
+from config.kernel.ids import new_id
+from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.leases import BillingMode, Lease
 
 
@@ -30,14 +31,16 @@ class ApplicationStatus(models.TextChoices):
     QUARANTINED = "quarantined", "Nothing"
 
 
-class Rating(Row):
+class Rating(models.Model):
     """Usage that was reported, what it costs, and what of it was applied. Append-only.
 
     `canonical_*` is the whole of it; `applied_*` is what counted against quotas and
-    money; `funded_xusd` is what the user's balance paid. Amounts in 10^-6 USD.
-    `response` is the answer that was given, and is given again to a repeat.
+    money; `funded_xusd` is what the user's balance paid. Amounts in 10^-6 USD. The
+    rules, the lines and `evidence` are what its answer was made of, and is again for a
+    repeat (`gating.answers`). Partitioned by month of `rated_at`.
     """
 
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     realm = models.ForeignKey(
         Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
@@ -94,17 +97,12 @@ class Rating(Row):
     applied_amount_xusd = models.BigIntegerField()
     applied_cost_xusd = models.BigIntegerField()
     funded_xusd = models.BigIntegerField(default=0)
-    pricing_fingerprint = models.TextField()
-    cost_fingerprint = models.TextField()
-    pricing_snapshot = models.JSONField()
-    cost_snapshot = models.JSONField()
+    rule_set_id = models.UUIDField()
     labels = models.JSONField(default=dict)
     evidence = models.JSONField(default=dict)
     rated_at = models.DateTimeField()
     operation = models.TextField()
     idempotency_key = models.TextField()
-    request_hash = models.BinaryField()
-    response = models.JSONField(default=dict)
     trace_id = models.TextField()
 
     objects = RealmQuerySet.as_manager()
@@ -112,26 +110,6 @@ class Rating(Row):
     class Meta:
         db_table = "gate_ratings"
         constraints = [
-            in_one_realm(name="gate_rating_in_one_realm"),
-            models.UniqueConstraint(
-                fields=["realm", "user", "operation", "idempotency_key"],
-                name="gate_rating_once_per_idempotency_key",
-                violation_error_message="This idempotency key already has its rating.",
-            ),
-            models.UniqueConstraint(
-                fields=["realm", "lease"],
-                condition=Q(lease__isnull=False)
-                & ~Q(application_status="quarantined")
-                & Q(direction="debit"),
-                name="gate_rating_one_applied_per_lease",
-                violation_error_message="This lease has been committed already.",
-            ),
-            models.UniqueConstraint(
-                fields=["realm", "reversal_of"],
-                condition=Q(reversal_of__isnull=False),
-                name="gate_rating_reversed_once",
-                violation_error_message="This rating has been reversed already.",
-            ),
             is_one_of("rating_kind", RatingKind, name="gate_rating_kind_is_known"),
             is_one_of("direction", Direction, name="gate_rating_direction_is_known"),
             is_one_of(
@@ -195,24 +173,62 @@ class Rating(Row):
                 condition=Q(application_status="applied") | Q(reason_codes__len__gt=0),
                 violation_error_message="Say why it was not applied in full.",
             ),
-            is_given(
-                "idempotency_key",
-                name="gate_rating_key_is_given",
-                message="A rating needs its idempotency key.",
-            ),
             is_object("labels", name="gate_rating_labels_are_object"),
             is_object("evidence", name="gate_rating_evidence_is_object"),
-            is_object("response", name="gate_rating_response_is_object"),
         ]
         indexes = [
             models.Index(
                 fields=["realm", "account", "rated_at"], name="gate_ratings_by_account"
-            ),
-            models.Index(
-                fields=["realm", "user", "rated_at"], name="gate_ratings_by_user"
             ),
             models.Index(fields=["realm", "rated_at"], name="gate_ratings_by_time"),
         ]
 
     def __str__(self) -> str:
         return f"{self.feature_code} {self.canonical_quantity_minor} {self.pk}"
+
+
+class RatingKey(models.Model):
+    """The idempotency key of a rating, unique whatever partition the rating is in."""
+
+    rating_id = models.UUIDField(primary_key=True, editable=False)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    user = models.ForeignKey(
+        BillingUser,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    operation = models.TextField()
+    idempotency_key = models.TextField()
+    request_hash = models.BinaryField()
+    rated_at = models.DateTimeField()
+    lease_id = models.UUIDField(null=True, help_text="Of a commit that was applied.")
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_rating_keys"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "user", "operation", "idempotency_key"],
+                name="gate_rating_once_per_idempotency_key",
+                violation_error_message="This idempotency key already has its rating.",
+            ),
+            models.UniqueConstraint(
+                fields=["realm", "lease_id"],
+                condition=Q(lease_id__isnull=False),
+                name="gate_rating_one_applied_per_lease",
+                violation_error_message="This lease has been committed already.",
+            ),
+            is_given(
+                "idempotency_key",
+                name="gate_rating_key_is_given",
+                message="A rating needs its idempotency key.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {self.idempotency_key}"

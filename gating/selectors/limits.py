@@ -13,7 +13,6 @@ from gating.facts import PolicyWindow, UnitPrice
 from gating.pricing import MeterRate
 from gating.projection import PolicyFact, governing
 from gating.selectors.counters import Counters, counters_of, policy_windows
-from gating.selectors.facts import is_entitlement_required
 from gating.selectors.features import rate_of
 from gating.selectors.policies import governance
 
@@ -114,7 +113,7 @@ def feature_limits(
             rules,
             feature_id=feature.pk,
             family_id=feature.feature_family_id,
-            required=is_entitlement_required(feature),
+            required=feature.needs_entitlement,
         ).verdict
         in {"allowed", "not_required"}
     ]

@@ -1,7 +1,7 @@
-"""What an admission takes, stored with the answer that promises it."""
+"""What authorize is asked, and what it answers, now or again."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,28 +9,14 @@ from uuid import UUID
 
 import orjson
 
-from billing.models import BillingAccount, BillingUser
-from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
-from config.kernel.ids import new_id
-from config.kernel.windows import format_instant
-from gating.evidence import decision_document
-from gating.facts import (
-    Ask,
-    CounterKey,
-    FeatureFact,
-    Hint,
-    PolicyWindow,
-    SeatWindow,
-    least_limits,
-)
-from gating.guards import reached
-from gating.models import Lease, Seat
+from config.kernel.windows import format_instant, parse_instant
+from gating.answers import Admission, admission_data, admission_hints
+from gating.facts import Ask, Facts
 from gating.options import options
-from gating.selectors.facts import Reading
-from gating.services.counters import count, hold, open_counter
-from gating.verdicts import Verdict
-from grants.services import funding
+from gating.rules import Rules, Seen, facts_of
+from gating.selectors.rules import stored_rules
+from gating.services.functions import Document
 
 
 class KeyReused(Conflict):
@@ -80,158 +66,69 @@ def digest_of(document: Any) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
-    """An answer of the gate: `data` and `hints` of the envelope.
+class Decision:
+    """What the gate's function told of one item: the rules, and what it saw."""
 
-    `replayed` says that it was given before, to the same request with the same key.
-    """
+    rules: Rules
+    seen: Seen
+    account_id: UUID
+    user_id: UUID
+    rule_set_id: UUID
 
-    data: Mapping[str, Any]
-    hints: Sequence[Hint]
-    replayed: bool = False
-
-
-def stored_admission(
-    user: BillingUser, request: AuthorizeRequest, idempotency_key: str
-) -> Admission | None:
-    """Return the answer already given for the key, None where there is none.
-
-    Refuses the key with another body (`KeyReused`).
-    """
-    lease = (
-        Lease.objects.in_realm(user.realm_id)
-        .filter(user=user, idempotency_key=idempotency_key)
-        .only("request_hash", "response")
-        .first()
-    )
-    if lease is None:
-        return None
-    if bytes(lease.request_hash) != request.digest:
-        raise KeyReused
-    answer = lease.response
-    return Admission(answer["data"], answer["hints"], replayed=True)
-
-
-def admitted_under(
-    reading: Reading, verdict: Verdict
-) -> tuple[FeatureFact, PolicyWindow]:
-    """Return the feature and the first quota window of an admission."""
-    feature, window = reading.facts.feature, verdict.window
-    if feature is None or window is None:
-        raise AssertionError("an admission has a feature and a window")
-    return feature, window
-
-
-def answer_of(reading: Reading, verdict: Verdict) -> dict[str, Any]:
-    """Return what authorize and preflight both answer to an admission."""
-    feature, window = admitted_under(reading, verdict)
-    return {
-        "feature_code": feature.feature_code,
-        "feature_family_code": feature.feature_family_code,
-        "window_start": format_instant(window.counter.window_start),
-        "window_end": format_instant(window.counter.window_end),
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Taker:
-    """Takes what a verdict admits, in the transaction that decided it."""
-
-    account: BillingAccount
-    user: BillingUser
-    request: AuthorizeRequest
-    idempotency_key: str
-    reading: Reading
-    verdict: Verdict
-
-    def take(self, *, at: datetime, by: AuditContext) -> Admission:
-        """Return the answer, once everything it promises is stored."""
-        verdict, user = self.verdict, self.user
-        held = hold(self.account, verdict.holds)
-        count(self.account, verdict.increments)
-        self._take_seats(verdict.seats, at=at)
-        if verdict.wallet_xusd:
-            balance = funding.lock_balance(user=user, at=at)
-            funding.reserve(balance, amount_xusd=verdict.wallet_xusd, at=at)
-        reached("authorize.held")
-        lease = self._lease(held, at=at, by=by)
-        lease.save(force_insert=True)
-        reached("authorize.stored")
-        answer = lease.response
-        return Admission(answer["data"], answer["hints"])
-
-    def _lease(
-        self, held: Mapping[CounterKey, UUID], *, at: datetime, by: AuditContext
-    ) -> Lease:
-        request, verdict, facts = self.request, self.verdict, self.reading.facts
-        feature, window = admitted_under(self.reading, verdict)
-        lease_id, expires_at = new_id(), at + options().lease_ttl
-        lease = Lease(
-            id=lease_id,
-            realm_id=self.user.realm_id,
-            account=self.account,
-            user=self.user,
-            lease=request.reference or f"lease.{lease_id}",
-            feature_code=feature.feature_code,
-            feature_family_code=feature.feature_family_code,
-            billing_mode=facts.funding.billing_mode,
-            policy_id=window.policy_id,
-            window_start=window.counter.window_start,
-            window_end=window.counter.window_end,
-            estimate_minor=request.ask.estimate_minor,
-            cap_minor=verdict.cap_minor,
-            counter_ids=list(held.values()),
-            reserved_minor=max((h.quantity_minor for h in verdict.holds), default=0),
-            reserved_xusd=verdict.wallet_xusd,
-            zero_cost=self.reading.zero_cost,
-            plan_assignment_id=self.reading.assignment_id,
-            authorized_at=at,
-            expires_at=expires_at,
-            idempotency_key=self.idempotency_key,
-            request_hash=request.digest,
-            labels=dict(request.labels),
-            trace_id=by.trace_id,
+    @classmethod
+    def told(cls, answer: Document) -> "Decision":
+        """Return the decision of an answer."""
+        rule_set_id = UUID(answer["rules"])
+        pairs = zip(answer["first"], answer["second"], strict=True)
+        return cls(
+            rules=stored_rules(rule_set_id),
+            seen=Seen(tuple(pairs), answer["available"]),
+            account_id=UUID(answer["account"]),
+            user_id=UUID(answer["user"]),
+            rule_set_id=rule_set_id,
         )
-        lease.windows = self._windows(held)
-        lease.evidence = decision_document(request.ask, facts, verdict)
-        lease.response = self._response(lease)
-        return lease
 
-    def _response(self, lease: Lease) -> dict[str, Any]:
-        data = {
-            "lease": lease.lease,
-            **answer_of(self.reading, self.verdict),
-            "expires_at": format_instant(lease.expires_at),
-        }
-        return {"data": data, "hints": [dict(hint) for hint in self.verdict.hints]}
+    def facts(self, at: datetime) -> Facts:
+        """Return what was decided on at `at`."""
+        return facts_of(
+            self.rules,
+            self.seen,
+            account_id=self.account_id,
+            user_id=self.user_id,
+            at=at,
+        )
 
-    def _windows(self, held: Mapping[CounterKey, UUID]) -> list[dict[str, Any]]:
-        """Return the quota counters that the commit will count on, as documents."""
-        known = self.reading.counter_ids or {}
-        return [
-            {
-                "counter_id": str(
-                    held.get(key) or known.get(key) or open_counter(self.account, key)
-                ),
-                "limit": None if limit is None else str(limit),
-                "held": key in held,
-            }
-            for key, limit in least_limits(self.reading.facts.quotas).items()
-        ]
+    def admission(
+        self, ask: Ask, *, at: datetime, before: Document | None = None
+    ) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+        """Return data and hints of an admission at `at`, after what stands `before`."""
+        data = {**(before or {}), **admission_data(self.rules, at)}
+        hints = admission_hints(
+            ask,
+            self.rules,
+            self.seen,
+            account_id=self.account_id,
+            user_id=self.user_id,
+            at=at,
+        )
+        return data, hints
 
-    def _take_seats(self, seats: Iterable[SeatWindow], *, at: datetime) -> None:
-        rows = [
-            Seat(
-                realm_id=self.user.realm_id,
-                account=self.account,
-                user=self.user,
-                scope_code=window.scope_code,
-                key=window.key,
-                window_start=window.window_start,
-                window_end=window.window_end,
-                taken_at=at,
-            )
-            for window in seats
-        ]
-        if rows:
-            Seat.objects.bulk_create(rows, ignore_conflicts=True)
+
+def admitted(
+    answer: Document, request: AuthorizeRequest, lease: str, *, at: datetime
+) -> Admission:
+    """Return the answer to an admission of `at`, under the lease of that reference."""
+    data, hints = Decision.told(answer).admission(
+        request.ask, at=at, before={"lease": lease}
+    )
+    data["expires_at"] = format_instant(at + options().lease_ttl)
+    return Admission(data, hints)
+
+
+def replayed(answer: Document, request: AuthorizeRequest) -> Admission:
+    """Return the answer that was given to the same request before."""
+    data, hints = Decision.told(answer).admission(
+        request.ask, at=parse_instant(answer["at"]), before={"lease": answer["lease"]}
+    )
+    data["expires_at"] = format_instant(parse_instant(answer["expires"]))
+    return Admission(data, hints, replayed=True, trace_id=answer["trace"])

@@ -1,32 +1,38 @@
 """Asking the gate: authorize takes what it admits, preflight only says so."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from django.db import transaction
+import structlog
 
 from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
+from config.kernel.ids import new_id
 from config.kernel.windows import format_instant
+from gating.answers import Admission
 from gating.decide import decide
-from gating.facts import Ask
-from gating.guards import reached
-from gating.models import Lease
-from gating.options import options
-from gating.selectors.facts import Reading, one_snapshot, read_facts
+from gating.facts import Ask, Facts
 from gating.services.admissions import (
-    Admission,
     AuthorizeRequest,
-    Taker,
-    answer_of,
-    stored_admission,
+    Decision,
+    KeyReused,
+    admitted,
+    replayed,
 )
 from gating.services.denials import GateDenied, record_denial
-from gating.services.leases import expire_overdue
-from gating.services.state import lock_gate
-from gating.verdicts import Verdict
-from grants.services.funding import FundingExhausted
+from gating.services.functions import (
+    Document,
+    GateMoved,
+    gate_authorize,
+    gate_preflight,
+)
+from gating.services.subjects import Subject
+
+log = structlog.get_logger("plangate.gate")
+
+TRIES = 3
+"""How often a projection that went stale meanwhile is resolved again."""
 
 
 class LeaseTaken(Conflict):
@@ -58,58 +64,75 @@ def authorize(
     another body is refused (`KeyReused`), as is a reference in use (`LeaseTaken`). A
     denial takes nothing, is not kept for the key, and leaves its evidence.
     """
-    call = _Call(account, user, request, idempotency_key)
-    try:
-        outcome = call.attempt(at=at, by=by)
-    except FundingExhausted:
-        # The balance was taken from between reading and holding: judge what is left.
-        outcome = call.attempt(at=at, by=by)
-    reached("authorize.committed")
-    if isinstance(outcome, Admission):
-        return outcome
-    reading, verdict = outcome
-    record_denial(
-        user=user, ask=request.ask, facts=reading.facts, verdict=verdict, by=by
+    return authorize_as(
+        Subject.of(account, user),
+        request=request,
+        idempotency_key=idempotency_key,
+        at=at,
+        by=by,
     )
-    raise denied(request.ask, reading, verdict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    account: BillingAccount
-    user: BillingUser
-    request: AuthorizeRequest
-    idempotency_key: str
+def authorize_as(
+    subject: Subject,
+    *,
+    request: AuthorizeRequest,
+    idempotency_key: str,
+    at: datetime,
+    by: AuditContext,
+) -> Admission:
+    """Do what `authorize` does for a user known by name only."""
+    asked = item_of(request, idempotency_key, by)
+    answer = _asked(subject, request.ask, asked, gate_authorize, at=at)
+    return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
 
-    def attempt(
-        self, *, at: datetime, by: AuditContext
-    ) -> Admission | tuple[Reading, Verdict]:
-        """Return the answer, or the denial with what it was decided on."""
-        stored = self._stored()
-        if stored is not None:
-            return stored
-        with transaction.atomic():
-            lock_gate(self.account.realm_id, self.account.pk)
-            # Whoever sent the same request first has ended by now.
-            return self._stored() or self._decide(at=at, by=by)
 
-    def _stored(self) -> Admission | None:
-        return stored_admission(self.user, self.request, self.idempotency_key)
+def item_of(
+    request: AuthorizeRequest, idempotency_key: str, by: AuditContext
+) -> Document:
+    """Return the request as the gate's function takes it, without its subject."""
+    ask = request.ask
+    return {
+        "family": ask.feature_family_code,
+        "estimate": ask.estimate_minor,
+        "budget": ask.budget,
+        "key": idempotency_key,
+        "hash": request.digest.hex(),
+        "lease": request.reference,
+        "id": str(new_id()),
+        "labels": dict(request.labels),
+        "trace": by.trace_id,
+    }
 
-    def _decide(
-        self, *, at: datetime, by: AuditContext
-    ) -> Admission | tuple[Reading, Verdict]:
-        account, user, request = self.account, self.user, self.request
-        if request.reference is not None:
-            _refuse_taken(user, request.reference)
-        expire_overdue(account.realm_id, account.pk, at=at)
-        reading = read_facts(account=account, user=user, ask=request.ask, at=at)
-        verdict = decide(request.ask, reading.facts)
-        reached("authorize.decided")
-        if not verdict.allowed:
-            return reading, verdict
-        taker = Taker(account, user, request, self.idempotency_key, reading, verdict)
-        return taker.take(at=at, by=by)
+
+def settled(
+    answer: Document | None,
+    subject: Subject,
+    request: AuthorizeRequest,
+    lease_id: str,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> Admission:
+    """Return the admission that the function told, or raise its refusal.
+
+    `answer` None stands for a feature that the realm does not have.
+    """
+    outcome = answer["o"] if answer else "denied"
+    if outcome == "key_reused":
+        raise KeyReused
+    if outcome == "lease_taken":
+        raise LeaseTaken(request.reference or "")
+    if answer is not None and outcome == "replayed":
+        return replayed(answer, request)
+    if answer is not None and outcome == "admitted":
+        reference = request.reference or f"lease.{lease_id}"
+        return admitted(answer, request, reference, at=at)
+    facts = Decision.told(answer).facts(at) if answer else Facts(at)
+    denial = denied(request.ask, facts, answer)
+    account, user = subject.bind()
+    record_denial(account=account, user=user, ask=request.ask, facts=facts, by=by)
+    raise denial
 
 
 def preflight(
@@ -119,31 +142,52 @@ def preflight(
 
     Refuses (`GateDenied`) with the denial that authorize would give.
     """
-    with one_snapshot():
-        reading = read_facts(
-            account=account,
-            user=user,
-            ask=ask,
-            at=at,
-            overdue_before=at - options().lease_grace,
-        )
-    verdict = decide(ask, reading.facts)
-    if not verdict.allowed:
-        raise denied(ask, reading, verdict)
-    return Admission(
-        {"as_of": format_instant(at), **answer_of(reading, verdict)},
-        list(verdict.hints),
-    )
+    return preflight_as(Subject.of(account, user), ask=ask, at=at)
 
 
-def denied(ask: Ask, reading: Reading, verdict: Verdict) -> GateDenied:
-    """Return the refusal that tells a verdict's denial."""
+def preflight_as(subject: Subject, *, ask: Ask, at: datetime) -> Admission:
+    """Do what `preflight` does for a user known by name only."""
+    asked = {
+        "family": ask.feature_family_code,
+        "estimate": ask.estimate_minor,
+        "budget": ask.budget,
+    }
+    answer = _asked(subject, ask, asked, gate_preflight, at=at)
+    if answer is None:
+        raise denied(ask, Facts(at), None)
+    decision = Decision.told(answer)
+    if answer["o"] != "admitted":
+        raise denied(ask, decision.facts(at), answer)
+    data, hints = decision.admission(ask, at=at, before={"as_of": format_instant(at)})
+    return Admission(data, hints)
+
+
+def _asked(
+    subject: Subject,
+    ask: Ask,
+    asked: Document,
+    function: Callable[..., Sequence[Document]],
+    *,
+    at: datetime,
+) -> Document | None:
+    """Return the function's answer; None where the realm has no such feature."""
+    for _ in range(TRIES):
+        item = subject.item(ask.feature_code) | asked
+        (answer,) = function([item], at=at)
+        if answer["o"] != "stale":
+            return answer
+        if not subject.project(ask.feature_code, at=at):
+            return None
+    raise GateMoved("What governs the account")
+
+
+def denied(ask: Ask, facts: Facts, answer: Document | None) -> GateDenied:
+    """Return the refusal that tells a denial, in the words of the specification."""
+    verdict = decide(ask, facts)
+    if verdict.denial is None or (
+        answer is not None and verdict.denial.reason != answer["reason"]
+    ):
+        log.critical("gate diverges from its specification", answer=answer, ask=ask)
     if verdict.denial is None:
-        raise AssertionError("an admission is no denial")
-    return GateDenied(verdict.denial, ask, reading.facts)
-
-
-def _refuse_taken(user: BillingUser, reference: str) -> None:
-    same = Lease.objects.in_realm(user.realm_id).filter(user=user, lease=reference)
-    if same.exists():
-        raise LeaseTaken(reference)
+        raise GateMoved("The account's gate")
+    return GateDenied(verdict.denial, ask, facts)

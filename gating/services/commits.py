@@ -3,41 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from uuid import UUID
 
-from django.db import transaction
+import structlog
 
 from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
-from config.kernel.errors import Refused
-from gating.guards import reached
-from gating.models import Lease, LeaseState, Rating
-from gating.options import options
-from gating.selectors.windows import held_windows
-from gating.services.admissions import Admission, KeyReused, digest_of
-from gating.services.counters import settle_counters
-from gating.services.leases import close, expire_if_overdue, lease_of
-from gating.services.ratings import Booking, store_rating
-from gating.services.state import lock_gate
-from gating.services.usage import MeterUse, RatedUse, rate_use
-from gating.settle import CommitFacts, settle
-from gating.settle import LeaseState as State
-from grants.models import CreditBalance
-from grants.services import funding
+from config.kernel.errors import Invalid, Refused
+from config.kernel.ids import new_id
+from gating.answers import Admission, Committed, commit_answer, commit_facts
+from gating.rules import Rules
+from gating.selectors.ratings import stored_commit
+from gating.selectors.rules import stored_rules
+from gating.services.admissions import KeyReused, digest_of
+from gating.services.functions import Document, GateMoved, gate_commit
+from gating.services.leases import LeaseUnknown, lease_of
+from gating.services.subjects import Subject
+from gating.services.usage import MeterUse, committed_of
+from gating.settle import settle
 
-if TYPE_CHECKING:
-    from gating.facts import BillingMode
+log = structlog.get_logger("plangate.gate")
 
 OPERATION = "commit"
+TRIES = 3
 
 
 class OtherFeature(Refused):
     """The lease is for another feature (422)."""
 
-    def __init__(self, lease: Lease, feature_code: str) -> None:
+    def __init__(self, reference: str, of: str, feature_code: str) -> None:
         super().__init__(
-            f"The lease {lease.lease} is for {lease.feature_code}, not for "
-            f"{feature_code}.",
+            f"The lease {reference} is for {of}, not for {feature_code}.",
             field="feature_code",
             error_type="feature_mismatch",
         )
@@ -115,134 +111,99 @@ def commit_lease(
     amount beyond 64 bits (`Invalid`) and, where strict, a foreign meter
     (`MeterNotAllowed`).
     """
-    stored = _stored(user, request, idempotency_key)
-    if stored is not None:
-        return stored
-    with transaction.atomic():
-        lock_gate(account.realm_id, account.pk)
-        stored = _stored(user, request, idempotency_key)
-        if stored is not None:
-            return stored
-        lease = _lease(user, request, at=at)
-        use = _use(account, user, request, at=at)
-        booking = Booking(
-            account,
-            user,
-            lease,
-            OPERATION,
-            idempotency_key,
-            request.digest,
-            request.labels,
-        )
-        answer = _settle(booking, request.quantity_minor, use, at=at, by=by)
-    reached("commit.committed")
-    return answer
-
-
-def _lease(user: BillingUser, request: CommitRequest, *, at: datetime) -> Lease:
-    lease = lease_of(user, request.reference)
-    if lease.feature_code != request.feature_code:
-        raise OtherFeature(lease, request.feature_code)
-    expire_if_overdue(lease, user, at=at)
-    return lease
-
-
-def _use(
-    account: BillingAccount, user: BillingUser, request: CommitRequest, *, at: datetime
-) -> RatedUse:
-    use = rate_use(
-        user=user,
-        realm=account.realm,
-        feature_code=request.feature_code,
-        uses=request.uses,
+    return commit_as(
+        Subject.of(account, user),
+        request=request,
+        idempotency_key=idempotency_key,
         at=at,
+        by=by,
     )
-    if use.not_allowed and options().strict_meters:
-        raise MeterNotAllowed(request.feature_code, use.not_allowed)
-    return use
 
 
-def _stored(
-    user: BillingUser, request: CommitRequest, idempotency_key: str
-) -> Admission | None:
-    rating = (
-        Rating.objects.in_realm(user.realm_id)
-        .filter(user=user, operation=OPERATION, idempotency_key=idempotency_key)
-        .only("request_hash", "response")
-        .first()
-    )
-    if rating is None:
-        return None
-    if bytes(rating.request_hash) != request.digest:
-        raise KeyReused
-    answer = rating.response
-    return Admission(answer["data"], answer["hints"], replayed=True)
-
-
-def _settle(
-    booking: Booking,
-    quantity_minor: int,
-    use: RatedUse,
+def commit_as(
+    subject: Subject,
     *,
+    request: CommitRequest,
+    idempotency_key: str,
     at: datetime,
     by: AuditContext,
 ) -> Admission:
-    lease = booking.lease
-    balance = None
-    if _pays(lease, use):
-        balance = funding.lock_balance(user=booking.user, at=at)
-    facts = _facts(lease, quantity_minor, use, balance, at=at)
-    settlement = settle(facts)
-    reached("commit.decided")
-    settle_counters(settlement.takes)
-    funded_xusd = 0
-    if balance is not None:
-        funded_xusd = funding.settle(
-            balance,
-            reserved_xusd=lease.reserved_xusd,
-            # A postpaid balance pays what it has; the rest is owed.
-            spend_xusd=settlement.amount_xusd,
-            source_ref=booking.source_ref,
-            at=at,
+    """Do what `commit_lease` does for a user known by name only."""
+    asked = item_of(request, idempotency_key, by)
+    for _ in range(TRIES):
+        item = subject.item(request.feature_code) | asked
+        (answer,) = gate_commit([item], at=at)
+        if answer["o"] != "stale":
+            return settled(answer, item, request, at=at)
+        if not subject.project(request.feature_code, at=at):
+            # The lease is of another feature, if there is such a lease.
+            lease = lease_of(subject.bind()[1], request.reference)
+            raise OtherFeature(
+                request.reference, lease.feature_code, request.feature_code
+            )
+    raise GateMoved("What governs the account")
+
+
+def item_of(request: CommitRequest, idempotency_key: str, by: AuditContext) -> Document:
+    """Return the request as the gate's function takes it, without its subject."""
+    return {
+        "lease": request.reference,
+        "quantity": request.quantity_minor,
+        "key": idempotency_key,
+        "hash": request.digest.hex(),
+        "id": str(new_id()),
+        "operation": OPERATION,
+        "labels": dict(request.labels),
+        "trace": by.trace_id,
+        "entry": str(new_id()),
+        "uses": [use.item(new_id()) for use in request.uses],
+    }
+
+
+def settled(
+    answer: Document, item: Document, request: CommitRequest, *, at: datetime
+) -> Admission:
+    """Return the answer to a commit that the function told, or raise its refusal."""
+    match answer["o"]:
+        case "committed":
+            rules = stored_rules(UUID(answer["rules"]))
+            data, hints = told(rules, committed_of(answer, item, at))
+            return Admission(data, hints)
+        case "replayed":
+            rules, committed, trace_id = stored_commit(
+                item["realm"], answer["rating"], answer["rated_at"]
+            )
+            data, hints = told(rules, committed)
+            return Admission(data, hints, replayed=True, trace_id=trace_id)
+        case "key_reused":
+            raise KeyReused
+        case "lease_unknown":
+            raise LeaseUnknown(request.reference)
+        case "other_feature":
+            raise OtherFeature(
+                request.reference, answer["feature"], request.feature_code
+            )
+        case "meter_not_allowed":
+            raise MeterNotAllowed(request.feature_code, answer["meters"])
+        case _:
+            raise Invalid(
+                f"{answer['field']} must fit 64 bits; this usage comes to more.",
+                field=answer["field"],
+            )
+
+
+def told(
+    rules: Rules, committed: Committed
+) -> tuple[Mapping[str, object], Sequence[Mapping[str, object]]]:
+    """Return data and hints of a rating, in the words of the specification."""
+    settlement = settle(commit_facts(rules, committed))
+    applied = (settlement.status, settlement.quantity_minor, settlement.amount_xusd)
+    stored = (committed.status, committed.applied_minor, committed.applied_xusd)
+    if applied != stored:
+        log.critical(
+            "settlement diverges from its specification",
+            rating=str(committed.rating_id),
+            stored=stored,
+            specified=applied,
         )
-    reached("commit.paid")
-    if lease.state == LeaseState.ACTIVE:
-        close(lease, LeaseState.CLOSED, at=at)
-    answer = store_rating(
-        booking, use, facts, settlement, funded_xusd=funded_xusd, at=at, by=by
-    )
-    reached("commit.stored")
-    return answer
-
-
-def _pays(lease: Lease, use: RatedUse) -> bool:
-    """Return whether the balance may change at all."""
-    owes = lease.reserved_xusd > 0 or use.total.amount_xusd > 0
-    return owes and lease.state == LeaseState.ACTIVE
-
-
-def _facts(
-    lease: Lease,
-    quantity_minor: int,
-    use: RatedUse,
-    balance: CreditBalance | None,
-    *,
-    at: datetime,
-) -> CommitFacts:
-    return CommitFacts(
-        at=at,
-        feature_code=lease.feature_code,
-        lease_state=cast("State", lease.state),
-        expires_at=lease.expires_at,
-        grace=options().lease_grace,
-        windows=held_windows(lease),
-        billing_mode=cast("BillingMode", lease.billing_mode),
-        held_xusd=lease.reserved_xusd,
-        available_xusd=balance.available_xusd if balance else 0,
-        quantity_minor=quantity_minor,
-        amount_xusd=use.total.amount_xusd,
-        cost_xusd=use.total.cost_xusd,
-        unpriced=use.unpriced,
-        not_allowed=use.not_allowed,
-        zero_cost=lease.zero_cost,
-    )
+    return commit_answer(rules, committed, settlement)

@@ -5,14 +5,15 @@ from datetime import datetime
 import orjson
 from django.db import connection
 
-from billing.models import BillingUser
+from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Refused
 from config.kernel.ids import new_id
+from gating.decide import decide
 from gating.evidence import decision_document
 from gating.facts import Ask, Facts
 from gating.models import Denial as StoredDenial
-from gating.verdicts import Denial, Verdict
+from gating.verdicts import Denial
 
 _RECORD = f"""
 INSERT INTO {StoredDenial._meta.db_table} AS denial
@@ -54,17 +55,18 @@ class GateDenied(Refused):
 
 def record_denial(
     *,
+    account: BillingAccount,
     user: BillingUser,
     ask: Ask,
     facts: Facts,
-    verdict: Verdict,
     by: AuditContext,
 ) -> None:
     """Keep the evidence of a denial: the first of its minute in full, the rest counted.
 
-    One statement, outside the transaction that decided: a denial changes nothing else,
+    One statement, after the transaction that decided: a denial changes nothing else,
     and holds no lock while it is written.
     """
+    verdict = decide(ask, facts)
     denial = verdict.denial
     if denial is None:
         raise AssertionError("an admission is no denial")
@@ -75,7 +77,7 @@ def record_denial(
             {
                 "id": new_id(),
                 "realm": user.realm_id,
-                "account": user.account_id,
+                "account": account.pk,
                 "user": user.pk,
                 # Codes that the realm does not have would be a row each.
                 "feature": ask.feature_code if facts.feature else "",

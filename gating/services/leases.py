@@ -1,23 +1,27 @@
 """The ends of a lease other than its commit: cancellation and expiry."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Sum
+from django.db import connection, transaction
 
 from billing.models import BillingAccount, BillingUser
+from config.kernel.audit import AuditContext
 from config.kernel.errors import Refused
-from gating.guards import reached
+from config.tenancy.services.events import record_event
 from gating.models import Lease, LeaseState
 from gating.options import options
 from gating.services.counters import release
-from gating.services.state import GateMoved, lock_gate
+from gating.services.functions import GateMoved
+from gating.services.state import lock_gate
 from grants.services import funding
 
 AT_ONCE = 1000
+CANCELED = "lease.canceled"
+"""The event that keeps who canceled a lease, and why."""
+
+_EXPIRE = "SELECT gate_expire(%s, %s, %s, %s, %s)"
 
 
 class LeaseUnknown(Refused):
@@ -55,11 +59,17 @@ def lease_of(user: BillingUser, reference: str) -> Lease:
 
 @transaction.atomic
 def cancel_lease(
-    *, account: BillingAccount, user: BillingUser, reference: str, at: datetime
+    *,
+    account: BillingAccount,
+    user: BillingUser,
+    reference: str,
+    at: datetime,
+    by: AuditContext,
 ) -> Cancellation:
     """Give up an authorization, and what it holds. A lease already ended stays so.
 
-    Refuses a reference that the user does not have (422 RESOURCE.NOT_FOUND).
+    The event `lease.canceled` keeps who did, and why. Refuses a reference that the
+    user does not have (422 RESOURCE.NOT_FOUND).
     """
     lock_gate(account.realm_id, account.pk)
     lease = lease_of(user, reference)
@@ -67,7 +77,19 @@ def cancel_lease(
     if lease.state != LeaseState.ACTIVE:
         return Cancellation(canceled=False, released_minor=0)
     end_lease(lease, user, LeaseState.CANCELED, at=at)
-    reached("cancel.decided")
+    record_event(
+        realm=account.realm,
+        kind=CANCELED,
+        subject=lease,
+        payload={
+            "lease": lease.lease,
+            "operator": by.operator,
+            "reason": by.reason,
+            "ticket_id": by.ticket_id,
+        },
+        at=at,
+        by=by,
+    )
     return Cancellation(canceled=True, released_minor=lease.reserved_minor)
 
 
@@ -105,40 +127,11 @@ def expire_overdue(realm_id: str, account_id: UUID, *, at: datetime) -> int:
     At most 1000 at once, the longest overdue first. A lease is overdue when its grace
     has passed as well: until then a late commit still counts, out of what it holds.
     """
-    leases = list(
-        Lease.objects.in_realm(realm_id)
-        .filter(
-            account_id=account_id,
-            state=LeaseState.ACTIVE,
-            expires_at__lt=at - options().lease_grace,
-        )
-        .only("counter_ids", "reserved_minor", "reserved_xusd", "user_id")
-        .order_by("expires_at", "id")[:AT_ONCE]
-    )
-    if not leases:
-        return 0
-    ids = [lease.pk for lease in leases]
-    active = Lease.objects.filter(pk__in=ids, state=LeaseState.ACTIVE)
-    changed = active.update(state=LeaseState.EXPIRED, ended_at=at, updated_at=at)
-    if changed != len(leases):
-        raise GateMoved("A lease")
-    for lease in leases:
-        release(lease.counter_ids, lease.reserved_minor)
-    _release_money(ids, at=at)
-    return len(leases)
-
-
-def _release_money(lease_ids: Sequence[UUID], *, at: datetime) -> None:
-    held = (
-        Lease.objects.filter(pk__in=lease_ids, reserved_xusd__gt=0)
-        .values("user_id")
-        .annotate(total=Sum("reserved_xusd"))
-        .order_by("user_id")
-    )
-    totals = {row["user_id"]: row["total"] for row in held}
-    for user in BillingUser.objects.filter(pk__in=totals).order_by("pk"):
-        balance = funding.lock_balance(user=user, at=at)
-        funding.release(balance, amount_xusd=totals[user.pk], at=at)
+    before = at - options().lease_grace
+    with connection.cursor() as cursor:
+        cursor.execute(_EXPIRE, [realm_id, account_id, before, at, AT_ONCE])
+        expired: int = cursor.fetchone()[0]
+    return expired
 
 
 def expire_leases(*, at: datetime, batch: int = 500) -> int:

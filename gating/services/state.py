@@ -5,8 +5,6 @@ from uuid import UUID
 
 from django.db import connection
 
-from config.kernel.errors import Unavailable
-from gating.guards import GUARDS
 from gating.models import GateState
 
 _TABLE = GateState._meta.db_table
@@ -18,30 +16,12 @@ INSERT INTO {_TABLE} (realm_id, account_id) VALUES (%s, %s) ON CONFLICT DO NOTHI
 """  # noqa: S608 - the same.
 
 
-class GateMoved(Unavailable):
-    """What was decided on has changed since; the same request may be sent again (503).
-
-    Cannot happen while the account's lock is held: the second belt, should it not be.
-    """
-
-    default_code = "SERVER.BUSY"
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} changed meanwhile. Send the request again with the same "
-            "Idempotency-Key.",
-            meta={"retry_after": 1},
-        )
-
-
 def lock_gate(realm_id: str, account_id: UUID, *, wait: bool = True) -> bool:
     """Lock the account's gate until the transaction ends; return whether it is locked.
 
     The first use of an account creates its row. Without `wait`, a lock that another
     holds is left to it.
     """
-    if not GUARDS.lock:
-        return True
     where: list[Any] = [realm_id, account_id]
     with connection.cursor() as cursor:
         cursor.execute(_LOCK if wait else f"{_LOCK} SKIP LOCKED", where)

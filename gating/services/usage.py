@@ -1,17 +1,15 @@
-"""Rating what was used: its meters at the rates in force."""
+"""What was used of a feature's meters, on its way into and out of the function."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from billing.models import BillingUser
-from config.tenancy.models import Realm
-from gating.facts import Hint
-from gating.pricing import MeterRate, RatedLine, RatedTotal, aggregate, price_meter
-from gating.selectors.features import gated_feature
-from gating.services.remainders import Remainders
+from gating.answers import Committed, Line
+from gating.selectors.rules import stored_rules
+from gating.services.functions import Document
 
-UNKNOWN_UNIT = "unit"
+NUMBERS = 6
+"""Numbers per line: amount, cost, and of each side the remainder carried in and on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,105 +31,54 @@ class MeterUse:
         quantity = str(self.quantity_minor)
         return [self.meter_code, quantity, self.unit, self.client_pricing_etag]
 
-
-@dataclass(frozen=True, slots=True)
-class RatedUse:
-    """Rated usage: lines and total, the meters that could not be rated, and hints.
-
-    `remainders` are to be stored once the usage is applied.
-    """
-
-    lines: Sequence[RatedLine]
-    total: RatedTotal
-    unpriced: Sequence[str]
-    not_allowed: Sequence[str]
-    hints: Sequence[Hint]
-    remainders: Remainders
-
-
-def rate_use(
-    *,
-    user: BillingUser,
-    realm: Realm,
-    feature_code: str,
-    uses: Sequence[MeterUse],
-    at: datetime,
-) -> RatedUse:
-    """Return what was used of a feature costs, at the rates in force at `at`.
-
-    A line takes up the remainder that the one before it left under the same rate. A
-    meter that the feature does not have is rated as one without a price. Refuses
-    amounts beyond 64 bits (`Invalid`). Writes nothing.
-    """
-    gated = gated_feature(realm=realm, feature_code=feature_code, at=at)
-    allowed = gated.units if gated else {}
-    rates = gated.activity_rates if gated else {}
-    remainders = Remainders(user, rates.values())
-    lines = [
-        _line(use, rates.get(use.meter_code), allowed, feature_code, remainders, at=at)
-        for use in uses
-    ]
-    used = [use.meter_code for use in uses]
-    return RatedUse(
-        lines=lines,
-        total=aggregate(lines),
-        unpriced=_once(code for code in used if code in allowed and code not in rates),
-        not_allowed=_once(code for code in used if code not in allowed),
-        hints=[
-            hint
-            for use, line in zip(uses, lines, strict=True)
-            for hint in _changed(use, line)
-        ],
-        remainders=remainders,
-    )
-
-
-def _line(
-    use: MeterUse,
-    rate: MeterRate | None,
-    units: dict[str, str],
-    feature_code: str,
-    remainders: Remainders,
-    *,
-    at: datetime,
-) -> RatedLine:
-    if rate is None:
-        return price_meter(
-            None,
-            use.quantity_minor,
-            0,
-            0,
-            at,
-            feature_code,
-            meter_code=use.meter_code,
-            unit=units.get(use.meter_code) or use.unit or UNKNOWN_UNIT,
-        )
-    line = price_meter(
-        rate,
-        use.quantity_minor,
-        remainders.carried(rate, "revenue"),
-        remainders.carried(rate, "cost"),
-        at,
-        feature_code,
-    )
-    remainders.take_up(line, rate)
-    return line
-
-
-def _changed(use: MeterUse, line: RatedLine) -> list[Hint]:
-    """Return the hint that the rate is not the one the caller knew."""
-    current = line.revenue.rate_identity
-    if current is None or use.client_pricing_etag in {None, current}:
-        return []
-    return [
-        {
-            "type": "pricing.changed",
-            "meter_code": use.meter_code,
-            "previous_fingerprint": use.client_pricing_etag,
-            "current_fingerprint": current,
+    def item(self, line_id: UUID) -> Document:
+        """Return the use as the gate's function takes it."""
+        return {
+            "id": str(line_id),
+            "meter": self.meter_code,
+            "quantity": self.quantity_minor,
+            "unit": self.unit,
+            "etag": self.client_pricing_etag,
         }
-    ]
 
 
-def _once(codes: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(codes))
+def committed_of(answer: Document, item: Document, at: datetime) -> Committed:
+    """Return the rating that the function has just stored for the item at `at`."""
+    return Committed(
+        rating_id=UUID(item["id"]),
+        at=at,
+        billing_mode=answer["mode"],
+        quantity_minor=item["quantity"],
+        status=answer["status"],
+        reasons=answer["reasons"],
+        applied_minor=answer["quantity"],
+        applied_xusd=answer["amount"],
+        cost_xusd=answer["cost"],
+        lines=_lines(answer, item),
+        evidence=answer["evidence"],
+    )
+
+
+def _lines(answer: Document, item: Document) -> list[Line]:
+    rules = stored_rules(UUID(answer["rules"]))
+    rates, units, numbers = rules.rates, rules.units, answer["numbers"]
+    lines = []
+    for place, use in enumerate(item["uses"]):
+        start = place * NUMBERS
+        amount, cost, carried, _, cost_carried, _ = numbers[start : start + NUMBERS]
+        meter = use["meter"]
+        lines.append(
+            Line(
+                line_id=UUID(use["id"]),
+                meter_code=meter,
+                unit=units.get(meter) or use["unit"] or "unit",
+                quantity_minor=use["quantity"],
+                amount_xusd=amount,
+                cost_xusd=cost,
+                remainder_in=carried,
+                cost_remainder_in=cost_carried,
+                client_pricing_etag=use["etag"],
+                priced=meter in rates,
+            )
+        )
+    return lines

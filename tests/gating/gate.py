@@ -18,7 +18,6 @@ from gating.models import (
     Denial,
     GatePolicy,
     GatePolicyBundle,
-    GateState,
     Lease,
     RatedRecord,
     Rating,
@@ -42,7 +41,6 @@ TABLES = (
     Denial,
     GatePolicy,
     GatePolicyBundle,
-    GateState,
     Lease,
     RatedRecord,
     Rating,
@@ -273,7 +271,11 @@ class Gate:
 
     def cancel(self, lease):
         return cancel_lease(
-            account=self.account, user=self.user, reference=lease, at=self.at
+            account=self.account,
+            user=self.user,
+            reference=lease,
+            at=self.at,
+            by=self.by,
         )
 
     # Looking

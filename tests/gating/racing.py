@@ -5,13 +5,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 
 from django.db import connection
 
 from billing.services.accounts import ensure_account
-from gating import guards
-from gating.guards import GUARDS
 from tests.conftest import make_realm
 from tests.gating.gate import Gate
 from tests.tools.verification import note
@@ -66,19 +63,6 @@ def racers(count, seed=None):
         yield found
     finally:
         found.close()
-
-
-@contextmanager
-def guarded(**switches):
-    """Run the block with these guards; put the usual ones back."""
-    usual = replace(GUARDS)
-    try:
-        for name, value in switches.items():
-            setattr(guards.GUARDS, name, value)
-        yield
-    finally:
-        for name in ("lock", "guarded", "pause_seconds", "crash_at"):
-            setattr(guards.GUARDS, name, getattr(usual, name))
 
 
 def deadlocks():

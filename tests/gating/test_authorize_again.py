@@ -3,6 +3,7 @@ import pytest
 from gating.decide import decide
 from gating.evidence import read_ask, read_facts
 from gating.models import Lease
+from gating.selectors.decisions import admission_of
 from gating.services.admissions import KeyReused
 from gating.services.authorize import LeaseTaken
 from tests.gating.refusals import refusal
@@ -133,8 +134,7 @@ def test_a_lease_keeps_the_facts_that_admitted_it(gate):
     gate.credit(1000)
     gate.quota(500)
 
-    evidence = gate.row(gate.lease(75)).evidence
+    verdict = decide(*admission_of(gate.row(gate.lease(75))))
 
-    verdict = decide(read_ask(evidence["ask"]), read_facts(evidence["facts"]))
     assert verdict.allowed
     assert verdict.wallet_xusd == 750

@@ -1,25 +1,36 @@
-"""A process that dies at any point leaves all of its work, or none, and can be retried."""
+"""Whatever dies, wherever, leaves all of its work or none, and can be retried.
+
+Either side may die: the database's, at a named point of the function; or the caller's,
+killed from outside at any instant, also while the database works on.
+"""
 
 import json
 import os
+import random
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
-from gating.guards import KILLED
 from gating.models import Lease, Rating
 from grants.models import CreditBalance
 from grants.selectors.balances import proof
+from tests.gating.mutants import crashed_at, paused_at
 from tests.gating.racing import arena
+from tests.tools.verification import note
 
 pytestmark = pytest.mark.usefixtures("committed")
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = pytest.mark.parametrize(
-    "rounds", [1, pytest.param(20, marks=pytest.mark.soak)]
+    "rounds", [1, pytest.param(100, marks=pytest.mark.soak)]
+)
+KILLS = pytest.mark.parametrize(
+    "rounds", [6, pytest.param(100, marks=pytest.mark.soak)]
 )
 
 
@@ -42,12 +53,12 @@ class Crasher:
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, gate, point, verb, *arguments, **named):
-        """Let a child call a verb of the gate and die at the point; return its exit status."""
+    def run(self, gate, verb, *arguments, kill_after_seconds=None, **named):
+        """Let a child call a verb of the gate; return its exit status, 0 unless it died."""
         order = {
             "at": gate.at.isoformat(),
             "user": str(gate.user.pk),
-            "point": point,
+            "kill_after_seconds": kill_after_seconds,
             "verb": verb,
             "arguments": arguments,
             "named": named,
@@ -77,74 +88,151 @@ def priced(at, by):
     return gate
 
 
+@pytest.fixture
+def chance():
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"\nseed {seed}")
+    return random.Random(seed)
+
+
+def settled():
+    """Wait until no server process works on a gate's function any more."""
+    for _ in range(600):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
+                " AND datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            if cursor.fetchone()[0] == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("a server process does not end")
+
+
+def authorized_once(gate, *, before):
+    """A retry is admitted, and what is held is held once."""
+    leases = Lease.objects.filter(account=gate.account)
+    assert leases.count() == int(before)
+    assert gate.authorize(75, key="k").replayed is before
+    assert leases.count() == 1
+    assert (gate.used(subject_scope="account"), gate.balance()) == (
+        (0, 75),
+        (250, 750, 0),
+    )
+
+
+def committed_once(gate, lease, *, before):
+    """A retry is answered, and what was used is counted and paid once."""
+    ratings = Rating.objects.filter(account=gate.account)
+    assert (ratings.count(), gate.row(lease).state) == (
+        (1, "closed") if before else (0, "active")
+    )
+    assert gate.commit(lease, 60, key="k").replayed is before
+    assert ratings.count() == 1
+    assert (gate.used(subject_scope="account"), gate.balance()) == (
+        (60, 0),
+        (400, 0, 600),
+    )
+    assert proof(CreditBalance.objects.get(user=gate.user)).holds
+
+
 @ROUNDS
-@pytest.mark.parametrize(
-    "point",
-    ["authorize.decided", "authorize.held", "authorize.stored", "authorize.committed"],
-)
-def test_a_killed_authorize_holds_all_or_nothing_and_its_retry_is_the_first(
-    priced, crasher, point, rounds
-):
-    stored = point == "authorize.committed"
+@pytest.mark.parametrize("point", ["decided", "held", "stored"])
+def test_an_authorize_whose_database_dies_holds_nothing(priced, crasher, point, rounds):
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
 
-        assert crasher.run(gate, point, "authorize", 75, key="k") == KILLED
+        with crashed_at("authorize", point):
+            assert crasher.run(gate, "authorize", 75, key="k") != 0
 
-        leases = Lease.objects.filter(account=gate.account)
-        assert leases.count() == int(stored)
-        assert gate.authorize(75, key="k").replayed is stored
-        assert leases.count() == 1
-        assert (gate.used(subject_scope="account"), gate.balance()) == (
-            (0, 75),
-            (250, 750, 0),
-        )
+        authorized_once(gate, before=False)
 
 
 @ROUNDS
-@pytest.mark.parametrize(
-    "point", ["commit.decided", "commit.paid", "commit.stored", "commit.committed"]
-)
-def test_a_killed_commit_is_all_or_nothing_and_its_retry_is_the_first(
-    priced, crasher, point, rounds
-):
-    stored = point == "commit.committed"
+@pytest.mark.parametrize("point", ["decided", "paid", "stored"])
+def test_a_commit_whose_database_dies_takes_nothing(priced, crasher, point, rounds):
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
         lease = gate.lease(75)
 
-        assert crasher.run(gate, point, "commit", lease, 60, key="k") == KILLED
+        with crashed_at("commit", point):
+            assert crasher.run(gate, "commit", lease, 60, key="k") != 0
 
-        ratings = Rating.objects.filter(account=gate.account)
-        assert (ratings.count(), gate.row(lease).state) == (
-            (1, "closed") if stored else (0, "active")
-        )
-        assert gate.commit(lease, 60, key="k").replayed is stored
-        assert ratings.count() == 1
-        assert (gate.used(subject_scope="account"), gate.balance()) == (
-            (60, 0),
-            (400, 0, 600),
-        )
-        assert proof(CreditBalance.objects.get(user=gate.user)).holds
+        committed_once(gate, lease, before=False)
 
 
-@ROUNDS
-def test_a_killed_cancel_cancels_nothing(priced, crasher, rounds):
+@KILLS
+def test_an_authorize_whose_caller_is_killed_is_all_or_nothing(
+    priced, crasher, chance, rounds
+):
+    tally = Counter()
+    with paused_at("authorize", "held", 0.05):
+        for number in range(rounds):
+            gate = priced.of_principal(f"p-{number}")
+            gate.credit(1000)
+
+            crasher.run(
+                gate, "authorize", 75, key="k", kill_after_seconds=chance.random() / 8
+            )
+            settled()
+
+            stored = Lease.objects.filter(account=gate.account).exists()
+            tally[stored] += 1
+            authorized_once(gate, before=stored)
+    note("authorize, caller killed", f"{rounds} kills, {tally[True]} had been stored")
+
+
+@KILLS
+def test_a_commit_whose_caller_is_killed_is_all_or_nothing(
+    priced, crasher, chance, rounds
+):
+    tally = Counter()
+    with paused_at("commit", "paid", 0.05):
+        for number in range(rounds):
+            gate = priced.of_principal(f"p-{number}")
+            gate.credit(1000)
+            lease = gate.lease(75)
+
+            crasher.run(
+                gate,
+                "commit",
+                lease,
+                60,
+                key="k",
+                kill_after_seconds=chance.random() / 8,
+            )
+            settled()
+
+            stored = Rating.objects.filter(account=gate.account).exists()
+            tally[stored] += 1
+            committed_once(gate, lease, before=stored)
+    note("commit, caller killed", f"{rounds} kills, {tally[True]} had been stored")
+
+
+@KILLS
+def test_a_cancel_whose_caller_is_killed_is_all_or_nothing(
+    priced, crasher, chance, rounds
+):
+    tally = Counter()
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
         lease = gate.lease(75)
 
-        assert crasher.run(gate, "cancel.decided", "cancel", lease) == KILLED
+        crasher.run(gate, "cancel", lease, kill_after_seconds=chance.random() / 16)
+        settled()
 
-        assert (gate.row(lease).state, gate.balance()) == ("active", (250, 750, 0))
-        assert gate.cancel(lease).canceled
+        canceled = gate.row(lease).state == "canceled"
+        tally[canceled] += 1
+        assert gate.balance() == ((1000, 0, 0) if canceled else (250, 750, 0))
+        assert gate.cancel(lease).canceled is not canceled
+    note("cancel, caller killed", f"{rounds} kills, {tally[True]} had been stored")
 
 
-def test_a_child_that_is_not_told_to_die_lives(priced, crasher):
+def test_a_child_that_is_not_killed_lives(priced, crasher):
     priced.credit(1000)
 
-    assert crasher.run(priced, "", "authorize", 75, key="k") == 0
+    assert crasher.run(priced, "authorize", 75, key="k") == 0
     assert priced.authorize(75, key="k").replayed

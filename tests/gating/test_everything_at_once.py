@@ -7,8 +7,8 @@ import pytest
 from django.db.models import Sum
 
 from gating.models import Counter, Lease, Rating
+from gating.services.functions import GateMoved
 from gating.services.leases import expire_leases
-from gating.services.state import GateMoved
 from grants.models import CreditBalance
 from tests.gating.racing import arena, deadlocks, racers, report
 

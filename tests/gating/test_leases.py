@@ -4,8 +4,8 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from gating.models import Lease
+from gating.services.functions import GateMoved
 from gating.services.leases import LeaseUnknown, expire_leases
-from gating.services.state import GateMoved
 
 OVERDUE = timedelta(hours=12, seconds=60, microseconds=1)
 
@@ -155,10 +155,10 @@ def test_a_lease_ends_only_once(gate):
 
     gate.feature()
     lease = gate.row(gate.lease(1))
-    close(lease, "closed", at=gate.at)
+    close(lease, "canceled", at=gate.at)
 
     with pytest.raises(GateMoved):
-        close(lease, "canceled", at=gate.at)
+        close(lease, "expired", at=gate.at)
 
 
 def test_an_ended_lease_has_its_end(gate):
@@ -169,4 +169,4 @@ def test_an_ended_lease_has_its_end(gate):
         pytest.raises(IntegrityError, match="gate_lease_ended_iff_not_active"),
         transaction.atomic(),
     ):
-        Lease.objects.filter(lease=lease).update(state="closed")
+        Lease.objects.filter(lease=lease).update(state="canceled")

@@ -1,11 +1,14 @@
+import psycopg
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import transaction
 
+from config.kernel.ids import new_id
 from gating.models import Denial, Lease
-from gating.selectors.facts import one_snapshot
+from gating.services.functions import gate_preflight
+from gating.services.subjects import Subject
 from grants.services.funding import lock_balance, settle
 from tests.gating.gate import row_counts
-from tests.gating.racing import arena
+from tests.gating.mutants import install, preflight_of, texts
 from tests.gating.refusals import refusal
 
 
@@ -72,13 +75,21 @@ def test_money_spent_elsewhere_is_not_promised_again(gate):
     assert gate.authorize(10)
 
 
-def test_preflight_reads_in_a_transaction_that_cannot_write(committed, at, by):
-    gate = arena(at, by)
-    gate.feature(price=10)
-    with pytest.raises(DatabaseError, match="read-only"), one_snapshot():
-        Lease.objects.filter(realm=gate.realm).update(labels={})
-    gate.credit(100)
-    assert gate.preflight(10).data["feature_code"] == "chat"
-    assert connection.in_atomic_block is False
-    with transaction.atomic():
-        assert gate.preflight(10)
+def test_preflight_cannot_write(gate):
+    """The function's text could: declared STABLE, the database refuses it."""
+    gate.feature()
+    gate.preflight()
+    item = Subject.of(gate.account, gate.user).item("chat") | {
+        "key": "k",
+        "hash": "00",
+        "id": str(new_id()),
+        "labels": {},
+        "trace": "0" * 32,
+    }
+    wet = preflight_of(texts()["authorize"]).replace("NOT p_dry", "true")
+    with (
+        pytest.raises(psycopg.Error, match="not allowed in a non-volatile"),
+        transaction.atomic(),
+    ):
+        install({"preflight": wet})
+        gate_preflight([item], at=gate.at)

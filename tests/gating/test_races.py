@@ -15,10 +15,11 @@ from django.db.models import Sum
 from gating.models import Denial, Lease, Rating, Seat
 from gating.services.admissions import Admission
 from gating.services.denials import GateDenied
+from gating.services.functions import GateMoved
 from gating.services.leases import expire_leases
-from gating.services.state import GateMoved
 from grants.services import funding
-from tests.gating.racing import arena, guarded, racers, report
+from tests.gating.mutants import guarded
+from tests.gating.racing import arena, racers, report
 
 pytestmark = pytest.mark.usefixtures("committed")
 

@@ -1,0 +1,393 @@
+-- Admits or denies, as gating/decide.py specifies, and takes what it admits: one round
+-- trip. Where the two differ, this is wrong (tests/gating/test_differential.py).
+--
+-- p_items: [{realm, principal, user, bound, feature, family, estimate, budget, key,
+-- hash, lease, id, labels, trace}], decided one after the other; `bound` says that the
+-- caller has found the user usable already. p_at is the instant of all of them. With
+-- p_dry nothing is locked or written, and keys are not looked up: gate_preflight is this
+-- function once more, declared STABLE, so that it sees one snapshot and cannot write.
+--
+-- Returns one object per item, `o` telling the outcome: `admitted` or `denied`, with
+-- the rules and what was seen of what changes; `replayed`, with the same of the first
+-- answer; `key_reused`; `lease_taken`; `stale`, where the projection must be resolved
+-- again.
+--
+-- Order: the accounts' rows in order of id, then key, counters, balance, lease. A
+-- counter's id is a hash of what it counts, so it is found by its primary key.
+CREATE OR REPLACE FUNCTION gate_authorize(
+    p_items jsonb, p_at timestamptz, p_ttl interval, p_grace interval, p_dry boolean
+) RETURNS jsonb
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    c_all CONSTANT bigint := 9223372036854775807;
+    v_second CONSTANT bigint := floor(extract(epoch FROM p_at));
+    v_many CONSTANT boolean := jsonb_array_length(p_items) > 1;
+    v_answers jsonb[] := '{}';
+    v_locked uuid[] := '{}';
+    v_swept uuid[] := '{}';
+    v_overdue boolean := false;
+    item record;
+    rule record;
+    kept record;
+    v_first bigint[];
+    v_second_seen bigint[];
+    v_ids uuid[];
+    v_known boolean[];
+    v_id uuid;
+    v_a bigint;
+    v_b bigint;
+    v_seconds bigint;
+    v_start timestamptz;
+    v_end timestamptz;
+    v_room bigint;
+    v_held bigint;
+    v_place integer;
+    v_quota_ids uuid[];
+    v_quota_limits bigint[];
+    v_quota_held boolean[];
+    v_take_ids uuid[];
+    v_take_used bigint[];
+    v_take_held bigint[];
+    v_take_limits bigint[];
+    v_reserves boolean;
+    v_no_seat boolean;
+    v_no_quota boolean;
+    v_no_rate boolean;
+    v_least bigint;
+    v_available bigint;
+    v_wallet numeric;
+    v_reason text;
+    v_count integer;
+BEGIN
+    IF v_many AND NOT p_dry THEN
+        SELECT array_agg(account_id) INTO v_locked FROM (
+            SELECT s.account_id FROM gate_states s
+            WHERE s.account_id IN (
+                SELECT p.account_id
+                FROM jsonb_to_recordset(p_items)
+                    AS i(realm text, principal text, "user" text, feature text)
+                JOIN gate_projections p ON p.realm_id = i.realm
+                    AND p.principal_id = i.principal
+                    AND p.business_user_id = i."user"
+                    AND p.feature_code = i.feature)
+            ORDER BY s.account_id
+            FOR NO KEY UPDATE  -- lock
+        ) locked;
+    END IF;
+
+    FOR item IN
+        SELECT * FROM jsonb_to_recordset(p_items) AS i(
+            realm text, principal text, "user" text, bound boolean, feature text,
+            family text, estimate bigint, budget text, key text, hash text, lease text,
+            id uuid, labels jsonb, trace text)
+    LOOP
+        SELECT p.account_id, p.user_id, p.plan_assignment_id, r.id AS rules,
+            r.feature_family_code, r.active, r.entitlement, r.bundle_missing,
+            r.billing_mode, r.zero_cost, r.price_xusd, r.price_quantity_minor,
+            r.price_whole_blocks, r.policy_ids, r.policy_kinds, r.policy_scopes,
+            r.policy_features, r.policy_keys, r.policy_seconds, r.policy_limits,
+            r.policy_reserves
+        INTO rule
+        FROM gate_projections p
+        JOIN gate_catalog_versions c
+            ON c.realm_id = p.realm_id AND c.version = p.catalog_version
+        JOIN gate_account_versions a
+            ON a.account_id = p.account_id AND a.version = p.account_version
+        JOIN gate_rule_sets r ON r.id = p.rule_set_id
+        WHERE p.realm_id = item.realm AND p.principal_id = item.principal
+            AND p.business_user_id = item."user" AND p.feature_code = item.feature
+            AND p.valid_from <= p_at AND p_at < p.valid_until
+            AND (item.bound OR p.user_active);
+        IF NOT FOUND THEN
+            v_answers := array_append(v_answers, '{"o": "stale"}'::jsonb);
+            CONTINUE;
+        END IF;
+
+        IF NOT p_dry THEN
+            IF NOT (rule.account_id = ANY (v_locked)) OR v_locked IS NULL THEN
+                IF v_many THEN
+                    -- Projected since the locks were taken: out of their order.
+                    v_answers := array_append(v_answers, '{"o": "stale"}'::jsonb);
+                    CONTINUE;
+                END IF;
+                PERFORM 1 FROM gate_states s WHERE s.account_id = rule.account_id
+                FOR NO KEY UPDATE;  -- lock
+                v_locked := ARRAY[rule.account_id];
+            END IF;
+
+            SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,
+                l.rule_set_id, l.seen_first, l.seen_second, l.available_xusd,
+                l.trace_id
+            INTO kept
+            FROM gate_leases l
+            WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
+                AND l.idempotency_key = item.key;
+            IF FOUND THEN
+                v_answers := array_append(v_answers, CASE
+                    WHEN kept.request_hash = decode(item.hash, 'hex') THEN
+                        jsonb_build_object(
+                            'o', 'replayed', 'account', rule.account_id,
+                            'user', rule.user_id, 'lease', kept.lease,
+                            'at', kept.authorized_at, 'expires', kept.expires_at,
+                            'trace', kept.trace_id,
+                            'rules', kept.rule_set_id, 'first', kept.seen_first,
+                            'second', kept.seen_second,
+                            'available', kept.available_xusd)
+                    ELSE '{"o": "key_reused"}'::jsonb END);
+                CONTINUE;
+            END IF;
+            IF item.lease IS NOT NULL THEN
+                PERFORM 1 FROM gate_leases l
+                WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
+                    AND l.lease = item.lease;
+                IF FOUND THEN
+                    v_answers := array_append(v_answers, '{"o": "lease_taken"}'::jsonb);
+                    CONTINUE;
+                END IF;
+            END IF;
+        END IF;
+
+        IF NOT (rule.account_id = ANY (v_swept)) THEN
+            v_overdue := EXISTS (
+                SELECT 1 FROM gate_leases l
+                WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
+                    AND l.state = 'active' AND l.expires_at < p_at - p_grace);
+            IF v_overdue AND NOT p_dry THEN
+                PERFORM gate_expire(
+                    item.realm, rule.account_id, p_at - p_grace, p_at, 1000);
+            END IF;
+            v_swept := v_swept || rule.account_id;
+        END IF;
+
+        -- What changes, policy by policy.
+        v_first := '{}'; v_second_seen := '{}'; v_ids := '{}'; v_known := '{}';
+        v_quota_ids := '{}'; v_quota_limits := '{}'; v_quota_held := '{}';
+        v_take_ids := '{}'; v_take_used := '{}'; v_take_held := '{}';
+        v_take_limits := '{}';
+        v_reserves := false; v_no_seat := false; v_no_quota := false;
+        v_no_rate := false; v_least := NULL;
+        v_held := coalesce(item.estimate, 1);
+        FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
+            v_seconds := rule.policy_seconds[i];
+            IF rule.policy_kinds[i] = 'seats' THEN
+                v_start := '1970-01-01 00:00+00'; v_end := NULL;
+                IF v_seconds > 0 THEN
+                    v_start := to_timestamp(v_second / v_seconds * v_seconds);
+                    v_end := to_timestamp((v_second / v_seconds + 1) * v_seconds);
+                END IF;
+                SELECT count(*) FILTER (WHERE u.status = 'active'),
+                    least(count(*) FILTER (WHERE s.user_id = rule.user_id), 1)
+                INTO v_a, v_b
+                FROM gate_seats s JOIN billing_users u ON u.id = s.user_id
+                WHERE s.realm_id = item.realm AND s.account_id = rule.account_id
+                    AND s.scope_code = rule.policy_features[i]
+                    AND s.key = rule.policy_keys[i] AND s.window_start = v_start
+                    AND s.window_end IS NOT DISTINCT FROM v_end;
+                v_no_seat := v_no_seat
+                    OR (v_b = 0 AND v_a >= rule.policy_limits[i]) IS TRUE;
+                v_ids := v_ids || NULL::uuid;
+                v_known := v_known || false;
+                v_first := v_first || v_a;
+                v_second_seen := v_second_seen || v_b;
+                CONTINUE;
+            END IF;
+
+            v_id := md5(
+                rule.account_id || '|' || rule.policy_scopes[i] || '|'
+                || CASE rule.policy_scopes[i]
+                    WHEN 'user' THEN rule.user_id ELSE rule.account_id END
+                || '|' || item.feature || '|' || rule.policy_kinds[i] || '|'
+                || v_seconds || '|' || v_second / v_seconds || '|'
+                || rule.policy_keys[i])::uuid;
+            SELECT c.used_minor, c.reserved_minor INTO v_a, v_b
+            FROM gate_counters c WHERE c.id = v_id;
+            v_known := v_known || FOUND;
+            v_a := coalesce(v_a, 0);
+            v_b := coalesce(v_b, 0);
+            IF v_overdue AND p_dry THEN
+                v_b := v_b - (
+                    SELECT coalesce(sum(l.reserved_minor), 0) FROM gate_leases l
+                    WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
+                        AND l.state = 'active' AND l.expires_at < p_at - p_grace
+                        AND v_id = ANY (l.counter_ids));
+            END IF;
+            v_ids := v_ids || v_id;
+            v_first := v_first || v_a;
+            v_second_seen := v_second_seen || v_b;
+            v_room := coalesce(rule.policy_limits[i], c_all) - v_a - v_b;
+
+            IF rule.policy_kinds[i] = 'rate' THEN
+                v_no_rate := v_no_rate OR v_room < 1;
+            ELSE
+                v_no_quota := v_no_quota OR v_room < CASE
+                    WHEN rule.policy_reserves[i] THEN greatest(v_held, 1) ELSE 1 END;
+                v_reserves := v_reserves OR rule.policy_reserves[i];
+                IF rule.policy_limits[i] IS NOT NULL THEN
+                    v_least := least(v_least, v_room);
+                END IF;
+                v_place := array_position(v_quota_ids, v_id);
+                IF v_place IS NULL THEN
+                    v_quota_ids := v_quota_ids || v_id;
+                    v_quota_limits := v_quota_limits || rule.policy_limits[i];
+                    v_quota_held := v_quota_held
+                        || (rule.policy_reserves[i] AND v_held > 0);
+                ELSE
+                    v_quota_limits[v_place] :=
+                        least(v_quota_limits[v_place], rule.policy_limits[i]);
+                    v_quota_held[v_place] := v_quota_held[v_place]
+                        OR (rule.policy_reserves[i] AND v_held > 0);
+                END IF;
+            END IF;
+
+            -- What an admission would take, once per counter.
+            IF rule.policy_kinds[i] = 'quota'
+                AND NOT (rule.policy_reserves[i] AND v_held > 0)
+            THEN
+                CONTINUE;
+            END IF;
+            v_place := array_position(v_take_ids, v_id);
+            IF v_place IS NULL THEN
+                v_take_ids := v_take_ids || v_id;
+                v_take_limits := v_take_limits
+                    || coalesce(rule.policy_limits[i], c_all);
+                IF rule.policy_kinds[i] = 'rate' THEN
+                    v_take_used := v_take_used || 1::bigint;
+                    v_take_held := v_take_held || 0::bigint;
+                ELSE
+                    v_take_used := v_take_used || 0::bigint;
+                    v_take_held := v_take_held || v_held;
+                END IF;
+            ELSE
+                v_take_limits[v_place] := least(
+                    v_take_limits[v_place], coalesce(rule.policy_limits[i], c_all));
+            END IF;
+        END LOOP;
+
+        v_available := 0;
+        v_wallet := 0;
+        IF rule.billing_mode = 'prepaid' AND NOT rule.zero_cost THEN
+            v_available := grants_available(rule.user_id);
+            IF v_overdue AND p_dry THEN
+                v_available := v_available + (
+                    SELECT coalesce(sum(l.reserved_xusd), 0) FROM gate_leases l
+                    WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
+                        AND l.user_id = rule.user_id AND l.state = 'active'
+                        AND l.expires_at < p_at - p_grace);
+            END IF;
+            IF v_reserves AND rule.price_xusd IS NOT NULL THEN
+                -- Rounded up: it covers whatever remainder is carried in.
+                v_wallet := CASE
+                    WHEN rule.price_whole_blocks THEN div(
+                        v_held::numeric + rule.price_quantity_minor - 1,
+                        rule.price_quantity_minor) * rule.price_xusd
+                    ELSE div(
+                        v_held::numeric * rule.price_xusd
+                        + rule.price_quantity_minor - 1,
+                        rule.price_quantity_minor) END;
+            END IF;
+        END IF;
+
+        v_reason := CASE
+            WHEN item.family <> rule.feature_family_code THEN 'feature_in_other_family'
+            WHEN NOT rule.active THEN 'feature_inactive'
+            WHEN rule.entitlement = 'denied' THEN 'entitlement_denied'
+            WHEN rule.entitlement = 'missing' THEN 'entitlement_required'
+            WHEN rule.bundle_missing THEN 'default_bundle_missing'
+            WHEN cardinality(rule.policy_ids) = 0 THEN 'policy_not_found'
+            WHEN cardinality(v_quota_ids) = 0 THEN 'quota_missing'
+            WHEN v_no_seat THEN 'seats_taken'
+            WHEN v_no_quota THEN 'quota_exhausted'
+            WHEN v_no_rate THEN 'rate_exceeded'
+            WHEN item.budget IS NOT NULL THEN 'budget_not_found'
+            WHEN rule.billing_mode = 'prepaid' AND NOT rule.zero_cost
+                AND v_available < greatest(v_wallet, 1) THEN 'funding_exhausted'
+        END;
+        -- point: decided
+        IF v_reason IS NULL AND NOT p_dry THEN
+            v_count := 0;
+            FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
+                CONTINUE WHEN v_known[i] OR rule.policy_kinds[i] = 'seats';
+                v_seconds := rule.policy_seconds[i];
+                INSERT INTO gate_counters (
+                    id, realm_id, account_id, kind, subject_scope, subject_id,
+                    feature_code, key, window_start, window_end, used_minor,
+                    reserved_minor)
+                VALUES (
+                    v_ids[i], item.realm, rule.account_id, rule.policy_kinds[i],
+                    rule.policy_scopes[i], CASE rule.policy_scopes[i]
+                        WHEN 'user' THEN rule.user_id ELSE rule.account_id END,
+                    item.feature, rule.policy_keys[i],
+                    to_timestamp(v_second / v_seconds * v_seconds),
+                    to_timestamp((v_second / v_seconds + 1) * v_seconds),
+                    0, 0)
+                ON CONFLICT DO NOTHING;
+            END LOOP;
+            IF cardinality(v_take_ids) > 0 THEN
+                UPDATE gate_counters c
+                SET used_minor = c.used_minor + t.used,
+                    reserved_minor = c.reserved_minor + t.held
+                FROM unnest(v_take_ids, v_take_used, v_take_held, v_take_limits)
+                    AS t(id, used, held, most)
+                WHERE c.id = t.id
+                    AND t.used + t.held <= t.most - c.used_minor - c.reserved_minor  -- guard
+                ;
+                GET DIAGNOSTICS v_count = ROW_COUNT;
+            END IF;
+            IF v_count <> cardinality(v_take_ids)
+                OR (v_wallet > 0
+                    AND NOT grants_hold(rule.user_id, v_wallet::bigint, p_at))
+            THEN
+                RAISE EXCEPTION 'the gate of account % moved', rule.account_id
+                    USING ERRCODE = 'serialization_failure';
+            END IF;
+            FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
+                CONTINUE WHEN rule.policy_kinds[i] <> 'seats' OR v_second_seen[i] > 0;
+                v_seconds := rule.policy_seconds[i];
+                v_start := '1970-01-01 00:00+00'; v_end := NULL;
+                IF v_seconds > 0 THEN
+                    v_start := to_timestamp(v_second / v_seconds * v_seconds);
+                    v_end := to_timestamp((v_second / v_seconds + 1) * v_seconds);
+                END IF;
+                INSERT INTO gate_seats (
+                    id, realm_id, account_id, user_id, scope_code, key, window_start,
+                    window_end, taken_at)
+                VALUES (
+                    md5(item.id || '|' || i)::uuid, item.realm, rule.account_id,
+                    rule.user_id, rule.policy_features[i], rule.policy_keys[i], v_start,
+                    v_end, p_at)
+                ON CONFLICT DO NOTHING;
+            END LOOP;
+            -- point: held
+            v_seconds := rule.policy_seconds[1];
+            INSERT INTO gate_leases (
+                id, realm_id, account_id, user_id, lease, feature_code,
+                feature_family_code, state, billing_mode, policy_id, window_start,
+                window_end, estimate_minor, cap_minor, counter_ids, reserved_minor,
+                reserved_xusd, zero_cost, plan_assignment_id, authorized_at, expires_at,
+                idempotency_key, request_hash, labels, trace_id, rule_set_id,
+                quota_counter_ids, quota_limits, quota_held, seen_first, seen_second,
+                available_xusd, budget)
+            VALUES (
+                item.id, item.realm, rule.account_id, rule.user_id,
+                coalesce(item.lease, 'lease.' || item.id), item.feature,
+                rule.feature_family_code, 'active', rule.billing_mode,
+                rule.policy_ids[1], to_timestamp(v_second / v_seconds * v_seconds),
+                to_timestamp((v_second / v_seconds + 1) * v_seconds), item.estimate,
+                CASE WHEN item.estimate > 0 THEN item.estimate ELSE v_least END,
+                (SELECT coalesce(array_agg(t.id), '{}') FROM unnest(v_take_ids, v_take_held)
+                    AS t(id, held) WHERE t.held > 0),
+                CASE WHEN v_reserves THEN v_held ELSE 0 END,
+                v_wallet, rule.zero_cost, rule.plan_assignment_id, p_at, p_at + p_ttl,
+                item.key, decode(item.hash, 'hex'), item.labels, item.trace, rule.rules,
+                v_quota_ids, v_quota_limits, v_quota_held, v_first, v_second_seen,
+                v_available, item.budget);
+            -- point: stored
+        END IF;
+        v_answers := array_append(v_answers, jsonb_build_object(
+            'o', CASE WHEN v_reason IS NULL THEN 'admitted' ELSE 'denied' END,
+            'reason', v_reason, 'account', rule.account_id, 'user', rule.user_id,
+            'rules', rule.rules, 'first', v_first, 'second', v_second_seen,
+            'available', v_available));
+    END LOOP;
+    RETURN to_jsonb(v_answers);
+END $$;
