@@ -1,5 +1,7 @@
 """Migration operations: rules that live in the database, not in Python."""
 
+from collections.abc import Mapping
+
 from django.db.migrations import RunSQL
 
 
@@ -88,4 +90,40 @@ def same_realm(table: str, column: str, parent: str) -> RunSQL:
         parent,
         "realm_id, id",
         name=f"{table}_{column}_same_realm",
+    )
+
+
+def sound(table: str, columns: str, rules: Mapping[str, str]) -> RunSQL:
+    """Return one CHECK of many rules, which names the one that a row breaks.
+
+    For tables whose every statement counts: the server reads a CHECK's expression
+    anew for each statement, and keeps a function's. `columns` are those that the rules
+    read, with their types; a rule holds, as in a CHECK, unless it is false.
+    """
+    names = ", ".join(column.split()[0] for column in columns.split(","))
+    cases = "".join(
+        f"WHEN NOT ({rule}) THEN '{name}'\n" for name, rule in rules.items()
+    )
+    return RunSQL(
+        sql=f"""
+        CREATE FUNCTION {table}_is_sound({columns}) RETURNS boolean
+        LANGUAGE plpgsql IMMUTABLE AS $$
+        DECLARE
+            broken text := CASE {cases} END;
+        BEGIN
+            IF broken IS NOT NULL THEN
+                RAISE EXCEPTION
+                    'new row for relation "{table}" violates check constraint "%"',
+                    broken USING ERRCODE = 'check_violation', TABLE = '{table}',
+                    CONSTRAINT = broken;
+            END IF;
+            RETURN true;
+        END $$;
+        ALTER TABLE {table} ADD CONSTRAINT {table}_are_sound
+            CHECK ({table}_is_sound({names}));
+        """,
+        reverse_sql=f"""
+        ALTER TABLE {table} DROP CONSTRAINT {table}_are_sound;
+        DROP FUNCTION {table}_is_sound;
+        """,
     )

@@ -114,10 +114,6 @@ class Migration(migrations.Migration):
             "realm_id, id, rated_at",
             name="gate_rated_record_of_a_rating_of_its_realm",
         ),
-        same_realm("gate_leases", "plan_assignment_id", "billing_plan_assignments"),
-        same_realm("gate_ratings", "plan_assignment_id", "billing_plan_assignments"),
-        same_realm("gate_leases", "rule_set_id", "gate_rule_sets"),
-        same_realm("gate_ratings", "rule_set_id", "gate_rule_sets"),
         same_realm("gate_projections", "rule_set_id", "gate_rule_sets"),
         same_realm(
             "gate_projections", "plan_assignment_id", "billing_plan_assignments"
@@ -148,6 +144,7 @@ class Migration(migrations.Migration):
             for table, account in ACCOUNT.items()
         ),
         migrations.RunSQL(sql("expire.sql")),
+        migrations.RunSQL(sql("store.sql")),
         migrations.RunSQL(sql("authorize.sql")),
         migrations.RunSQL(preflight(sql("authorize.sql"))),
         migrations.RunSQL(sql("commit.sql")),

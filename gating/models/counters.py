@@ -2,9 +2,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.models import BillingAccount, BillingUser
-from catalog.models.rules import is_given, is_one_of
 from config.kernel.ids import new_id
-from config.kernel.money import INT64_MAX
 from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.policies import SubjectScope
 
@@ -95,34 +93,6 @@ class Counter(models.Model):
                     "window_end",
                 ],
                 name="gate_counter_once_per_window",
-            ),
-            is_one_of("kind", CounterKind, name="gate_counter_kind_is_known"),
-            is_one_of(
-                "subject_scope", SubjectScope, name="gate_counter_scope_is_known"
-            ),
-            models.CheckConstraint(
-                name="gate_counter_account_counts_for_itself",
-                condition=~Q(subject_scope="account") | Q(subject_id=F("account_id")),
-                violation_error_message="The subject of an account's use is itself.",
-            ),
-            models.CheckConstraint(
-                name="gate_counter_window_not_empty",
-                condition=Q(window_end__gt=F("window_start")),
-                violation_error_message="A window must end after it starts.",
-            ),
-            is_given(
-                "key", name="gate_counter_key_is_given", message="Name the counter."
-            ),
-            models.CheckConstraint(
-                name="gate_counter_amounts_are_not_negative",
-                condition=Q(used_minor__gte=0, reserved_minor__gte=0),
-                violation_error_message="What is used and held is 0 or more.",
-            ),
-            models.CheckConstraint(
-                # A difference, because a sum of two large amounts would overflow.
-                name="gate_counter_fits_64_bits",
-                condition=Q(used_minor__lte=INT64_MAX - F("reserved_minor")),
-                violation_error_message="A counter counts to 64 bits.",
             ),
         ]
         indexes = [

@@ -1,9 +1,8 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
-from catalog.models.rules import is_given, is_object, is_one_of
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
 
@@ -109,73 +108,12 @@ class Lease(Row):
                 name="gate_lease_once_per_idempotency_key",
                 violation_error_message="This idempotency key already has its lease.",
             ),
-            is_one_of("state", LeaseState, name="gate_lease_state_is_known"),
-            is_one_of(
-                "billing_mode", BillingMode, name="gate_lease_billing_mode_is_known"
-            ),
-            models.CheckConstraint(
-                name="gate_lease_ended_iff_not_active",
-                condition=Q(state="active", ended_at__isnull=True)
-                | Q(~Q(state="active"), ended_at__isnull=False),
-                violation_error_message="A lease has an end unless it is active.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_expires_after_authorized",
-                condition=Q(expires_at__gt=F("authorized_at")),
-                violation_error_message="A lease expires after it is given.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_window_not_empty",
-                condition=Q(window_end__gt=F("window_start")),
-                violation_error_message="A window must end after it starts.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_amounts_are_not_negative",
-                condition=Q(reserved_minor__gte=0, reserved_xusd__gte=0)
-                & (Q(estimate_minor__isnull=True) | Q(estimate_minor__gte=0))
-                & (Q(cap_minor__isnull=True) | Q(cap_minor__gte=0)),
-                violation_error_message="Amounts of a lease are 0 or more.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_holds_a_quantity_on_counters_only",
-                condition=Q(reserved_minor=0) | Q(counter_ids__len__gt=0),
-                violation_error_message="A held quantity needs its counters.",
-            ),
-            is_given(
-                "lease", name="gate_lease_is_named", message="A lease needs a name."
-            ),
-            is_given(
-                "idempotency_key",
-                name="gate_lease_key_is_given",
-                message="A lease needs its idempotency key.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_closed_iff_rated",
-                condition=Q(
-                    state="closed", rating_id__isnull=False, rated_at__isnull=False
-                )
-                | Q(~Q(state="closed"), rating_id__isnull=True, rated_at__isnull=True),
-                violation_error_message="A committed lease names its rating.",
-            ),
-            models.CheckConstraint(
-                name="gate_lease_quotas_have_limits_and_holds",
-                condition=Q(quota_limits__len=models.F("quota_counter_ids__len"))
-                & Q(quota_held__len=models.F("quota_counter_ids__len")),
-                violation_error_message="Each quota has its limit and its hold.",
-            ),
-            is_object("labels", name="gate_lease_labels_are_object"),
         ]
         indexes = [
             models.Index(
                 fields=["realm", "account", "expires_at"],
                 condition=Q(state="active"),
                 name="gate_leases_active_by_account",
-            ),
-            # The expiry job looks across realms.
-            models.Index(
-                fields=["expires_at"],
-                condition=Q(state="active"),
-                name="gate_leases_active_by_expiry",
             ),
             models.Index(
                 fields=["realm", "account", "id"], name="gate_leases_by_account"

@@ -2,7 +2,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.models import BillingUser
-from catalog.models.rules import is_given, is_one_of
+from catalog.models.rules import is_given
 from config.kernel.ids import new_id
 from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.ratings import Rating
@@ -59,38 +59,6 @@ class RatedRecord(models.Model):
             models.UniqueConstraint(
                 fields=["rating", "realm", "rated_at", "line_number"],
                 name="gate_rated_record_numbered_once",
-            ),
-            is_one_of(
-                "rating_status", LineStatus, name="gate_rated_record_status_is_known"
-            ),
-            models.CheckConstraint(
-                name="gate_rated_record_amounts_are_not_negative",
-                condition=Q(
-                    quantity_minor__gte=0,
-                    amount_xusd__gte=0,
-                    cost_xusd__gte=0,
-                    remainder_in__gte=0,
-                    remainder_out__gte=0,
-                    cost_remainder_in__gte=0,
-                    cost_remainder_out__gte=0,
-                ),
-                violation_error_message="Amounts of a line are 0 or more.",
-            ),
-            models.CheckConstraint(
-                name="gate_rated_record_has_rates_iff_priced",
-                condition=Q(
-                    rating_status="priced",
-                    rate_identity__isnull=False,
-                    cost_rate_identity__isnull=False,
-                )
-                | Q(
-                    rating_status="missing_price",
-                    rate_identity__isnull=True,
-                    cost_rate_identity__isnull=True,
-                    amount_xusd=0,
-                    cost_xusd=0,
-                ),
-                violation_error_message="A line without a price costs nothing.",
             ),
         ]
 

@@ -1,9 +1,9 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
-from catalog.models.rules import is_given, is_object, is_one_of
+from catalog.models.rules import is_given
 from config.kernel.ids import new_id
 from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.leases import BillingMode, Lease
@@ -109,73 +109,6 @@ class Rating(models.Model):
 
     class Meta:
         db_table = "gate_ratings"
-        constraints = [
-            is_one_of("rating_kind", RatingKind, name="gate_rating_kind_is_known"),
-            is_one_of("direction", Direction, name="gate_rating_direction_is_known"),
-            is_one_of(
-                "application_status",
-                ApplicationStatus,
-                name="gate_rating_status_is_known",
-            ),
-            is_one_of(
-                "billing_mode", BillingMode, name="gate_rating_billing_mode_is_known"
-            ),
-            models.CheckConstraint(
-                name="gate_rating_credit_iff_reversal",
-                condition=Q(direction="credit", reversal_of__isnull=False)
-                | Q(direction="debit", reversal_of__isnull=True),
-                violation_error_message="A credit takes back one rating.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_lease_iff_commit",
-                condition=Q(rating_kind="gate", lease__isnull=False)
-                | Q(rating_kind="ingest", lease__isnull=True),
-                violation_error_message="A commit names its lease, a report has none.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_applies_no_more_than_canonical",
-                condition=Q(
-                    applied_quantity_minor__gte=0,
-                    applied_quantity_minor__lte=F("canonical_quantity_minor"),
-                    applied_amount_xusd__gte=0,
-                    applied_amount_xusd__lte=F("canonical_amount_xusd"),
-                    applied_cost_xusd__gte=0,
-                    applied_cost_xusd__lte=F("canonical_cost_xusd"),
-                ),
-                violation_error_message="No more is applied than was reported.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_funds_no_more_than_applied",
-                condition=Q(
-                    funded_xusd__gte=0, funded_xusd__lte=F("applied_amount_xusd")
-                ),
-                violation_error_message="No more is paid than was applied.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_prepaid_is_paid_in_full",
-                condition=~Q(billing_mode="prepaid")
-                | ~Q(direction="debit")
-                | Q(funded_xusd=F("applied_amount_xusd")),
-                violation_error_message="Prepaid usage is paid from the balance.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_quarantined_applies_nothing",
-                condition=~Q(application_status="quarantined")
-                | Q(
-                    applied_quantity_minor=0,
-                    applied_amount_xusd=0,
-                    applied_cost_xusd=0,
-                ),
-                violation_error_message="Quarantined usage counts for nothing.",
-            ),
-            models.CheckConstraint(
-                name="gate_rating_not_applied_in_full_for_a_reason",
-                condition=Q(application_status="applied") | Q(reason_codes__len__gt=0),
-                violation_error_message="Say why it was not applied in full.",
-            ),
-            is_object("labels", name="gate_rating_labels_are_object"),
-            is_object("evidence", name="gate_rating_evidence_is_object"),
-        ]
         indexes = [
             models.Index(
                 fields=["realm", "account", "rated_at"], name="gate_ratings_by_account"

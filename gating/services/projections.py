@@ -1,10 +1,10 @@
 """Projections: what the gate's functions find by one look-up."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import orjson
 from django.db import connection
-from django.db.models import Model
 from django.db.models.functions import Now
 
 from billing.models import BillingAccount, BillingUser, UserStatus
@@ -15,6 +15,9 @@ from gating.pricing import rate_identity
 from gating.projection import PolicyFact
 from gating.rules import MeterRule, Rules, rules_id, write_rules
 from gating.selectors.rules import resolve
+
+if TYPE_CHECKING:
+    from django.db.models import Model
 
 _PROJECT = """
 INSERT INTO gate_projections (

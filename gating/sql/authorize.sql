@@ -12,12 +12,14 @@
 -- answer; `key_reused`; `lease_taken`; `stale`, where the projection must be resolved
 -- again.
 --
--- Order: the accounts' rows in order of id, then key, counters, balance, lease. A
--- counter's id is a hash of what it counts, so it is found by its primary key.
+-- Order of locks: the accounts' rows in order of id, then balances, counters, leases.
+-- What the items read of counters is kept here while they are decided, and written once
+-- at the end: under the accounts' locks nobody else changes it. A counter's id is a hash
+-- of what it counts, so it is found by its primary key.
 CREATE OR REPLACE FUNCTION gate_authorize(
     p_items jsonb, p_at timestamptz, p_ttl interval, p_grace interval, p_dry boolean
 ) RETURNS jsonb
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     c_all CONSTANT bigint := 9223372036854775807;
     v_second CONSTANT bigint := floor(extract(epoch FROM p_at));
@@ -32,8 +34,27 @@ DECLARE
     v_first bigint[];
     v_second_seen bigint[];
     v_ids uuid[];
-    v_known boolean[];
     v_id uuid;
+    v_user uuid;
+    v_subject text;
+    v_of text;
+    v_governed boolean;
+    v_old_keys text[];
+    v_payer uuid;
+    v_purse bigint;
+    v_owed bigint := 0;
+    v_leases gate_leases[] := '{}';
+    v_keys text[] := '{}';
+    v_names text[] := '{}';
+    -- Counters read so far: as they stand after the items decided so far, and what
+    -- these add.
+    c_ids uuid[] := '{}';
+    c_used bigint[] := '{}';
+    c_reserved bigint[] := '{}';
+    c_known boolean[] := '{}';
+    c_add_used bigint[] := '{}';
+    c_add_reserved bigint[] := '{}';
+
     v_a bigint;
     v_b bigint;
     v_seconds bigint;
@@ -48,7 +69,6 @@ DECLARE
     v_take_ids uuid[];
     v_take_used bigint[];
     v_take_held bigint[];
-    v_take_limits bigint[];
     v_reserves boolean;
     v_no_seat boolean;
     v_no_quota boolean;
@@ -57,7 +77,7 @@ DECLARE
     v_available bigint;
     v_wallet numeric;
     v_reason text;
-    v_count integer;
+    v_holds uuid[];
 BEGIN
     IF v_many AND NOT p_dry THEN
         SELECT array_agg(account_id) INTO v_locked FROM (
@@ -81,24 +101,32 @@ BEGIN
             family text, estimate bigint, budget text, key text, hash text, lease text,
             id uuid, labels jsonb, trace text)
     LOOP
-        SELECT p.account_id, p.user_id, p.plan_assignment_id, r.id AS rules,
-            r.feature_family_code, r.active, r.entitlement, r.bundle_missing,
-            r.billing_mode, r.zero_cost, r.price_xusd, r.price_quantity_minor,
-            r.price_whole_blocks, r.policy_ids, r.policy_kinds, r.policy_scopes,
-            r.policy_features, r.policy_keys, r.policy_seconds, r.policy_limits,
-            r.policy_reserves
-        INTO rule
-        FROM gate_projections p
-        JOIN gate_catalog_versions c
-            ON c.realm_id = p.realm_id AND c.version = p.catalog_version
-        JOIN gate_account_versions a
-            ON a.account_id = p.account_id AND a.version = p.account_version
-        JOIN gate_rule_sets r ON r.id = p.rule_set_id
-        WHERE p.realm_id = item.realm AND p.principal_id = item.principal
-            AND p.business_user_id = item."user" AND p.feature_code = item.feature
-            AND p.valid_from <= p_at AND p_at < p.valid_until
-            AND (item.bound OR p.user_active);
-        IF NOT FOUND THEN
+        -- Most batches are of one user and feature: what governs is then the same.
+        v_subject := concat_ws(
+            E'\x01', item.realm, item.principal, item."user", item.feature, item.bound);
+        IF v_subject IS DISTINCT FROM v_of THEN
+            v_of := v_subject;
+            SELECT p.account_id, p.user_id, p.plan_assignment_id, r.id AS rules,
+                r.feature_family_code, r.active, r.entitlement, r.bundle_missing,
+                r.billing_mode, r.zero_cost, r.price_xusd, r.price_quantity_minor,
+                r.price_whole_blocks, r.policy_ids, r.policy_kinds, r.policy_scopes,
+                r.policy_features, r.policy_keys, r.policy_seconds, r.policy_limits,
+                r.policy_reserves
+            INTO rule
+            FROM gate_projections p
+            JOIN gate_catalog_versions c
+                ON c.realm_id = p.realm_id AND c.version = p.catalog_version
+            JOIN gate_account_versions a
+                ON a.account_id = p.account_id AND a.version = p.account_version
+            JOIN gate_rule_sets r ON r.id = p.rule_set_id
+            WHERE p.realm_id = item.realm AND p.principal_id = item.principal
+                AND p.business_user_id = item."user" AND p.feature_code = item.feature
+                AND p.valid_from <= p_at AND p_at < p.valid_until
+                AND (item.bound OR p.user_active);
+            v_governed := FOUND;
+            v_old_keys := NULL;
+        END IF;
+        IF NOT v_governed THEN
             v_answers := array_append(v_answers, '{"o": "stale"}'::jsonb);
             CONTINUE;
         END IF;
@@ -115,26 +143,47 @@ BEGIN
                 v_locked := ARRAY[rule.account_id];
             END IF;
 
-            SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,
-                l.rule_set_id, l.seen_first, l.seen_second, l.available_xusd,
-                l.trace_id
-            INTO kept
-            FROM gate_leases l
-            WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
-                AND l.idempotency_key = item.key;
-            IF FOUND THEN
-                v_answers := array_append(v_answers, CASE
-                    WHEN kept.request_hash = decode(item.hash, 'hex') THEN
-                        jsonb_build_object(
-                            'o', 'replayed', 'account', rule.account_id,
-                            'user', rule.user_id, 'lease', kept.lease,
-                            'at', kept.authorized_at, 'expires', kept.expires_at,
-                            'trace', kept.trace_id,
-                            'rules', kept.rule_set_id, 'first', kept.seen_first,
-                            'second', kept.seen_second,
-                            'available', kept.available_xusd)
-                    ELSE '{"o": "key_reused"}'::jsonb END);
-                CONTINUE;
+            IF rule.user_id || item.key = ANY (v_keys)
+                OR rule.user_id || item.lease = ANY (v_names)
+            THEN
+                -- Of an item decided just now, and not stored yet.
+                PERFORM gate_store(
+                    v_leases, c_ids, c_used, c_reserved, c_add_used, c_add_reserved);
+                v_leases := '{}'; v_keys := '{}'; v_names := '{}';
+                c_add_used := array_fill(0::bigint, ARRAY[cardinality(c_ids)]);
+                c_add_reserved := c_add_used;
+                v_old_keys := NULL;
+            END IF;
+            IF v_many AND v_old_keys IS NULL THEN
+                -- One look for the keys of all items, instead of one for each.
+                SELECT coalesce(array_agg(l.idempotency_key), '{}') INTO v_old_keys
+                FROM gate_leases l
+                WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
+                    AND l.idempotency_key IN (
+                        SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
+            END IF;
+            IF NOT v_many OR item.key = ANY (v_old_keys) THEN
+                SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,
+                    l.rule_set_id, l.seen_first, l.seen_second, l.available_xusd,
+                    l.trace_id
+                INTO kept
+                FROM gate_leases l
+                WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
+                    AND l.idempotency_key = item.key;
+                IF FOUND THEN
+                    v_answers := array_append(v_answers, CASE
+                        WHEN kept.request_hash = decode(item.hash, 'hex') THEN
+                            jsonb_build_object(
+                                'o', 'replayed', 'account', rule.account_id,
+                                'user', rule.user_id, 'lease', kept.lease,
+                                'at', kept.authorized_at, 'expires', kept.expires_at,
+                                'trace', kept.trace_id,
+                                'rules', kept.rule_set_id, 'first', kept.seen_first,
+                                'second', kept.seen_second,
+                                'available', kept.available_xusd)
+                        ELSE '{"o": "key_reused"}'::jsonb END);
+                    CONTINUE;
+                END IF;
             END IF;
             IF item.lease IS NOT NULL THEN
                 PERFORM 1 FROM gate_leases l
@@ -160,10 +209,9 @@ BEGIN
         END IF;
 
         -- What changes, policy by policy.
-        v_first := '{}'; v_second_seen := '{}'; v_ids := '{}'; v_known := '{}';
+        v_first := '{}'; v_second_seen := '{}'; v_ids := '{}';
         v_quota_ids := '{}'; v_quota_limits := '{}'; v_quota_held := '{}';
         v_take_ids := '{}'; v_take_used := '{}'; v_take_held := '{}';
-        v_take_limits := '{}';
         v_reserves := false; v_no_seat := false; v_no_quota := false;
         v_no_rate := false; v_least := NULL;
         v_held := coalesce(item.estimate, 1);
@@ -186,7 +234,6 @@ BEGIN
                 v_no_seat := v_no_seat
                     OR (v_b = 0 AND v_a >= rule.policy_limits[i]) IS TRUE;
                 v_ids := v_ids || NULL::uuid;
-                v_known := v_known || false;
                 v_first := v_first || v_a;
                 v_second_seen := v_second_seen || v_b;
                 CONTINUE;
@@ -199,17 +246,29 @@ BEGIN
                 || '|' || item.feature || '|' || rule.policy_kinds[i] || '|'
                 || v_seconds || '|' || v_second / v_seconds || '|'
                 || rule.policy_keys[i])::uuid;
-            SELECT c.used_minor, c.reserved_minor INTO v_a, v_b
-            FROM gate_counters c WHERE c.id = v_id;
-            v_known := v_known || FOUND;
-            v_a := coalesce(v_a, 0);
-            v_b := coalesce(v_b, 0);
-            IF v_overdue AND p_dry THEN
-                v_b := v_b - (
-                    SELECT coalesce(sum(l.reserved_minor), 0) FROM gate_leases l
-                    WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
-                        AND l.state = 'active' AND l.expires_at < p_at - p_grace
-                        AND v_id = ANY (l.counter_ids));
+            v_place := array_position(c_ids, v_id);
+            IF v_place IS NULL THEN
+                SELECT c.used_minor, c.reserved_minor INTO v_a, v_b
+                FROM gate_counters c WHERE c.id = v_id;
+                c_known := c_known || FOUND;
+                v_a := coalesce(v_a, 0);
+                v_b := coalesce(v_b, 0);
+                IF v_overdue AND p_dry THEN
+                    v_b := v_b - (
+                        SELECT coalesce(sum(l.reserved_minor), 0) FROM gate_leases l
+                        WHERE l.realm_id = item.realm
+                            AND l.account_id = rule.account_id AND l.state = 'active'
+                            AND l.expires_at < p_at - p_grace
+                            AND v_id = ANY (l.counter_ids));
+                END IF;
+                c_ids := c_ids || v_id;
+                c_used := c_used || v_a;
+                c_reserved := c_reserved || v_b;
+                c_add_used := c_add_used || 0::bigint;
+                c_add_reserved := c_add_reserved || 0::bigint;
+            ELSE
+                v_a := c_used[v_place];
+                v_b := c_reserved[v_place];
             END IF;
             v_ids := v_ids || v_id;
             v_first := v_first || v_a;
@@ -248,8 +307,6 @@ BEGIN
             v_place := array_position(v_take_ids, v_id);
             IF v_place IS NULL THEN
                 v_take_ids := v_take_ids || v_id;
-                v_take_limits := v_take_limits
-                    || coalesce(rule.policy_limits[i], c_all);
                 IF rule.policy_kinds[i] = 'rate' THEN
                     v_take_used := v_take_used || 1::bigint;
                     v_take_held := v_take_held || 0::bigint;
@@ -257,16 +314,23 @@ BEGIN
                     v_take_used := v_take_used || 0::bigint;
                     v_take_held := v_take_held || v_held;
                 END IF;
-            ELSE
-                v_take_limits[v_place] := least(
-                    v_take_limits[v_place], coalesce(rule.policy_limits[i], c_all));
             END IF;
         END LOOP;
 
         v_available := 0;
         v_wallet := 0;
         IF rule.billing_mode = 'prepaid' AND NOT rule.zero_cost THEN
-            v_available := grants_available(rule.user_id);
+            -- Held at once for items of one user that follow each other.
+            IF rule.user_id IS DISTINCT FROM v_payer THEN
+                IF v_owed > 0 AND NOT grants_hold(v_payer, v_owed, p_at) THEN
+                    RAISE EXCEPTION 'the balance of user % moved', v_payer
+                        USING ERRCODE = 'serialization_failure';
+                END IF;
+                v_payer := rule.user_id;
+                v_owed := 0;
+                v_purse := grants_available(v_payer);
+            END IF;
+            v_available := v_purse - v_owed;
             IF v_overdue AND p_dry THEN
                 v_available := v_available + (
                     SELECT coalesce(sum(l.reserved_xusd), 0) FROM gate_leases l
@@ -304,9 +368,12 @@ BEGIN
         END;
         -- point: decided
         IF v_reason IS NULL AND NOT p_dry THEN
-            v_count := 0;
+            v_owed := v_owed + v_wallet;
             FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
-                CONTINUE WHEN v_known[i] OR rule.policy_kinds[i] = 'seats';
+                CONTINUE WHEN rule.policy_kinds[i] = 'seats';
+                v_place := array_position(c_ids, v_ids[i]);
+                CONTINUE WHEN c_known[v_place];
+                c_known[v_place] := true;
                 v_seconds := rule.policy_seconds[i];
                 INSERT INTO gate_counters (
                     id, realm_id, account_id, kind, subject_scope, subject_id,
@@ -322,24 +389,13 @@ BEGIN
                     0, 0)
                 ON CONFLICT DO NOTHING;
             END LOOP;
-            IF cardinality(v_take_ids) > 0 THEN
-                UPDATE gate_counters c
-                SET used_minor = c.used_minor + t.used,
-                    reserved_minor = c.reserved_minor + t.held
-                FROM unnest(v_take_ids, v_take_used, v_take_held, v_take_limits)
-                    AS t(id, used, held, most)
-                WHERE c.id = t.id
-                    AND t.used + t.held <= t.most - c.used_minor - c.reserved_minor  -- guard
-                ;
-                GET DIAGNOSTICS v_count = ROW_COUNT;
-            END IF;
-            IF v_count <> cardinality(v_take_ids)
-                OR (v_wallet > 0
-                    AND NOT grants_hold(rule.user_id, v_wallet::bigint, p_at))
-            THEN
-                RAISE EXCEPTION 'the gate of account % moved', rule.account_id
-                    USING ERRCODE = 'serialization_failure';
-            END IF;
+            FOR i IN 1 .. cardinality(v_take_ids) LOOP
+                v_place := array_position(c_ids, v_take_ids[i]);
+                c_used[v_place] := c_used[v_place] + v_take_used[i];
+                c_reserved[v_place] := c_reserved[v_place] + v_take_held[i];
+                c_add_used[v_place] := c_add_used[v_place] + v_take_used[i];
+                c_add_reserved[v_place] := c_add_reserved[v_place] + v_take_held[i];
+            END LOOP;
             FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
                 CONTINUE WHEN rule.policy_kinds[i] <> 'seats' OR v_second_seen[i] > 0;
                 v_seconds := rule.policy_seconds[i];
@@ -357,31 +413,32 @@ BEGIN
                     v_end, p_at)
                 ON CONFLICT DO NOTHING;
             END LOOP;
-            -- point: held
+            v_user := rule.user_id;
+            v_keys := v_keys || (v_user || item.key);
+            IF item.lease IS NOT NULL THEN
+                v_names := v_names || (v_user || item.lease);
+            END IF;
+            v_holds := '{}';
+            FOR i IN 1 .. cardinality(v_take_ids) LOOP
+                IF v_take_held[i] > 0 THEN
+                    v_holds := v_holds || v_take_ids[i];
+                END IF;
+            END LOOP;
             v_seconds := rule.policy_seconds[1];
-            INSERT INTO gate_leases (
-                id, realm_id, account_id, user_id, lease, feature_code,
-                feature_family_code, state, billing_mode, policy_id, window_start,
-                window_end, estimate_minor, cap_minor, counter_ids, reserved_minor,
-                reserved_xusd, zero_cost, plan_assignment_id, authorized_at, expires_at,
-                idempotency_key, request_hash, labels, trace_id, rule_set_id,
-                quota_counter_ids, quota_limits, quota_held, seen_first, seen_second,
-                available_xusd, budget)
-            VALUES (
-                item.id, item.realm, rule.account_id, rule.user_id,
-                coalesce(item.lease, 'lease.' || item.id), item.feature,
-                rule.feature_family_code, 'active', rule.billing_mode,
+            -- One expression for all columns, in the table's order: for a single item,
+            -- each assignment would cost as much as its evaluation.
+            v_leases := v_leases || ROW(
+                item.id, p_at, p_at, coalesce(item.lease, 'lease.' || item.id),
+                item.feature, rule.feature_family_code, 'active', rule.billing_mode,
                 rule.policy_ids[1], to_timestamp(v_second / v_seconds * v_seconds),
                 to_timestamp((v_second / v_seconds + 1) * v_seconds), item.estimate,
                 CASE WHEN item.estimate > 0 THEN item.estimate ELSE v_least END,
-                (SELECT coalesce(array_agg(t.id), '{}') FROM unnest(v_take_ids, v_take_held)
-                    AS t(id, held) WHERE t.held > 0),
-                CASE WHEN v_reserves THEN v_held ELSE 0 END,
-                v_wallet, rule.zero_cost, rule.plan_assignment_id, p_at, p_at + p_ttl,
-                item.key, decode(item.hash, 'hex'), item.labels, item.trace, rule.rules,
+                v_holds, CASE WHEN v_reserves THEN v_held ELSE 0 END, v_wallet,
+                rule.zero_cost, p_at, p_at + p_ttl, NULL, item.key,
+                decode(item.hash, 'hex'), item.labels, item.trace, rule.rules,
                 v_quota_ids, v_quota_limits, v_quota_held, v_first, v_second_seen,
-                v_available, item.budget);
-            -- point: stored
+                v_available, item.budget, NULL, NULL, rule.account_id,
+                rule.plan_assignment_id, item.realm, v_user)::gate_leases;
         END IF;
         v_answers := array_append(v_answers, jsonb_build_object(
             'o', CASE WHEN v_reason IS NULL THEN 'admitted' ELSE 'denied' END,
@@ -389,5 +446,13 @@ BEGIN
             'rules', rule.rules, 'first', v_first, 'second', v_second_seen,
             'available', v_available));
     END LOOP;
+    IF NOT p_dry THEN
+        IF v_owed > 0 AND NOT grants_hold(v_payer, v_owed, p_at) THEN
+            RAISE EXCEPTION 'the balance of user % moved', v_payer
+                USING ERRCODE = 'serialization_failure';
+        END IF;
+        PERFORM gate_store(
+            v_leases, c_ids, c_used, c_reserved, c_add_used, c_add_reserved);
+    END IF;
     RETURN to_jsonb(v_answers);
 END $$;

@@ -15,7 +15,7 @@
 CREATE OR REPLACE FUNCTION gate_commit(
     p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean
 ) RETURNS jsonb
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     c_all CONSTANT bigint := 9223372036854775807;
     v_many CONSTANT boolean := jsonb_array_length(p_items) > 1;
@@ -394,7 +394,8 @@ BEGIN
         IF v_state = 'active' THEN
             UPDATE gate_leases SET state = 'closed', ended_at = p_at, updated_at = p_at,
                 rating_id = item.id, rated_at = p_at
-            WHERE id = held.id AND state = 'active';
+            -- Not `state`: its partial index would look usable for this.
+            WHERE id = held.id AND ended_at IS NULL;
         END IF;
 
         v_evidence := jsonb_build_object(

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION gate_expire(
     p_realm text, p_account uuid, p_before timestamptz, p_at timestamptz, p_most integer
 ) RETURNS integer
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_leases uuid[];
     v_held record;
@@ -19,7 +19,7 @@ BEGIN
         RETURN 0;
     END IF;
     UPDATE gate_leases SET state = 'expired', ended_at = p_at, updated_at = p_at
-    WHERE id = ANY (v_leases) AND state = 'active';
+    WHERE id = ANY (v_leases) AND ended_at IS NULL;
     UPDATE gate_counters c SET reserved_minor = c.reserved_minor - held.total
     FROM (
         SELECT counter_id, sum(l.reserved_minor)::bigint AS total

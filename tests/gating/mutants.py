@@ -13,6 +13,7 @@ from django.db import connection
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "authorize": ROOT / "gating/sql/authorize.sql",
+    "store": ROOT / "gating/sql/store.sql",
     "commit": ROOT / "gating/sql/commit.sql",
     "expire": ROOT / "gating/sql/expire.sql",
     "funding": ROOT / "grants/sql/funding.sql",
@@ -119,7 +120,9 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
     of_gate = list(changes)
     if not guarded:
         of_gate.append(without_marked("guard"))
-    found = {"authorize": chained(*of_gate), "commit": chained(*of_gate)}
+    found = {"commit": chained(*of_gate)}
+    if changes:
+        found["authorize"] = chained(*changes)
     if not guarded:
-        found["funding"] = without_marked("guard")
+        found |= {name: without_marked("guard") for name in ("store", "funding")}
     return mutated(found)

@@ -143,7 +143,7 @@ def test_an_authorize_whose_database_dies_holds_nothing(priced, crasher, point, 
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
 
-        with crashed_at("authorize", point):
+        with crashed_at("authorize" if point == "decided" else "store", point):
             assert crasher.run(gate, "authorize", 75, key="k") != 0
 
         authorized_once(gate, before=False)
@@ -168,7 +168,7 @@ def test_an_authorize_whose_caller_is_killed_is_all_or_nothing(
     priced, crasher, chance, rounds
 ):
     tally = Counter()
-    with paused_at("authorize", "held", 0.05):
+    with paused_at("store", "held", 0.05):
         for number in range(rounds):
             gate = priced.of_principal(f"p-{number}")
             gate.credit(1000)
