@@ -68,7 +68,7 @@ def _check_usable(call: Call, account: BillingAccount) -> None:
     if call.request.method in {"GET", "HEAD"}:
         return
     bound = call.caller.bindings
-    principal_id, claimed = _spelled(bound.principal_id), bound.billing_account_id
+    principal_id, claimed = spelled(bound.principal_id), bound.billing_account_id
     if (principal_id and principal_id != account.billing_principal_id) or (
         claimed and parse_uuid(claimed) != account.pk
     ):
@@ -83,7 +83,7 @@ def _check_allowed(call: Call, account: BillingAccount) -> None:
         raise account_forbidden()
 
 
-def _spelled(name: str | None) -> str:
+def spelled(name: str | None) -> str:
     """Return a principal or user id in the one spelling it is stored in."""
     return unicodedata.normalize("NFC", name or "").strip()
 
@@ -137,7 +137,7 @@ class AccountView(ServiceView):
         Refuses: nothing named 401, an unknown id 403, principal and id that disagree
         403, an account outside the key's list 403.
         """
-        principal_id = _spelled(call.caller.bindings.principal_id)
+        principal_id = spelled(call.caller.bindings.principal_id)
         claimed = call.caller.bindings.billing_account_id
         if not principal_id and not claimed:
             raise Unauthenticated(
@@ -171,8 +171,8 @@ class RuntimeView(ServiceView):
         is unknown 404 or another's 403, and as `active_user`. A refused call creates
         nothing.
         """
-        principal_id = _spelled(call.caller.bindings.principal_id)
-        user_id = _spelled(call.caller.bindings.user_id)
+        principal_id = spelled(call.caller.bindings.principal_id)
+        user_id = spelled(call.caller.bindings.user_id)
         if not principal_id or not user_id:
             raise Unauthenticated(
                 "Name the account and user: send X-Principal-Id and X-User-Id.",

@@ -20,7 +20,8 @@ class Answer:
     """A successful result: `data` plus what travels beside it.
 
     `data` is a pydantic model, dict or list; `hints` and `meta` appear in the
-    envelope only when given.
+    envelope only when given. `trace_id` is that of the request which was answered so
+    first, None for this one.
     """
 
     data: Any
@@ -28,6 +29,7 @@ class Answer:
     hints: Sequence[Hint] = field(default_factory=tuple)
     meta: Mapping[str, Any] | None = None
     message: str | None = None
+    trace_id: str | None = None
 
 
 def _default(value: Any) -> Any:
@@ -71,7 +73,7 @@ def success_body(answer: Answer, trace_id: str) -> bytes:
     if answer.message:
         body["message"] = answer.message
     body["data"] = answer.data
-    body["trace_id"] = trace_id
+    body["trace_id"] = answer.trace_id or trace_id
     if answer.hints:
         body["hints"] = list(answer.hints)
     if answer.meta is not None:

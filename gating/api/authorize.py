@@ -11,9 +11,10 @@ from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.wire import Code, Instant, Labels, Reference, UInt, WireModel
 from config.tenancy.models import Scope
+from gating.api.context import GateView, answered
 from gating.facts import Ask
 from gating.services.admissions import AuthorizeRequest
-from gating.services.authorize import authorize, preflight
+from gating.services.authorize import authorize_as, preflight_as
 from gating.services.leases import cancel_lease
 
 
@@ -54,6 +55,10 @@ class AuthorizeBody(PreflightBody):
 
     lease: Reference | None = lease_field(required=False)
 
+    def request(self) -> AuthorizeRequest:
+        """Return what to authorize."""
+        return AuthorizeRequest(self.ask(), self.lease, texts(self.labels))
+
 
 class AuthorizeOut(WireModel):
     """Permission for one commit until `expires_at`.
@@ -92,7 +97,7 @@ class CancelOut(WireModel):
     released_cap: UInt
 
 
-class AuthorizeView(RuntimeView):
+class AuthorizeView(GateView):
     """Permission for one unit of work."""
 
     @operation(
@@ -104,18 +109,17 @@ class AuthorizeView(RuntimeView):
     )
     def post(self, call: Call, body: AuthorizeBody) -> Answer:
         """Admit one unit of work and hold what it may use."""
-        admission = authorize(
-            account=call.account,
-            user=call.user,
-            request=AuthorizeRequest(body.ask(), body.lease, texts(body.labels)),
+        admission = authorize_as(
+            self.subject(call),
+            request=body.request(),
             idempotency_key=call.idempotency_key,
             at=call.at,
             by=call.by,
         )
-        return Answer(admission.data, hints=admission.hints)
+        return answered(admission)
 
 
-class PreflightView(RuntimeView):
+class PreflightView(GateView):
     """The answer that authorize would give."""
 
     @operation(
@@ -127,10 +131,7 @@ class PreflightView(RuntimeView):
     )
     def post(self, call: Call, body: PreflightBody) -> Answer:
         """Say what authorize would, and write nothing."""
-        admission = preflight(
-            account=call.account, user=call.user, ask=body.ask(), at=call.at
-        )
-        return Answer(admission.data, hints=admission.hints)
+        return answered(preflight_as(self.subject(call), ask=body.ask(), at=call.at))
 
 
 class CancelView(RuntimeView):

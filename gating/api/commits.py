@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from billing.api.context import RuntimeView
 from catalog.api.fields import omitted
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
@@ -21,7 +20,8 @@ from config.api.wire import (
 )
 from config.tenancy.models import Scope
 from gating.api.authorize import lease_field, texts
-from gating.services.commits import CommitRequest, commit_lease
+from gating.api.context import GateView, answered
+from gating.services.commits import CommitRequest, commit_as
 from gating.services.usage import MeterUse
 
 MAX_METERS = 100
@@ -107,7 +107,7 @@ class CommitOut(WireModel):
     lines: list[RatedLineOut]
 
 
-class CommitsView(RuntimeView):
+class CommitsView(GateView):
     """Usage of one authorized unit of work."""
 
     @operation(
@@ -119,12 +119,11 @@ class CommitsView(RuntimeView):
     )
     def post(self, call: Call, body: CommitBody) -> Answer:
         """Rate, count and pay what was used, and close the lease."""
-        committed = commit_lease(
-            account=call.account,
-            user=call.user,
+        committed = commit_as(
+            self.subject(call),
             request=body.request(),
             idempotency_key=call.idempotency_key,
             at=call.at,
             by=call.by,
         )
-        return Answer(committed.data, hints=committed.hints)
+        return answered(committed)

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from gating.api.authorize import AuthorizeView, CancelView, PreflightView
+from gating.api.batches import AuthorizeBatchView, CommitBatchView
 from gating.api.bundles import BundlesView, BundleView
 from gating.api.commits import CommitsView
 from gating.api.limits import FeatureLimitsView, MeterLimitsView
@@ -10,9 +11,11 @@ from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
 
 urlpatterns = [
     path("gate/authorize", AuthorizeView.as_view()),
+    path("gate/authorize/batch", AuthorizeBatchView.as_view()),
     path("gate/preflight", PreflightView.as_view()),
     path("gate/cancel", CancelView.as_view()),
     path("gate/commits", CommitsView.as_view()),
+    path("gate/commits/batch", CommitBatchView.as_view()),
     path("gate/limits", FeatureLimitsView.as_view()),
     path("gate/meters", MeterLimitsView.as_view()),
     path("gate/policy-bundles", BundlesView.as_view()),

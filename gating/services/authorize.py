@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import structlog
 
@@ -130,8 +131,14 @@ def settled(
         return admitted(answer, request, reference, at=at)
     facts = Decision.told(answer).facts(at) if answer else Facts(at)
     denial = denied(request.ask, facts, answer)
-    account, user = subject.bind()
-    record_denial(account=account, user=user, ask=request.ask, facts=facts, by=by)
+    if answer is None:
+        account, user = subject.bind()
+        whose = account.pk, user.pk
+    else:
+        whose = UUID(answer["account"]), UUID(answer["user"])
+    record_denial(
+        subject.realm_id, *whose, ask=request.ask, facts=facts, trace_id=by.trace_id
+    )
     raise denial
 
 

@@ -136,12 +136,17 @@ def commit_as(
         if answer["o"] != "stale":
             return settled(answer, item, request, at=at)
         if not subject.project(request.feature_code, at=at):
-            # The lease is of another feature, if there is such a lease.
-            lease = lease_of(subject.bind()[1], request.reference)
-            raise OtherFeature(
-                request.reference, lease.feature_code, request.feature_code
-            )
+            raise of_other_feature(subject, request)
     raise GateMoved("What governs the account")
+
+
+def of_other_feature(subject: Subject, request: CommitRequest) -> OtherFeature:
+    """Return the refusal of a commit on a feature that the realm does not have.
+
+    Its lease is of another one, if there is such a lease (else `LeaseUnknown`).
+    """
+    lease = lease_of(subject.bind()[1], request.reference)
+    return OtherFeature(request.reference, lease.feature_code, request.feature_code)
 
 
 def item_of(request: CommitRequest, idempotency_key: str, by: AuditContext) -> Document:

@@ -1,12 +1,11 @@
 """Denials: how they are told, and how their evidence is kept."""
 
 from datetime import datetime
+from uuid import UUID
 
 import orjson
 from django.db import connection
 
-from billing.models import BillingAccount, BillingUser
-from config.kernel.audit import AuditContext
 from config.kernel.errors import Refused
 from config.kernel.ids import new_id
 from gating.decide import decide
@@ -54,12 +53,13 @@ class GateDenied(Refused):
 
 
 def record_denial(
+    realm_id: str,
+    account_id: UUID,
+    user_id: UUID,
     *,
-    account: BillingAccount,
-    user: BillingUser,
     ask: Ask,
     facts: Facts,
-    by: AuditContext,
+    trace_id: str,
 ) -> None:
     """Keep the evidence of a denial: the first of its minute in full, the rest counted.
 
@@ -76,9 +76,9 @@ def record_denial(
             _RECORD,
             {
                 "id": new_id(),
-                "realm": user.realm_id,
-                "account": account.pk,
-                "user": user.pk,
+                "realm": realm_id,
+                "account": account_id,
+                "user": user_id,
                 # Codes that the realm does not have would be a row each.
                 "feature": ask.feature_code if facts.feature else "",
                 "reason": denial.reason,
@@ -88,7 +88,7 @@ def record_denial(
                 "sentence": denial.sentence,
                 "evidence": orjson.dumps(evidence).decode(),
                 "at": facts.at,
-                "trace": by.trace_id,
+                "trace": trace_id,
             },
         )
 

@@ -1,0 +1,187 @@
+"""`/gate/authorize/batch` and `/gate/commits/batch`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from catalog.api.fields import omitted
+from config.api.envelope import Answer
+from config.api.operations import Call, operation, read_model
+from config.api.wire import JsonObject, Reference, WireModel
+from config.kernel.errors import DomainError
+from config.tenancy.models import Scope
+from gating.answers import Admission
+from gating.api.authorize import AuthorizeBody, AuthorizeOut
+from gating.api.commits import CommitBody, CommitOut
+from gating.api.context import GateView
+from gating.services.batches import Outcome, authorize_batch, commit_batch
+from gating.services.denials import GateDenied
+
+MAX_ITEMS = 100
+UNPROCESSABLE = 422
+
+Items = Annotated[list[JsonObject], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class AuthorizeItem(AuthorizeBody):
+    """One request of a batch, with a key of its own."""
+
+    idempotency_key: Reference
+
+
+class CommitItem(CommitBody):
+    """One commit of a batch, with a key of its own."""
+
+    idempotency_key: Reference
+
+
+class AuthorizeBatchBody(WireModel):
+    """What a user is about to do: up to 100 items, decided in their order."""
+
+    items: Items
+
+
+class CommitBatchBody(WireModel):
+    """What was used under up to 100 leases, committed in their order."""
+
+    items: Items
+
+
+class ItemError(WireModel):
+    """Why an item was refused."""
+
+    type: str
+    code: str
+    message: str
+    details: str
+    field: str = omitted()
+    hints: list[JsonObject] = omitted()
+
+
+class AuthorizeItemOut(WireModel):
+    """What became of one item: `authorization` where it is, or was, admitted."""
+
+    index: int
+    status: Literal["admitted", "duplicate", "denied", "invalid", "failed"]
+    authorization: AuthorizeOut = omitted()
+    hints: list[JsonObject] = omitted()
+    error: ItemError = omitted()
+
+
+class CommitItemOut(WireModel):
+    """What became of one item: `commit` where it is, or was, committed."""
+
+    index: int
+    status: Literal["committed", "duplicate", "invalid", "failed"]
+    commit: CommitOut = omitted()
+    hints: list[JsonObject] = omitted()
+    error: ItemError = omitted()
+
+
+class AuthorizeBatchOut(WireModel):
+    """The items' outcomes; `failed_count` counts those without an authorization."""
+
+    items: list[AuthorizeItemOut]
+    admitted_count: int
+    failed_count: int
+
+
+class CommitBatchOut(WireModel):
+    """The items' outcomes; `failed_count` counts those without a commit."""
+
+    items: list[CommitItemOut]
+    committed_count: int
+    failed_count: int
+
+
+class AuthorizeBatchView(GateView):
+    """Permission for many units of work."""
+
+    @operation(
+        "gate_authorize_batch",
+        body=AuthorizeBatchBody,
+        answer=AuthorizeBatchOut,
+        scope=Scope.RUNTIME,
+        guard="domain",
+    )
+    def post(self, call: Call, body: AuthorizeBatchBody) -> Answer:
+        """Decide each item as authorize would; one refused does not stop the others."""
+        read = _read(AuthorizeItem, body.items)
+        asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
+        found = authorize_batch(self.subject(call), asked, at=call.at, by=call.by)
+        return _answer(read, found, "authorization", "admitted")
+
+
+class CommitBatchView(GateView):
+    """Usage of many authorized units of work."""
+
+    @operation(
+        "gate_commit_batch",
+        body=CommitBatchBody,
+        answer=CommitBatchOut,
+        scope=Scope.RUNTIME,
+        guard="domain",
+    )
+    def post(self, call: Call, body: CommitBatchBody) -> Answer:
+        """Commit each item; one refused does not stop the others."""
+        read = _read(CommitItem, body.items)
+        asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
+        found = commit_batch(self.subject(call), asked, at=call.at, by=call.by)
+        return _answer(read, found, "commit", "committed")
+
+
+def _failed(item: Any) -> bool:
+    return isinstance(item, DomainError)
+
+
+def _read(model: type[WireModel], items: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return each item as its model, or as the refusal of it."""
+    read: list[Any] = []
+    for document in items:
+        try:
+            read.append(read_model(model, document))
+        except DomainError as refusal:
+            read.append(refusal)
+    return read
+
+
+def _answer(
+    read: Sequence[Any], found: Sequence[Outcome], name: str, done: str
+) -> Answer:
+    outcomes = iter(found)
+    items = [
+        {"index": index, **_told(item if _failed(item) else next(outcomes), name, done)}
+        for index, item in enumerate(read)
+    ]
+    count = sum(item["status"] in {done, "duplicate"} for item in items)
+    return Answer(
+        {"items": items, f"{done}_count": count, "failed_count": len(items) - count}
+    )
+
+
+def _told(outcome: Outcome, name: str, done: str) -> dict[str, Any]:
+    if isinstance(outcome, Admission):
+        told = {"status": "duplicate" if outcome.replayed else done, name: outcome.data}
+        return told | ({"hints": list(outcome.hints)} if outcome.hints else {})
+    return {"status": _status(outcome), "error": _error(outcome)}
+
+
+def _status(refusal: DomainError) -> str:
+    if isinstance(refusal, GateDenied):
+        return "denied"
+    return "invalid" if refusal.status == UNPROCESSABLE else "failed"
+
+
+def _error(refusal: DomainError) -> dict[str, Any]:
+    error: dict[str, Any] = {
+        "type": refusal.error_type or "invalid_request",
+        "code": refusal.code,
+        "message": refusal.message,
+        "details": refusal.message,
+    }
+    if refusal.field is not None:
+        error["field"] = refusal.field
+    if refusal.hints:
+        error["hints"] = list(refusal.hints)
+    return error

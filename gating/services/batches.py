@@ -1,0 +1,111 @@
+"""Many requests of one user in one call: decided in order, answered one by one."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from config.kernel.audit import AuditContext
+from config.kernel.errors import DomainError
+from gating.answers import Admission
+from gating.services import authorize, commits
+from gating.services.admissions import AuthorizeRequest
+from gating.services.commits import CommitRequest
+from gating.services.functions import (
+    Document,
+    GateMoved,
+    gate_authorize,
+    gate_commit,
+)
+from gating.services.subjects import Subject
+
+Outcome = Admission | DomainError
+"""What became of one request: its answer, or its refusal."""
+
+
+def authorize_batch(
+    subject: Subject,
+    requests: Sequence[tuple[AuthorizeRequest, str]],
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> list[Outcome]:
+    """Do what `authorize` does for each request with its idempotency key, in order.
+
+    All that is admitted is stored together. A feature that was not asked for lately is
+    decided after the others.
+    """
+    asked = [authorize.item_of(request, key, by) for request, key in requests]
+    features = [request.ask.feature_code for request, _key in requests]
+    answers = _answers(subject, asked, features, gate_authorize, at=at)
+
+    def told(place: int) -> Admission:
+        return authorize.settled(
+            answers[place],
+            subject,
+            requests[place][0],
+            str(asked[place]["id"]),
+            at=at,
+            by=by,
+        )
+
+    return [_outcome(told, place) for place in range(len(requests))]
+
+
+def commit_batch(
+    subject: Subject,
+    requests: Sequence[tuple[CommitRequest, str]],
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> list[Outcome]:
+    """Do what `commit_lease` does for each request with its idempotency key, in order.
+
+    All that is committed is stored together. A lease takes one commit, here too.
+    """
+    asked = [commits.item_of(request, key, by) for request, key in requests]
+    features = [request.feature_code for request, _key in requests]
+    answers = _answers(subject, asked, features, gate_commit, at=at)
+
+    def told(place: int) -> Admission:
+        answer, request = answers[place], requests[place][0]
+        if answer is None:
+            raise commits.of_other_feature(subject, request)
+        item = subject.item(request.feature_code) | asked[place]
+        return commits.settled(answer, item, request, at=at)
+
+    return [_outcome(told, place) for place in range(len(requests))]
+
+
+def _answers(
+    subject: Subject,
+    asked: Sequence[Document],
+    features: Sequence[str],
+    function: Callable[..., list[Document]],
+    *,
+    at: datetime,
+) -> list[Document | None]:
+    """Return an answer per item; None where the realm has no such feature."""
+    answers: list[Document | None] = [{"o": "stale"}] * len(asked)
+    open_places = list(range(len(asked)))
+    for _ in range(authorize.TRIES):
+        items = [subject.item(features[place]) | asked[place] for place in open_places]
+        for place, answer in zip(open_places, function(items, at=at), strict=True):
+            answers[place] = answer
+        stale = [place for place in open_places if answers[place] == {"o": "stale"}]
+        known = {
+            code: subject.project(code, at=at)
+            for code in dict.fromkeys(features[place] for place in stale)
+        }
+        for place in stale:
+            if not known[features[place]]:
+                answers[place] = None
+        open_places = [place for place in stale if known[features[place]]]
+        if not open_places:
+            return answers
+    raise GateMoved("What governs the account")
+
+
+def _outcome(told: Callable[[int], Admission], place: int) -> Outcome:
+    try:
+        return told(place)
+    except DomainError as refusal:
+        return refusal
