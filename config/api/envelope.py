@@ -85,6 +85,8 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
     if error.field:
         meta["field"] = error.field
     meta.update(error.meta)
+    if "errors" in meta:
+        meta["errors"] = [_fault(each) for each in meta["errors"]]
     kind = error.error_type or _error_type(error.status)
     problem: dict[str, Any] = {"type": kind, "details": error.message}
     if "retry_after" in error.meta:
@@ -100,6 +102,14 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
     if error.hints:
         body["hints"] = list(error.hints)
     return write_json(body)
+
+
+def _fault(each: Any) -> dict[str, Any]:
+    """Return one of several faults; below the edge it is a pair."""
+    if isinstance(each, dict):
+        return each
+    field, sentence = each
+    return {"field": field, "message": sentence}
 
 
 def _error_type(status: int) -> str:

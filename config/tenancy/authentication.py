@@ -16,6 +16,7 @@ from config.kernel.errors import (
     NotFound,
     Unauthenticated,
 )
+from config.kernel.ids import parse_uuid
 from config.kernel.windows import parse_instant
 from config.tenancy import signing
 from config.tenancy.callers import Bindings, Caller
@@ -74,7 +75,8 @@ def header(request: HttpRequest, name: str) -> str:
 def realm_of(request: HttpRequest) -> Realm:
     """Return the active realm that `X-Realm-Id` names.
 
-    Refuses: absent 400, unknown or deleted 404 AUTH.UNKNOWN_REALM, suspended 403.
+    Refuses: absent 400, unknown or deleted 404 AUTH.UNKNOWN_REALM, suspended 403
+    AUTH.REALM_INACTIVE.
     """
     realm_id = header(request, "X-Realm-Id")
     if not realm_id:
@@ -89,7 +91,10 @@ def realm_of(request: HttpRequest) -> Realm:
             meta={"realm_id": realm_id, "clear_cached_realm": True},
         )
     if realm.status != RealmStatus.ACTIVE:
-        raise Forbidden(f"realm_inactive: realm {realm_id} is suspended.")
+        raise Forbidden(
+            f"realm_inactive: realm {realm_id} is suspended.",
+            code="AUTH.REALM_INACTIVE",
+        )
     return realm
 
 
@@ -109,27 +114,20 @@ def _bad_signature(sentence: str) -> Unauthenticated:
 def authenticate_service_key(request: HttpRequest) -> Caller:
     """Return the caller that signed this request.
 
-    Refuses in this order (docs/api.md, "Signing"): header grammar, unknown key,
-    disabled key, expired key, realm, account, clock skew over 300 s, digest,
-    signature.
+    Refuses in this order (docs/api.md, "Signing"): header grammar (a valid
+    platform token 403), unknown key, disabled key, expired key, realm, account, clock
+    skew over 300 s, digest, signature.
     """
     realm = realm_of(request)
     authorization = header_any_length(request, "Authorization")
     credentials = signing.parse_authorization(authorization)
     if credentials is None:
+        _refuse_token(request, authorization)
         raise _bad_signature("The Authorization header is not a SVC-AUTH signature.")
     at = now()
     key = _usable_key(credentials.key_id, realm, at=at)
     bindings = _bindings(request)
-    if (
-        key.allowed_accounts
-        and bindings.billing_account_id
-        and bindings.billing_account_id not in key.allowed_accounts
-    ):
-        raise account_forbidden()
-    _check_signature(request, credentials, key, at=at)
-    _note_use(key, at=at)
-    return Caller(
+    caller = Caller(
         kind="service_key",
         identifier=key.pk,
         realm=realm,
@@ -138,6 +136,24 @@ def authenticate_service_key(request: HttpRequest) -> Caller:
         allowed_accounts=frozenset(key.allowed_accounts),
         nonce=credentials.nonce,
     )
+    claimed = bindings.billing_account_id
+    if claimed and not caller.may_use_account(parse_uuid(claimed)):
+        raise account_forbidden()
+    _check_signature(request, credentials, key, at=at)
+    _note_use(key, at=at)
+    return caller
+
+
+def _refuse_token(request: HttpRequest, authorization: str) -> None:
+    """Refuse (403) a valid platform token: its bearer is known, and may not."""
+    if authorization.startswith("Bearer "):
+        try:
+            authenticate_token(request)
+        except Unauthenticated:
+            return
+        raise Forbidden(
+            "A platform token opens /api/v1 only; sign this request with a service key."
+        )
 
 
 def account_forbidden() -> DomainError:
@@ -253,7 +269,8 @@ def spend_nonce(caller: Caller, *, at: datetime) -> None:
 def authenticate_token(request: HttpRequest) -> Caller:
     """Return the end user whose platform token this request bears.
 
-    Refuses: absent or invalid token 401, another realm's token 403.
+    Refuses: absent or invalid token 401, another realm's token 403
+    AUTH.TOKEN_REALM_MISMATCH.
     """
     realm = realm_of(request)
     scheme, _, text = header_any_length(request, "Authorization").partition(" ")

@@ -48,7 +48,7 @@ class Caller:
         if scope in self.scopes or Scope.REALM_ADMIN in self.scopes:
             return
         raise Forbidden(
-            f"insufficient_scope: this call needs the scope {scope}.",
+            f"This call needs the scope {scope}.",
             meta={"required_scope": scope},
         )
 
