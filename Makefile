@@ -8,7 +8,7 @@ PORT ?= 8000
 unexport PYTHONPATH VIRTUAL_ENV DJANGO_SETTINGS_MODULE
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help demo test check run worker soak lock openapi
+.PHONY: help demo test check run worker soak bench lock openapi
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -48,6 +48,12 @@ test: check  ## everything CI runs
 soak: $(VENV)/.installed-requirements-dev  ## the long runs; writes docs/verification.md
 	@$(BIN)/python -m tests.tools.browser
 	@PLANGATE_SOAK=1 $(BIN)/python -m pytest -m soak -s -p no:randomly -n 0
+
+bench: $(VENV)/.installed-requirements-demo  ## measures the gate (N=accounts SECONDS=each ONLY="rows")
+	@exec $(BIN)/python -m bench $(if $(N),--accounts $(N)) \
+	  $(if $(RATINGS),--ratings $(RATINGS)) $(if $(CALLED),--called $(CALLED)) \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(CONNECTIONS),--connections $(CONNECTIONS)) $(if $(ONLY),--only "$(ONLY)")
 
 openapi: $(VENV)/.installed-requirements-dev  ## writes docs/openapi.yaml
 	@$(BIN)/python manage.py spectacular --file docs/openapi.yaml --validate

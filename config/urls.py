@@ -7,6 +7,8 @@ from config.api.health import health
 from config.api.openapi import DocsView, SchemaView
 
 urlpatterns = [
+    # The gate is asked most, so it is looked for first.
+    path("mgt/v1/", include("gating.api.urls")),
     path("health", health, name="health"),
     path("admin/", site.urls),
     path("docs/openapi.yaml", SchemaView.as_view(), name="schema"),
@@ -14,7 +16,6 @@ urlpatterns = [
     path("mgt/v1/", include("catalog.api.urls")),
     path("mgt/v1/", include("billing.api.urls")),
     path("mgt/v1/", include("grants.api.urls")),
-    path("mgt/v1/", include("gating.api.urls")),
     path("api/v1/", include("billing.api.token_urls")),
     path("api/v1/", include("grants.api.token_urls")),
     path("", include("config.admin.home_urls")),

@@ -43,12 +43,16 @@ class Demo:
 
 
 def ensure_demo_realm(*, progress: Progress) -> Demo:
-    """Create the demo realm unless it is there; return how to reach it."""
+    """Create the demo realm unless it is there; return how to reach it.
+
+    Refuses a database whose realm of that id, or whose member of staff, is not the
+    demo's own (`NotADemo`).
+    """
     realm = Realm.objects.filter(pk=REALM_ID).first()
     if realm is None:
         with transaction.atomic():
             realm = _create(progress)
-    key = ServiceKey.objects.get(name=KEY_NAME, allowed_realms=[REALM_ID])
+    key = _key_of(realm)
     return Demo(
         realm_id=realm.pk,
         key_id=key.key_id,
@@ -56,6 +60,21 @@ def ensure_demo_realm(*, progress: Progress) -> Demo:
         logins=_ensure_staff(),
         password=_password(),
     )
+
+
+class NotADemo(Exception):
+    """What the demo would show is somebody's own."""
+
+
+def _key_of(realm: Realm) -> ServiceKey:
+    keys = ServiceKey.objects.filter(name=KEY_NAME, allowed_realms=[realm.pk])
+    key = keys.order_by("created_at", "key_id").first()
+    if key is None:
+        raise NotADemo(
+            f"The realm {realm.pk} is not the demo's: it has no key named {KEY_NAME}. "
+            "Run the demo with a PLANGATE_DATA_DIR or DATABASE_URL of its own."
+        )
+    return key
 
 
 def _create(progress: Progress) -> Realm:
@@ -98,14 +117,18 @@ def _ensure_staff() -> tuple[tuple[str, str], ...]:
             username=username, defaults={"is_staff": True}
         )
         if created:
-            member.set_password(_password())
-            member.save(update_fields=["password"])
             member.groups.add(Group.objects.get(name=role))
-        logins.append((username, role))
+        logins.append((username, role + _given_password(member, created)))
     admin, created = User.objects.get_or_create(
         username="admin", defaults={"is_staff": True, "is_superuser": True}
     )
+    return (("admin", "everything" + _given_password(admin, created)), *logins)
+
+
+def _given_password(member: User, created: bool) -> str:
+    """Give a new member the demo's password; return what to say of an older one's."""
     if created:
-        admin.set_password(_password())
-        admin.save(update_fields=["password"])
-    return (("admin", "everything"), *logins)
+        member.set_password(_password())
+        member.save(update_fields=["password"])
+        return ""
+    return "" if member.check_password(_password()) else " (a password of its own)"

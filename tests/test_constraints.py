@@ -21,12 +21,14 @@ from tests.tools.tables import (
     audited_tables,
     columns,
     insert_copy,
+    judge_at_once,
     models,
     own_tables,
     primary_key,
     row_of,
     rows,
     run,
+    whole_rules,
 )
 from tests.tools.world import build_world, neighbor
 
@@ -102,6 +104,11 @@ CHECKS = [
     ("billing_details_entity_type_is_known", "billing_details", {"entity_type": "ghost"}),
     ("billing_details_source_is_known", "billing_details", {"last_updated_by": "nobody"}),
     ("billing_details_address_is_complete", "billing_details", {"default_address": {"line1": "x"}}),
+    ("billing_details_address_is_complete", "billing_details", {"default_address": ["line1", "city", "country_code"]}),
+    *(
+        ("billing_details_tax_ids_have_type_and_value", "billing_details", {"tax_ids": [bad]})
+        for bad in (1, "x", None, [], {}, {"type": "vat"}, {"type": "vat", "value": None}, {"type": 1, "value": "x"})
+    ),
     ("billing_details_tax_ids_are_a_list", "billing_details", {"tax_ids": {}}),
     *objects("billing_details", "billing_details", ("metadata", "is")),
     *objects("billing_accounts", "billing_account", ("metadata", "is")),
@@ -320,7 +327,7 @@ def own(worlds):
 def auditing_savepoint():
     """Yield in a savepoint and an audit context; undo what was written."""
     with transaction.atomic():
-        run("SET CONSTRAINTS ALL IMMEDIATE")
+        judge_at_once()
         with auditing(BY, at=AT):
             yield
         transaction.set_rollback(True)
@@ -630,6 +637,38 @@ def test_column_that_must_hold_a_value_refuses_null(worlds):
     print(f"\n{len(found)} columns refuse NULL")
     assert accepted == []
     assert len(found) >= 500
+
+
+# Rules over several rows, judged as the transaction ends: (rule, statements that leave
+# it broken).
+STATUS = "plan_assignment_has_the_status_last_given"
+PRIMARY = "feature_has_its_primary_meter"
+PRIMARY_LINK = "feature_meters WHERE is_primary"
+WHOLE = [
+    (STATUS, lambda own: run("UPDATE billing_plan_assignments SET status = 'canceled'")),
+    (STATUS, lambda own: insert_copy(ACCOUNT_SCOPE, own, {"source_ref": "fresh"})),
+    (STATUS, lambda own: insert_copy("billing_plan_assignment_statuses", own, {"sequence": 99, "status": "paused"})),
+    (PRIMARY, lambda own: run(f"DELETE FROM {PRIMARY_LINK}")),
+    (PRIMARY, lambda own: insert_copy("features", own, {"feature_code": "fresh"})),
+]  # fmt: skip
+
+
+def test_every_rule_over_several_rows_has_a_case(worlds):
+    assert sorted({name for name, _ in WHOLE}) == whole_rules()
+
+
+@pytest.mark.parametrize(("name", "breaking"), WHOLE, ids=case_id)
+def test_rows_that_do_not_agree_are_refused(own, name, breaking):
+    breaking(own)
+
+    with pytest.raises(IntegrityError) as problem, transaction.atomic():
+        run("SET CONSTRAINTS ALL IMMEDIATE")
+    assert problem.value.__cause__.diag.constraint_name == name
+
+
+def test_rows_of_the_world_agree(own):
+    run("UPDATE billing_plan_assignments SET status = status")
+    run("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 def test_no_immutable_function_reads_a_setting(worlds):

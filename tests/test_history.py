@@ -7,6 +7,7 @@ explained, exactly one history row per changed row, equal to what was written.
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from tests.tools.tables import (
     audited_tables,
     columns,
     insert_copy,
+    judge_at_once,
     models,
     primary_key,
     row_of,
@@ -40,11 +42,11 @@ AUDITED = {
     "billing_plans": ("name", "changed"),
     "billing_users": ("metadata", {"note": "changed"}),
     "feature_families": ("name", "changed"),
-    "feature_meters": ("is_primary", False),
+    "feature_meters": ("created_at", AT),
     "features": ("name", "changed"),
     "gate_policies": ("description", "changed"),
     "gate_policy_bundles": ("name", "changed"),
-    "meter_prices": ("unit_cost_xusd", 5),
+    "meter_prices": ("created_at", AT),
     "meters": ("unit", "changed"),
     "realms": ("name", "changed"),
     "service_keys": ("name", "changed"),
@@ -89,7 +91,34 @@ IDENTITIES = {
     "billing_plans": {"realm_id", "plan_code"},
     "billing_users": {"realm_id", "account_id", "business_user_id"},
     "credit_balances": {"realm_id", "account_id", "user_id"},
+    "feature_families": {"realm_id", "feature_family_code"},
+    "features": {"realm_id", "feature_code"},
+    "feature_meters": {"realm_id", "feature_id", "meter_id", "is_primary"},
+    "meters": {"realm_id", "meter_code"},
+    "meter_prices": {
+        "realm_id",
+        "meter_id",
+        "window_start",
+        "unit_price_xusd",
+        "unit_price_base_xusd",
+        "unit_price_dynamic_xusd",
+        "unit_quantity_minor",
+        "unit_cost_xusd",
+        "cost_unit_quantity_minor",
+    },
 }
+
+NEVER_DELETED = {"meter_prices"}
+"""Audited tables that refuse to lose a row."""
+
+
+OTHER_VALUES = {
+    "uuid": "gen_random_uuid()",
+    "boolean": "NOT {}",
+    "bigint": "{} + 1",
+    "timestamp with time zone": "{} - interval '1 day'",
+}
+"""By type of column: SQL of another value; text by default."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +134,7 @@ def world(built):
     """The same world; what the test writes is undone."""
     with transaction.atomic():
         # What waits to be checked would keep tables from being truncated at all.
-        run("SET CONSTRAINTS ALL IMMEDIATE")
+        judge_at_once()
         yield built
         transaction.set_rollback(True)
 
@@ -293,7 +322,8 @@ def test_unexplained_write_is_refused(target, way):
     target.prepare(way)
     before, history = contents(target), traces(target)
 
-    with refused(UNEXPLAINED):
+    never = target.table in NEVER_DELETED and way in DELETIONS
+    with refused(KEPT if never else UNEXPLAINED):
         way(target)
 
     assert contents(target) == before
@@ -302,6 +332,8 @@ def test_unexplained_write_is_refused(target, way):
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_explained_write_leaves_its_trace(target, way):
+    if target.table in NEVER_DELETED and way in DELETIONS:
+        pytest.skip("never deleted")
     target.prepare(way)
     before, history = contents(target), traces(target)
     by = replace(
@@ -478,6 +510,34 @@ def test_append_only_tables_are_all_here(world):
     assert sorted(name for (name,) in found) == kept_tables()
 
 
+def test_tables_that_lose_no_row_are_all_here(world):
+    found = rows(
+        "SELECT tgrelid::regclass::text FROM pg_trigger WHERE tgname LIKE '%_never_deleted' AND tgenabled = 'O'"
+    )
+
+    assert {name for (name,) in found} == NEVER_DELETED
+
+
+@pytest.mark.parametrize("table", sorted(NEVER_DELETED))
+def test_table_refuses_to_lose_a_row(world, application, table):
+    with refused(KEPT), auditing(BY, at=AT):
+        run(f"DELETE FROM {table}")
+    with pytest.raises(psycopg.Error) as problem:
+        application.execute(f"DELETE FROM {table}")
+    assert problem.value.sqlstate == FORBIDDEN
+
+
+def test_window_of_a_price_ends_once(world):
+    [price] = [row_of("meter_prices WHERE window_end IS NULL", world)["id"]]
+    end = "UPDATE meter_prices SET window_end = window_start + %s WHERE id = %s"
+
+    with auditing(BY, at=AT):
+        assert run(end, [timedelta(days=1), price]) == 1
+    for again in (timedelta(days=2), timedelta(hours=1), None):
+        with refused(KEPT), auditing(BY, at=AT):
+            run(end, [again, price])
+
+
 @pytest.mark.parametrize("statement", REWRITES.values(), ids=REWRITES)
 @pytest.mark.parametrize(
     "table", sorted(APPEND_ONLY | {f"{table}_history" for table in AUDITED})
@@ -517,7 +577,7 @@ def test_identity_is_fixed(world, table, column):
         "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
         [table, column],
     )
-    other = "gen_random_uuid()" if kind[0][0] == "uuid" else f"{column} || 'x'"
+    other = OTHER_VALUES.get(kind[0][0], "{} || 'x'").format(column)
 
     with refused(KEPT), auditing(BY, at=AT):
         assert run(f"UPDATE {table} SET {column} = {other}") > 0

@@ -57,6 +57,7 @@ def test_stored_answers_that_ran_out_are_deleted(realm):
             method="POST",
             path="/x",
             key=key,
+            identity_hash=key.encode(),
             request_hash=b"",
             status=200,
             body=b"{}",
@@ -70,15 +71,20 @@ def test_stored_answers_that_ran_out_are_deleted(realm):
 
 
 @contextlib.contextmanager
-def running_worker():
-    """Yield a real worker process, serving as the role that owns nothing."""
+def running_worker(**environment):
+    """Yield a real worker process, serving as the role that owns nothing.
+
+    Of `environment`, None takes a variable away.
+    """
     url = database_url()
     env = {
         **os.environ,
         "DATABASE_URL": url,
         "DATABASE_APP_URL": url,
         "PLANGATE_DATABASE_ROLE": "app",
+        **environment,
     }
+    env = {name: value for name, value in env.items() if value is not None}
     with tempfile.TemporaryFile() as output:
         worker = subprocess.Popen(
             [sys.executable, "manage.py", "worker"],
@@ -113,6 +119,29 @@ def test_worker_process_runs_a_job_and_ends_on_sigterm(committed):
         wait_for(
             lambda: not ServiceKeyNonce.objects.filter(key_id="pk-worker").exists()
         )
+
+
+def test_worker_is_not_the_schemas_owner(committed):
+    """Started plainly, with nothing said about a role."""
+    owner, app_ = database_url("plangate_owner"), database_url()
+    name = f"worker-{os.getpid()}"
+    with running_worker(
+        DATABASE_URL=owner,
+        DATABASE_APP_URL=app_,
+        PGAPPNAME=name,
+        PLANGATE_DATABASE_ROLE=None,
+    ):
+
+        def roles():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name = %s",
+                    [name],
+                )
+                return {role for (role,) in cursor.fetchall()}
+
+        wait_for(roles)
+        assert roles() == {"plangate_app"}
 
 
 def test_job_of_a_killed_worker_is_requeued(committed):

@@ -9,7 +9,8 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 
-from billing.admin.assign import AssignForm, assign_preview
+from billing.admin.assign import AssignForm
+from billing.admin.assign_preview import assign_preview
 from billing.admin.page import account_panels
 from billing.models import (
     AssignmentStatus,

@@ -1,21 +1,17 @@
-"""The *Assign plan* form, and what it shows before anything is saved."""
+"""The *Assign plan* form."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.utils.html import format_html
 
-from billing.admin.words import window_text
+from billing.admin.bundle_names import bundle_doubts
 from billing.models import BillingAccount, BillingUser, Plan, SourceKind, UserStatus
-from billing.policies.effective import AssignedPlan
-from billing.selectors.effective import billing_state, entitled_features
+from billing.services.accounts import lock_account
 from billing.services.assignments import Identity, assign_plan
 from config.admin.bases import (
-    CommandForm,
-    Preview,
-    Table,
+    TimedForm,
     UtcDateTimeField,
     known_fields,
     metadata_form,
@@ -33,7 +29,7 @@ _METADATA = [
 ]  # fmt: skip
 
 
-class AssignForm(metadata_form(AssignmentMetadata, base=CommandForm)):  # type: ignore[misc]
+class AssignForm(metadata_form(AssignmentMetadata, base=TimedForm)):  # type: ignore[misc]
     """Which plan, for whom, until when, under which commercial event."""
 
     plan = forms.ModelChoiceField(
@@ -102,27 +98,48 @@ class AssignForm(metadata_form(AssignmentMetadata, base=CommandForm)):  # type: 
             "Exceptions for this assignment only",
             {
                 "fields": tuple(_METADATA),
-                "description": "Leave empty to use what the plan says.",
+                "description": "Leave empty to use what the plan says, or to keep what "
+                "the assignment that has this source reference says.",
             },
         ),
     )
 
+    def doubts(self, document: dict[str, Any]) -> Sequence[str]:
+        """Return a sentence where the bundle that is named is not there."""
+        return bundle_doubts(self.subject.realm_id, document)
+
     def perform(self, by: AuditContext, *, at: datetime) -> Any:
-        """Assign the plan; return the assignment and what happened."""
+        """Assign the plan; return the assignment and what happened.
+
+        An assignment that this event made before keeps its exceptions where the form
+        names none, and its item. *Starts* is where the window begins: whatever else
+        changes of that assignment does so now, and not in what was.
+        """
+        window, identity = self.window(by), self.identity()
+        lock_account(self.subject)
+        known, given = identity.find(), self.cleaned_data.get("metadata") or {}
+        if known is None:
+            return assign_plan(
+                identity=identity, window=window, metadata=given, at=at, by=by
+            )
+        return assign_plan(
+            identity=identity,
+            window=window,
+            subscription_item_id=known.subscription_item_id,
+            metadata=_over(known.metadata, given),
+            at=at,
+            by=by.effective(at),
+        )
+
+    def identity(self) -> Identity:
+        """Return the commercial event of the valid form."""
         answers = self.cleaned_data
-        identity = Identity(
+        return Identity(
             account=self.subject,
             user=answers["user"],
             plan=answers["plan"],
             source_kind=answers["source_kind"],
             source_ref=answers["source_ref"].strip(),
-        )
-        return assign_plan(
-            identity=identity,
-            window=self.window(by),
-            metadata=answers.get("metadata") or {},
-            at=at,
-            by=by,
         )
 
     def window(self, by: AuditContext) -> Window:
@@ -133,74 +150,10 @@ class AssignForm(metadata_form(AssignmentMetadata, base=CommandForm)):  # type: 
         return Window(by.effective_at, end)
 
 
-def assign_preview(form: AssignForm, by: AuditContext, *, at: datetime) -> Preview:
-    """Return what would be in effect: perform the assignment, to be rolled back."""
-    account, user = form.subject, form.cleaned_data["user"]
-    when = max(by.effective_at, at)
-    before = billing_state(account=account, user=user, as_of=when, at=at)
-    features_before = entitled_features(before)
-    assignment, outcome = form.perform(by, at=at)
-    after = billing_state(account=account, user=user, as_of=when, at=at)
-    words = {
-        "created": "A new assignment",
-        "merged": "The assignment that already has this source reference changes to",
-        "unchanged": "Nothing changes: the assignment already stands as",
-    }
-    window = window_text(assignment.window_start, assignment.window_end)
-    subject = f"user {user}" if user else "the whole account"
-    sentence = format_html(
-        '<p class="mb-4">{}: <strong>{}</strong> for {}, {}.</p>',
-        words[outcome], assignment.plan.name, subject, window,
-    )  # fmt: skip
-    return [
-        sentence,
-        _plans_table(before.effective, after.effective, when),
-        _features_table(features_before, entitled_features(after)),
-        _settings_table(before, after),
-    ]
-
-
-def _plans_table(
-    before: Sequence[AssignedPlan], after: Sequence[AssignedPlan], when: datetime
-) -> Table:
-    def line(plan: AssignedPlan, mark: str) -> tuple[Any, ...]:
-        window = window_text(plan.window_start, plan.window_end)
-        return (mark, f"{plan.plan_name} ({plan.plan_code})", plan.priority, window)
-
-    known = {plan.assignment_id for plan in before}
-    kept = {plan.assignment_id for plan in after}
-    rows = [line(p, "stays" if p.assignment_id in known else "new") for p in after]
-    rows += [line(p, "goes") for p in before if p.assignment_id not in kept]
-    return Table(
-        title=f"Plans in effect on {when:%Y-%m-%d %H:%M} UTC, the strongest first",
-        headers=("", "Plan", "Priority", "Window"),
-        rows=rows,
-        empty="No plan would be in effect.",
-    )
-
-
-def _features_table(before: dict[str, str], after: dict[str, str]) -> Table:
-    names = sorted(set(before) | set(after))
-    return Table(
-        title="Access that changes",
-        headers=("Feature", "Before", "After"),
-        rows=[
-            (name, before.get(name, "no access"), after.get(name, "no access"))
-            for name in names
-            if before.get(name) != after.get(name)
-        ],
-        empty="No feature is gained or lost.",
-    )
-
-
-def _settings_table(before: Any, after: Any) -> Table:
-    pairs = (
-        ("Billing mode", before.billing_mode.value, after.billing_mode.value),
-        ("Issue anchor", before.issue_anchor.value, after.issue_anchor.value),
-    )
-    return Table(
-        title="Billing settings that change",
-        headers=("Setting", "Before", "After"),
-        rows=[pair for pair in pairs if pair[1] != pair[2]],
-        empty="Billing mode and issue anchor stay as they are.",
-    )
+def _over(stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return the stored document with the keys that were given in place of its own."""
+    merged = {**stored, **given}
+    for key, value in given.items():
+        if isinstance(value, dict) and isinstance(stored.get(key), dict):
+            merged[key] = _over(stored[key], value)
+    return merged

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -11,13 +10,21 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from billing.admin.accounts import MAY_ASSIGN, account_address
+from billing.admin.assignment_forms import (
+    DowngradeForm,
+    EndForm,
+    ExtendForm,
+    StatusForm,
+    UpgradeForm,
+)
 from billing.admin.words import (
     STATE_COLORS,
     assignment_state,
     holder_text,
     minute_text,
+    short_text,
 )
-from billing.models import AssignmentStatus, Plan, PlanAssignment
+from billing.models import AssignmentStatus, PlanAssignment
 from billing.services import assignment_changes as verbs
 from config.admin.bases import (
     ACCOUNTS,
@@ -26,76 +33,14 @@ from config.admin.bases import (
     Done,
     Menu,
     RecordAdmin,
-    UtcDateTimeField,
     command,
+    instant_text,
 )
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 
+NO_END = "No end"
 _LIVE = (AssignmentStatus.ACTIVE, AssignmentStatus.PAUSED)
-
-
-class ExtendForm(CommandForm):
-    """A later end."""
-
-    window_end = UtcDateTimeField(
-        label="New end",
-        required=False,
-        help_text="Date and time in UTC, later than the present end. Empty means it "
-        "runs until somebody ends it.",
-    )
-
-
-class EndForm(CommandForm):
-    """When it ends: the effective time."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["effective_at"].label = "Ends"
-        self.fields[
-            "effective_at"
-        ].help_text = "Date and time in UTC; until then it stays in effect. Empty: now."
-
-
-class StatusForm(CommandForm):
-    """Since when the new status holds."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["effective_at"].label = "Since"
-        self.fields[
-            "effective_at"
-        ].help_text = "Date and time in UTC, now or earlier. Empty means now."
-
-
-class SwitchForm(CommandForm):
-    """The plan to move to."""
-
-    plan = forms.ModelChoiceField(Plan.objects.none(), label="New plan")
-    source_ref = forms.CharField(
-        label="Source reference",
-        max_length=255,
-        help_text="The contract, order or ticket of this change. It needs one of its "
-        "own.",
-    )
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        current = self.subject.plan
-        self.fields["plan"].queryset = (  # type: ignore[attr-defined]
-            Plan.objects.in_realm(self.subject.realm_id)
-            .filter(active=True, kind=current.kind)
-            .exclude(pk=current.pk)
-            .order_by("-priority", "plan_code")
-        )
-        self.fields["plan"].help_text = (
-            f"Now: {current}, priority {current.priority}. The old plan ends when the "
-            "new one begins, with neither gap nor overlap."
-        )
-        self.fields["effective_at"].label = "Changes"
-        self.fields[
-            "effective_at"
-        ].help_text = "Date and time in UTC, inside the window. Empty means now."
 
 
 def _can_be(*statuses: str) -> Any:
@@ -138,44 +83,23 @@ class AssignmentAdmin(RecordAdmin):
     menu = Menu(ACCOUNTS, icon="assignment_ind", order=30)
     empty_message = "Open an account and press “Assign plan” to make the first one."
     list_display = (
-        "account_link",
-        "plan",
-        "holder",
-        "state",
-        "window_start",
-        "window_end",
-        "source_kind",
+        "account_link", "plan", "holder", "state", "starts", "ends", "source_kind",
         "source_ref",
-    )
+    )  # fmt: skip
     list_display_links = ("plan",)
     list_filter = ("status", "source_kind", "scope", "plan__kind", "realm")
     list_select_related = ("plan", "user", "account")
     search_fields = (
-        "account__billing_principal_id",
-        "user__business_user_id",
-        "plan__plan_code",
-        "plan__name",
-        "source_ref",
-        "id__iexact",
-    )
+        "account__billing_principal_id", "user__business_user_id", "plan__plan_code",
+        "plan__name", "source_ref", "id__iexact",
+    )  # fmt: skip
     search_help_text = "Principal, user id, plan, source reference or assignment id"
     ordering = ("-id",)
     fields = (
-        "account_link",
-        "holder",
-        "plan",
-        "state",
-        "status",
-        "window_start",
-        "window_end",
-        "source_kind",
-        "source_ref",
-        "subscription_item_id",
-        "metadata",
-        "id",
-        "created_at",
-        "updated_at",
-    )
+        "account_link", "holder", "plan", "state", "status", "window_start",
+        "end_text", "source_kind", "source_ref", "subscription_item_id", "metadata",
+        "id", "created_at", "updated_at",
+    )  # fmt: skip
 
     @admin.display(description="Account", ordering="account__billing_principal_id")
     def account_link(self, assignment: PlanAssignment) -> SafeString:
@@ -190,6 +114,23 @@ class AssignmentAdmin(RecordAdmin):
     def holder(self, assignment: PlanAssignment) -> str:
         """Return whom it governs."""
         return holder_text(assignment)
+
+    @admin.display(description="From (UTC)", ordering="window_start")
+    def starts(self, assignment: PlanAssignment) -> str:
+        """Return its first instant."""
+        return short_text(assignment.window_start)
+
+    @admin.display(description="Until (UTC)", ordering="window_end")
+    def ends(self, assignment: PlanAssignment) -> str:
+        """Return the instant from which it no longer governs."""
+        end = assignment.window_end
+        return short_text(end) if end else NO_END
+
+    @admin.display(description="Window end")
+    def end_text(self, assignment: PlanAssignment) -> str:
+        """Return the exact end."""
+        end = assignment.window_end
+        return instant_text(end) if end else NO_END
 
     @display(description="State now", label=STATE_COLORS)
     def state(self, assignment: PlanAssignment) -> str:
@@ -260,7 +201,8 @@ class AssignmentAdmin(RecordAdmin):
     ) -> Done:
         """Suspend it."""
         verbs.pause_assignment(assignment=assignment, at=at, by=by)
-        since = minute_text(by.effective_at)
+        # A pause from before the start holds from the start on.
+        since = minute_text(max(by.effective_at, assignment.window_start))
         return _done(f"{assignment.plan.name} is paused since {since}.", assignment)
 
     @command(
@@ -309,7 +251,7 @@ class AssignmentAdmin(RecordAdmin):
     @command(
         "Upgrade",
         permission=MAY_ASSIGN,
-        form=SwitchForm,
+        form=UpgradeForm,
         icon="trending_up",
         available=_can_be(AssignmentStatus.ACTIVE),
     )
@@ -328,7 +270,7 @@ class AssignmentAdmin(RecordAdmin):
     @command(
         "Downgrade",
         permission=MAY_ASSIGN,
-        form=SwitchForm,
+        form=DowngradeForm,
         icon="trending_down",
         available=_can_be(AssignmentStatus.ACTIVE),
     )

@@ -8,9 +8,11 @@ from django import forms
 from django.http import HttpRequest
 from django.urls import reverse
 
+from billing.admin.bundle_names import bundle_text
+from billing.admin.related import related_links
 from billing.admin.words import STATE_COLORS, short_text, state_of
 from billing.models import BillingAccount, BillingUser, SourceKind
-from billing.policies.effective import AssignedPlan, bundle_key_of, by_precedence
+from billing.policies.effective import AssignedPlan, by_precedence
 from billing.selectors.effective import (
     BillingState,
     assigned_plans,
@@ -74,20 +76,25 @@ def account_panels(
         "times_form": form,
         "is_present": not (times.get("as_of") or times.get("known_at")),
         "state": state,
-        "state_as_of": instant_text(state.as_of),
-        "state_known_at": instant_text(state.known_at),
+        "state_as_of": _asked_text(times.get("as_of")),
+        "state_known_at": _asked_text(times.get("known_at")),
         "state_viewer": state.user or "the whole account",
         "next_change": state.next_change_at and short_text(state.next_change_at),
         "billing_mode_from": _source_text(state.billing_mode),
         "issue_anchor_text": ANCHORS[state.issue_anchor.value],
         "issue_anchor_from": _source_text(state.issue_anchor),
-        "bundle_key": _bundle_text(state),
+        "bundle_key": bundle_text(state),
         "assignment_rows": _assignment_rows(account, state, at=at),
         "features": sorted(entitled_features(state).items()),
         "seats": seat_summary(account),
         "user_rows": _user_rows(account),
+        "related": related_links(request, account),
         "may_assign": request.user.has_perm("billing.assign_plan"),
     }
+
+
+def _asked_text(instant: datetime | None) -> str:
+    return "now" if instant is None else f"on {instant_text(instant)}"
 
 
 def _source_text(setting: Any) -> str:
@@ -98,14 +105,6 @@ def _source_text(setting: Any) -> str:
         "realm_default": "the realm's default",
         "system_default": "the system's default",
     }[setting.source]
-
-
-def _bundle_text(state: BillingState) -> str:
-    for plan in state.effective:
-        key = bundle_key_of(plan)
-        if key and plan.kind in {"base", "addon"}:
-            return f"{key} (named by {plan.plan_name})"
-    return "the realm's default bundle"
 
 
 def _assignment_rows(

@@ -1,26 +1,21 @@
 """Plans and what they entitle to."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
-from billing.models import AssignmentStatus, Effect, Plan, PlanEntitlement
-from billing.services.entitlements import (
-    Target,
-    append_entitlements,
-    replace_entitlements,
-)
+from billing.admin.bundle_names import bundle_doubts
+from billing.admin.entitlement_form import EntitlementForm
+from billing.models import AssignmentStatus, Plan, PlanEntitlement
 from billing.services.plans import change_plan_definition, upsert_plan
-from catalog.models import Feature, FeatureFamily
 from config.admin.bases import (
     CATALOG,
-    CommandForm,
     DefinitionAdmin,
     Menu,
     command,
@@ -52,6 +47,11 @@ class PlanForm(metadata_form(PlanMetadata)):  # type: ignore[misc]
             "plan_code": "How services and contracts name the plan. Fixed afterwards.",
             "kind": "A base plan stands alone; an add-on or promotion adds to one.",
         }
+
+    def doubts(self, document: dict[str, Any]) -> Sequence[str]:
+        """Return a sentence where the bundle that the plan names is not there."""
+        realm = self.cleaned_data.get("realm") or self.instance.realm
+        return bundle_doubts(realm.pk, document)
 
 
 class EntitlementInline(TabularInline):
@@ -87,58 +87,6 @@ class EntitlementInline(TabularInline):
         if rule.feature_family:
             return f"Everything in {rule.feature_family.feature_family_code}"
         return "Everything"
-
-
-class EntitlementForm(CommandForm):
-    """The features and families a plan allows and denies."""
-
-    allow_families = forms.ModelMultipleChoiceField(
-        FeatureFamily.objects.none(), label="Allow families", required=False
-    )
-    allow_features = forms.ModelMultipleChoiceField(
-        Feature.objects.none(), label="Allow features", required=False
-    )
-    deny_families = forms.ModelMultipleChoiceField(
-        FeatureFamily.objects.none(), label="Deny families", required=False
-    )
-    deny_features = forms.ModelMultipleChoiceField(
-        Feature.objects.none(), label="Deny features", required=False
-    )
-    _FIELDS: ClassVar[dict[str, tuple[str, str]]] = {
-        "allow_families": ("feature_family", Effect.ALLOW),
-        "allow_features": ("feature", Effect.ALLOW),
-        "deny_families": ("feature_family", Effect.DENY),
-        "deny_features": ("feature", Effect.DENY),
-    }
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        realm = self.subject.realm_id
-        rules = list(self.subject.entitlements.all())
-        for name, (target, effect) in self._FIELDS.items():
-            field: Any = self.fields[name]
-            model = Feature if target == "feature" else FeatureFamily
-            code = f"{target}_code"
-            field.queryset = model.objects.in_realm(realm).order_by(code)
-            field.help_text = "Hold Ctrl (or ⌘) to choose several."
-            self.initial[name] = [
-                getattr(rule, f"{target}_id")
-                for rule in rules
-                if rule.effect == effect and getattr(rule, f"{target}_id")
-            ]
-
-    def targets(self) -> list[Target]:
-        """Return the chosen rules. Refuses one both allowed and denied (`Invalid`)."""
-        chosen: dict[tuple[str, str], str] = {}
-        for name, (target, effect) in self._FIELDS.items():
-            for row in self.cleaned_data[name]:
-                key = (f"{target}_code", getattr(row, f"{target}_code"))
-                if key in chosen:
-                    raise Invalid(f"{key[1]} is both allowed and denied.", field=name)
-                chosen[key] = effect
-        return [
-            Target(effect, **{kind: code}) for (kind, code), effect in chosen.items()
-        ]
 
 
 @admin.register(Plan)
@@ -214,8 +162,6 @@ class PlanAdmin(DefinitionAdmin):
     def set_entitlements(
         self, _request: HttpRequest, plan: Plan, form: Any, *, at: datetime, by: Any
     ) -> str:
-        """Replace the plan's entitlements."""
-        keeps_all = plan.entitlements.filter(feature=None, feature_family=None).exists()
-        verb = append_entitlements if keeps_all else replace_entitlements
-        verb(plan=plan, targets=form.targets(), at=at, by=by)
+        """Make what is ticked the plan's only rules."""
+        form.perform(at=at, by=by)
         return f"The entitlements of {plan} are set."

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from billing.admin.accounts import MAY_MANAGE_USERS, account_address
+from billing.admin.related import related_links
 from billing.models import BillingUser, UserStatus
 from billing.services.users import change_user
 from config.admin.bases import (
@@ -64,6 +65,28 @@ class UserAdmin(RecordAdmin):
         "created_at",
         "metadata",
     )
+
+    change_form_outer_before_template: Any = "admin/billing/user.html"
+
+    def changeform_view(
+        self,
+        request: Any,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Show the user's page, with the ways on to what is on record."""
+        user = self.get_object(request, object_id) if object_id else None
+        links = []
+        if user is not None:
+            seen_by = f"{account_address(user.account_id)}?user={user.pk}"
+            links = [
+                {"label": "Plans and access", "address": seen_by},
+                *related_links(request, user),
+            ]
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), "related": links}
+        )
 
     @admin.display(description="Name")
     def shown_name(self, user: BillingUser) -> str:

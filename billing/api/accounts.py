@@ -1,6 +1,6 @@
 """`/billing-accounts`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import WithJsonSchema
@@ -12,11 +12,14 @@ from billing.selectors.details import details_of
 from billing.selectors.users import list_accounts, seat_summaries, seat_summary
 from billing.services.accounts import MAX_SEATS, set_seat_limit
 from config.api.envelope import Answer
+from config.api.expansion import asked_for
 from config.api.operations import Call, operation
 from config.api.pagination import items, page_limit, paginate
 from config.api.sorting import sorting
 from config.api.views import ServiceView
 from config.api.wire import Instant, ListQuery, UInt, WriteModel
+
+EXPANDABLE = ("seat_summary", "billing_details")
 
 
 class AccountQuery(ListQuery):
@@ -70,6 +73,7 @@ class Accounts(ServiceView):
     @operation("list_billing_accounts", query=AccountQuery, answer=dict)
     def get(self, call: Call, query: AccountQuery) -> Answer:
         """List accounts."""
+        asked = asked_for(query.expand, EXPANDABLE, "expand")
         filters = query.given("limit", "cursor", "sort_by", "sort_order", "expand")
         page = paginate(
             list_accounts(call.realm, **filters, allowed=call.caller.allowed_accounts),
@@ -79,17 +83,16 @@ class Accounts(ServiceView):
             sorting=sorting(query.sort_by, query.sort_order),
         )
         document = items(page, account_document)
-        _expand(document["items"], page.rows, query.expand or ())
+        _expand(document["items"], page.rows, asked)
         return Answer(document)
 
 
 def _expand(
     documents: list[dict[str, Any]],
     accounts: Sequence[BillingAccount],
-    expand: Sequence[str],
+    asked: Collection[str],
 ) -> None:
     """Add to each account what the caller asked for, one query for all of each."""
-    asked = {name for text in expand for name in text.split(",")}
     found: dict[str, dict[Any, Any]] = {}
     if "seat_summary" in asked:
         seats = seat_summaries(accounts)

@@ -203,6 +203,7 @@ class Assignments(ServiceView):
         answer=AssignmentOut,
         statuses=(201,),
         notes_in_metadata=True,
+        of_account=True,
     )
     def post(self, call: Call, body: AssignmentCreate) -> Answer:
         """Assign a plan; the same commercial identity again merges."""

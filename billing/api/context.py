@@ -7,6 +7,8 @@ sends is only ever compared with it (docs/api.md, "Contexts").
 import unicodedata
 from uuid import UUID
 
+from django.db import transaction
+
 from billing.models import BillingAccount, BillingUser, PlanAssignment, UserStatus
 from billing.selectors.assignments import assignment_of
 from billing.services.accounts import ensure_account
@@ -72,10 +74,14 @@ def _check_usable(call: Call, account: BillingAccount) -> None:
     if (principal_id and principal_id != account.billing_principal_id) or (
         claimed and parse_uuid(claimed) != account.pk
     ):
-        raise Forbidden(
-            "billing_account_id mismatch: the headers name another account.",
-            field="billing_account_id",
-        )
+        raise _mismatch()
+
+
+def _mismatch() -> Forbidden:
+    return Forbidden(
+        "The headers name another account.",
+        field="billing_account_id",
+    )
 
 
 def _check_allowed(call: Call, account: BillingAccount) -> None:
@@ -105,6 +111,22 @@ def account_of_principal(call: Call, principal_id: str) -> BillingAccount:
     return known
 
 
+def account_named(call: Call, principal_id: str) -> BillingAccount:
+    """Return the account of the principal that a body names, creating a new one's.
+
+    Refuses as `account_of_principal`, and headers that name another account (403);
+    a refused call creates nothing.
+    """
+    bound = call.caller.bindings
+    if spelled(bound.principal_id) not in {"", principal_id}:
+        raise _mismatch()
+    if bound.billing_account_id and _known(call, principal_id) is None:
+        raise _mismatch()
+    account = account_of_principal(call, principal_id)
+    _check_usable(call, account)
+    return account
+
+
 def _known(call: Call, principal_id: str) -> BillingAccount | None:
     accounts = BillingAccount.objects.in_realm(call.realm).select_related("realm")
     return accounts.filter(billing_principal_id=principal_id).first()
@@ -128,39 +150,6 @@ def active_user(
     return user
 
 
-class AccountView(ServiceView):
-    """A view bound to the account its headers name."""
-
-    def bind(self, call: Call) -> None:
-        """Set `call.account`, creating a new principal's.
-
-        Refuses: nothing named 401, an unknown id 403, principal and id that disagree
-        403, an account outside the key's list 403.
-        """
-        principal_id = spelled(call.caller.bindings.principal_id)
-        claimed = call.caller.bindings.billing_account_id
-        if not principal_id and not claimed:
-            raise Unauthenticated(
-                "Name the account: send X-Principal-Id or X-Billing-Account-Id.",
-                code="AUTH.MISSING_SERVICE_BINDINGS",
-            )
-        if claimed:
-            account = _account(call, claimed)
-            if account is None or principal_id not in {
-                "",
-                account.billing_principal_id,
-            }:
-                raise Forbidden(
-                    "X-Billing-Account-Id is no account of this realm, or not that of "
-                    "X-Principal-Id.",
-                    code="AUTH.SERVICE_BINDINGS_INVALID",
-                )
-            _check_allowed(call, account)
-            call.account = account
-        else:
-            call.account = account_of_principal(call, principal_id)
-
-
 class RuntimeView(ServiceView):
     """A view bound to the account and user its headers name."""
 
@@ -180,8 +169,20 @@ class RuntimeView(ServiceView):
             )
         _check_claimed_account(call, principal_id)
         _check_claimed_user(call, principal_id, user_id)
-        call.account = account_of_principal(call, principal_id)
-        call.user = active_user(call, call.account, user_id)
+        call.account, call.user = _account_and_user(call, principal_id, user_id)
+
+
+def _account_and_user(
+    call: Call, principal_id: str, user_id: str
+) -> tuple[BillingAccount, BillingUser]:
+    known = _known(call, principal_id)
+    if known is not None:
+        _check_allowed(call, known)
+        return known, active_user(call, known, user_id)
+    # Both or neither: where the user is refused, no account is left behind.
+    with transaction.atomic():
+        account = account_of_principal(call, principal_id)
+        return account, active_user(call, account, user_id)
 
 
 def _check_claimed_account(call: Call, principal_id: str) -> None:

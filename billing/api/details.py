@@ -1,7 +1,7 @@
 """`/billing-accounts/{billing_account_id}/billing-details`."""
 
 from datetime import datetime
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator
 
@@ -17,9 +17,14 @@ from config.api.wire import JsonObject, Name, WireModel, WriteModel
 
 EntityType = Literal["individual", "company", "unknown"]
 Source = Literal["user", "provider", "ops", "system"]
-Country = Annotated[
-    Name, BeforeValidator(lambda code: code.upper() if isinstance(code, str) else code)
-]
+
+
+def _capitals(code: Any) -> Any:
+    # Elsewhere a capital may be two letters: ß would become South Sudan.
+    return code.upper() if isinstance(code, str) and code.isascii() else code
+
+
+Country = Annotated[Name, BeforeValidator(_capitals)]
 NULLABLE = ("billing_email", "legal_name", "entity_type", "default_address")
 
 

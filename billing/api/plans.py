@@ -1,8 +1,6 @@
 """`/billing-plans` and their entitlements."""
 
-from typing import Annotated, Any, Literal, cast
-
-from pydantic import BeforeValidator
+from typing import Any, Literal, cast
 
 from billing.api.changes import given_changes
 from billing.api.entitlements import EntitlementOut
@@ -10,6 +8,7 @@ from billing.models import Plan
 from billing.selectors.plans import list_plans, plan_of
 from billing.services.plans import change_plan_definition, upsert_plan
 from config.api.envelope import Answer
+from config.api.expansion import asked_for
 from config.api.metadata import warnings_meta
 from config.api.operations import Call, operation
 from config.api.pagination import items, page_limit, paginate
@@ -23,22 +22,32 @@ from config.api.wire import (
     ListQuery,
     Name,
     PlanCode,
+    QueryFlag,
     SmallInt,
     WireModel,
     WriteModel,
-    YesNo,
 )
 from config.kernel.metadata import PlanMetadata
 
 Kind = Literal["base", "addon", "promo"]
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def wire_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan's metadata as the official client reads it.
+
+    It knows `grants` as a list only, and amounts as digits only; a writer may leave a
+    lone grant without its list, and amounts as numbers.
+    """
+    grants = metadata.get("grants")
+    if not grants:
+        return metadata
+    listed = [grants] if isinstance(grants, dict) else grants
+    return {**metadata, "grants": [_with_digits(each) for each in listed]}
 
 
-Priority = Annotated[SmallInt, BeforeValidator(_whole)]
-"""The official client writes priorities as 10.0."""
+def _with_digits(grant: dict[str, Any]) -> dict[str, Any]:
+    amount = grant.get("amount_xusd")
+    return grant if amount is None else {**grant, "amount_xusd": str(amount)}
 
 
 class PlanOut(WireModel):
@@ -68,7 +77,7 @@ class PlanOut(WireModel):
             kind=cast("Kind", plan.kind),
             priority=plan.priority,
             active=plan.active,
-            metadata=plan.metadata,
+            metadata=wire_metadata(plan.metadata),
             feature_codes=[r.feature.feature_code for r in allows if r.feature],
             feature_family_codes=[
                 r.feature_family.feature_family_code for r in allows if r.feature_family
@@ -97,7 +106,7 @@ class PlanUpsert(WriteModel):
     plan_code: PlanCode
     name: Name
     kind: Kind
-    priority: Priority = 0
+    priority: SmallInt = 0
     active: Flag = True
     metadata: JsonObject = {}
     feature_codes: list[Code] | None = None
@@ -110,7 +119,7 @@ class PlanChange(WriteModel):
     plan_code: PlanCode | None = None
     name: Name | None = None
     kind: Kind | None = None
-    priority: Priority | None = None
+    priority: SmallInt | None = None
     active: Flag | None = None
     metadata: JsonObject | None = None
     feature_codes: list[Code] | None = None
@@ -124,7 +133,7 @@ class PlanQuery(ListQuery):
     order: Literal["asc", "desc"] | None = None
     include: list[str] | None = None
     kind: Kind | None = None
-    active: YesNo | None = None
+    active: QueryFlag | None = None
     plan_id: str | None = None
     plan_code: str | None = None
     q: str | None = None
@@ -142,6 +151,7 @@ class Plans(ServiceView):
     @operation("list_billing_plans", query=PlanQuery, answer=PlanPage)
     def get(self, call: Call, query: PlanQuery) -> Answer:
         """List plans."""
+        included = asked_for(query.include, ("entitlements",), "include")
         page = paginate(
             list_plans(
                 call.realm, **query.given("limit", "cursor", "sort", "order", "include")
@@ -151,8 +161,7 @@ class Plans(ServiceView):
             scope=call.list_scope,
             sorting=sorting(query.sort, query.order),
         )
-        included = {name for text in query.include or () for name in text.split(",")}
-        render = PlanOut.complete if "entitlements" in included else PlanOut.of
+        render = PlanOut.complete if included else PlanOut.of
         return Answer(items(page, render))
 
     @operation(

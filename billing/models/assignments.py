@@ -1,5 +1,3 @@
-from typing import Self
-
 from django.db import models
 
 from billing.models.accounts import BillingAccount
@@ -40,17 +38,6 @@ class SourceKind(models.TextChoices):
     OPS_CAMPAIGN = "ops.campaign", "Campaign"
 
 
-class AssignmentQuerySet(RealmQuerySet["PlanAssignment"]):
-    """Reads of plan assignments."""
-
-    def governing(self, account_id: object, user_id: object | None) -> Self:
-        """Return the rows that govern an account, or one user of it."""
-        own = models.Q(scope=AssignmentScope.ACCOUNT)
-        if user_id is not None:
-            own |= models.Q(user_id=user_id)
-        return self.filter(own, account_id=account_id)
-
-
 class PlanAssignment(Row, Window):
     """A plan given to an account or user for a window, under a commercial identity.
 
@@ -79,7 +66,7 @@ class PlanAssignment(Row, Window):
     status = models.TextField(choices=AssignmentStatus, default=AssignmentStatus.ACTIVE)
     metadata = models.JSONField(default=dict, blank=True)
 
-    objects = AssignmentQuerySet.as_manager()
+    objects = RealmQuerySet.as_manager()
     history = AuditedRecords(table_name="billing_plan_assignments_history")
 
     class Meta(Window.Meta):
@@ -143,7 +130,9 @@ class PlanAssignment(Row, Window):
         ]
 
     def __str__(self) -> str:
-        return f"{self.source_kind} {self.source_ref}"
+        by_account = self.scope == AssignmentScope.ACCOUNT
+        holder = self.account if by_account else f"{self.user} of {self.account}"
+        return f"{self.plan.name} for {holder} ({self.source_ref})"
 
 
 class PlanAssignmentStatus(Row):
@@ -151,7 +140,8 @@ class PlanAssignmentStatus(Row):
 
     The status in force at T, as known at K, is the last one given by K (greatest
     `sequence`) among those effective by T: so a pause today leaves yesterday's answer
-    standing.
+    standing. The assignment's own `status` is the last one given: a transaction that
+    leaves it otherwise is refused as it ends.
     """
 
     realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)

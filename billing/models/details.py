@@ -6,6 +6,15 @@ from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
 
+def _any_tax_id(path: str) -> models.Func:
+    return models.Func(
+        models.F("tax_ids"),
+        models.Value(path),
+        function="jsonb_path_exists",
+        output_field=models.BooleanField(),
+    )
+
+
 class EntityType(models.TextChoices):
     """What sort of payer an account is."""
 
@@ -84,8 +93,12 @@ class BillingDetails(Row):
             ),
             models.CheckConstraint(
                 name="billing_details_address_is_complete",
+                # An array of these names would have the keys, too.
                 condition=models.Q(default_address__isnull=True)
-                | models.Q(default_address__has_keys=["line1", "city", "country_code"]),
+                | models.Q(
+                    default_address__contains={},
+                    default_address__has_keys=["line1", "city", "country_code"],
+                ),
                 violation_error_message=(
                     "An address needs line1, city and country_code."
                 ),
@@ -94,6 +107,19 @@ class BillingDetails(Row):
                 name="billing_details_tax_ids_are_a_list",
                 condition=models.Q(tax_ids__contains=[]),
                 violation_error_message="Tax ids are a list.",
+            ),
+            models.CheckConstraint(
+                name="billing_details_tax_ids_have_type_and_value",
+                # The first alone would look into a list inside the list.
+                condition=~models.Q(
+                    _any_tax_id(
+                        '$[*] ? (!exists(@."type") || !exists(@.value)'
+                        ' || @."type".type() != "string"'
+                        ' || @.value.type() != "string")'
+                    )
+                )
+                & ~models.Q(_any_tax_id('$[*].type() ? (@ != "object")')),
+                violation_error_message="A tax id is an object of type and value.",
             ),
             is_object("metadata", name="billing_details_metadata_is_object"),
         ]

@@ -37,4 +37,4 @@ class PlatformToken(Row):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk} until {self.expires_at:%Y-%m-%d %H:%M}"
+        return f"Token of {self.user} until {self.expires_at:%Y-%m-%d %H:%M} UTC"

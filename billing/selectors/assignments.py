@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from billing.models import PlanAssignment
+from billing.selectors.plans import grants_of
 from config.kernel.errors import NotFound
 from config.kernel.ids import parse_uuid
 from config.tenancy.models import Realm
@@ -24,7 +25,7 @@ def assignment_of(realm: Realm, assignment_id: object) -> PlanAssignment:
     row = _complete(realm).filter(pk=key).first() if key else None
     if row is None:
         raise NotFound(
-            f"billing plan assignment not found: there is no {assignment_id}."
+            f"Billing plan assignment not found: there is no {assignment_id}."
         )
     return row
 
@@ -81,15 +82,11 @@ def _condition(name: str, value: Any) -> Q:
     if name in _UNLINKED:
         return Q(pk__in=[])
     return {
-        "grant_program_code": _grants,
+        "grant_program_code": lambda code: grants_of(code, plan="plan__"),
         "window_start": lambda start: Q(window_start__gte=start),
         "window_end": lambda end: Q(window_end__lte=end) | Q(window_end__isnull=True),
         "as_of": _in_effect,
     }[name](value)
-
-
-def _grants(program_code: str) -> Q:
-    return Q(plan__metadata__grants__contains=[{"grant_program_code": program_code}])
 
 
 def _in_effect(at: datetime) -> Q:

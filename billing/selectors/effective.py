@@ -27,7 +27,7 @@ from billing.policies.effective import (
     next_change_at,
     plans_by_kind,
 )
-from catalog.models import Feature
+from billing.selectors.past import offered_features, realm_defaults
 
 _COLUMNS = """
     a.id, a.scope, a.user_id, s.status, a.window_start, a.window_end, a.source_kind,
@@ -143,18 +143,22 @@ def _document(value: Any) -> dict[str, Any]:
     return document
 
 
-# A plan's rules as its history says by an instant; before its first rule, the first.
+# A plan's rules as its history says by an instant. Before the plan itself, which may be
+# assigned to an earlier start, its first rules; a plan that had none then has none.
 _RULES_KNOWN = """
 SELECT r.plan_id, r.effect, r.feature_id, r.feature_family_id
 FROM (
     SELECT DISTINCT ON (h.id) h.*
     FROM billing_plan_entitlements_history h
     JOIN (
-        SELECT plan_id, min(history_date) AS began
-        FROM billing_plan_entitlements_history
-        WHERE plan_id = ANY(%(plan_ids)s) GROUP BY plan_id
-    ) first ON first.plan_id = h.plan_id
-    WHERE h.history_date <= greatest(%(known_by)s, first.began)
+        SELECT p.id, min(p.history_date) AS made, (
+            SELECT min(r.history_date) FROM billing_plan_entitlements_history r
+            WHERE r.plan_id = p.id) AS began
+        FROM billing_plans_history p
+        WHERE p.id = ANY(%(plan_ids)s) GROUP BY p.id
+    ) first ON first.id = h.plan_id
+    WHERE h.history_date <= CASE WHEN %(known_by)s < first.made
+        THEN first.began ELSE %(known_by)s END
     ORDER BY h.id, h.history_date DESC, h.history_id DESC
 ) r
 WHERE r.history_type <> '-'
@@ -232,7 +236,9 @@ def billing_state(
         at=at,
     )
     effective = effective_plans(assigned, instant)
-    defaults = account.realm.metadata
+    is_present = instant >= at and (known_at is None or known_at >= at)
+    known_by = None if is_present else min(instant, known_at or at)
+    defaults = realm_defaults(account.realm, known_by)
     return BillingState(
         account=account,
         user=user,
@@ -244,7 +250,7 @@ def billing_state(
         billing_mode=billing_mode(effective, defaults),
         issue_anchor=issue_anchor(effective, defaults),
         next_change_at=next_change_at(assigned, instant),
-        is_present=instant >= at and (known_at is None or known_at >= at),
+        is_present=is_present,
     )
 
 
@@ -252,26 +258,20 @@ def entitled_features(state: BillingState) -> dict[str, str]:
     """Return the features the effective plans speak about: code → what they say.
 
     "included in <plan>" or "denied by <plan>"; features nobody needs a plan for, and
-    those no plan names, are left out. In the past, by the rules recorded at the
-    earlier of the state's two times: a rule added in May did not govern April.
+    those no plan names, are left out. In the past, by the rules and catalog recorded
+    at the earlier of the state's two times: what May added did not govern April.
     """
+    known_by = None if state.is_present else min(state.as_of, state.known_at)
     rules = entitlement_rules(
-        plan_ids={plan.plan_id for plan in state.effective},
-        known_by=None if state.is_present else min(state.as_of, state.known_at),
-    )
-    features = (
-        Feature.objects.in_realm(state.account.realm_id)
-        .filter(active=True)
-        .select_related("feature_family")
-        .order_by("feature_code")
+        plan_ids={plan.plan_id for plan in state.effective}, known_by=known_by
     )
     found = {}
-    for feature in features:
+    for feature in offered_features(state.account.realm_id, known_by):
         verdict = decide_entitlement(
             state.effective,
             rules,
-            feature_id=feature.pk,
-            family_id=feature.feature_family_id,
+            feature_id=feature.feature_id,
+            family_id=feature.family_id,
             required=feature.needs_entitlement,
         )
         if verdict.plan is not None:

@@ -31,7 +31,7 @@ def user_of_account(
     user = users.select_related("account__realm").first()
     if user is None:
         raise NotFound(
-            f"billing user not found for billing_account_id {account.pk}: there is no "
+            f"Billing user not found for billing_account_id {account.pk}: there is no "
             f"{user_id or billing_user_id}."
         )
     return user

@@ -1,7 +1,6 @@
 """Verbs on billing accounts."""
 
 from datetime import datetime
-from typing import Any
 
 from django.db import transaction
 
@@ -10,7 +9,7 @@ from billing.services.plans import default_plan
 from catalog.services.rows import rewritten
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
-from config.kernel.metadata import AccountMetadata, PlanMetadata, check_metadata
+from config.kernel.metadata import PlanMetadata, check_metadata
 from config.tenancy.history import auditing
 from config.tenancy.models import Realm
 from config.tenancy.services.events import record_event
@@ -106,20 +105,12 @@ def set_seat_limit(
     }
     with auditing(by, at=at):
         rewritten(account, values, at=at)
-    return account
-
-
-@transaction.atomic
-def change_account_metadata(
-    *,
-    account: BillingAccount,
-    metadata: dict[str, Any],
-    at: datetime,
-    by: AuditContext,
-) -> BillingAccount:
-    """Replace an account's annotations. Refuses a bad document (`Invalid`)."""
-    check_metadata(AccountMetadata, metadata)
-    account = lock_account(account)
-    with auditing(by, at=at):
-        rewritten(account, {"metadata": metadata}, at=at)
+        record_event(
+            realm=account.realm,
+            kind="billing_account.changed",
+            subject=account,
+            payload={"seat_limit": seat_limit},
+            at=at,
+            by=by,
+        )
     return account

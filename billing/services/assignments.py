@@ -24,7 +24,7 @@ from billing.models import (
 from billing.services.accounts import lock_account
 from billing.services.plans import DEFAULT_PLAN_CODE, default_plan
 from catalog.services.rows import rewritten
-from config.kernel.audit import AuditContext
+from config.kernel.audit import MOST_AHEAD, AuditContext
 from config.kernel.errors import Invalid, NotFound, Refused
 from config.kernel.metadata import AssignmentMetadata, check_metadata
 from config.kernel.windows import Window, merge_windows
@@ -32,13 +32,9 @@ from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
 
 Outcome = Literal["created", "merged", "unchanged"]
-CHANGEABLE = (
-    "subscription_item_id",
-    "window_start",
-    "window_end",
-    "status",
-    "metadata",
-)
+WINDOW = ("window_start", "window_end")
+"""The fields that say when; a change of another one holds at once, in the window."""
+CHANGEABLE = (*WINDOW, "subscription_item_id", "status", "metadata")
 
 
 class StatusInFuture(Refused):
@@ -130,7 +126,8 @@ def change_assignment(
     Fields: window_start, window_end (None re-opens), status, subscription_item_id,
     metadata (whole). Refuses a window that ends before it starts (`Invalid` on
     window_end), an unknown status, bad metadata, and a status in the future
-    (ASSIGNMENT.STATUS_IN_FUTURE).
+    (ASSIGNMENT.STATUS_IN_FUTURE); and metadata or an item of a window that has begun,
+    meant for later (AUDIT.EFFECTIVE_IN_FUTURE).
     """
     lock_account(assignment.account)
     assignment = PlanAssignment.objects.select_related(
@@ -186,7 +183,7 @@ def _check(identity: Identity, status: str, metadata: dict[str, Any]) -> None:
         raise NotFound("There is no such plan in this realm.", field="plan_id")
     if user is not None and user.account_id != account.pk:
         raise NotFound(
-            f"billing user not found for billing_account_id: {user} is of another "
+            f"Billing user not found for billing_account_id: {user} is of another "
             "account.",
             field="billing_user_id",
         )
@@ -232,7 +229,8 @@ def _create(
         subscription_item_id=subscription_item_id,
         metadata=metadata,
     )
-    with auditing(by, at=at):
+    # The window says when it holds, so it may be meant for later.
+    with auditing(by, at=at, ahead=True):
         assignment.save(force_insert=True)
         _give_status(assignment, effective_at=window.start)
         _announce(assignment, at=at, by=by)
@@ -247,18 +245,22 @@ def _apply(
     by: AuditContext,
 ) -> bool:
     switches = changes.get("status", assignment.status) != assignment.status
-    if switches and by.effective_at > at:
+    if switches and by.effective_at > at + MOST_AHEAD:
         raise StatusInFuture(
             "A status takes effect when it is given. To stop a plan later, set the end "
             "of its window.",
-            field="effective_at",
+            field="audit.effective_at",
         )
     values = {name: changes[name] for name in CHANGEABLE if name in changes}
-    with auditing(by, at=at):
-        if not rewritten(assignment, values, at=at):
+    with auditing(by, at=at, ahead=True):
+        changed = rewritten(assignment, values, at=at)
+        if not changed:
             return False
+        if not {*changed} <= {*WINDOW} and by.effective_at > assignment.window_start:
+            by.require_in_effect(at)
         if switches:
-            _give_status(assignment, effective_at=by.effective_at)
+            # A caller's clock may run ahead of ours; a status does not.
+            _give_status(assignment, effective_at=min(by.effective_at, at))
         _announce(assignment, at=at, by=by)
     return True
 

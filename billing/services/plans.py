@@ -58,7 +58,13 @@ def _check(kind: str, metadata: dict[str, Any]) -> None:
         raise Invalid(
             f"A plan's kind is one of {', '.join(PlanKind.values)}.", field="kind"
         )
-    check_metadata(PlanMetadata, metadata)
+    for index, grant in enumerate(check_metadata(PlanMetadata, metadata).known.grants):
+        if grant.amount_xusd is None:
+            # The official client cannot read a plan, nor a list with it, otherwise.
+            raise Invalid(
+                "A grant of a plan needs its amount.",
+                field=f"metadata.grants.{index}.amount_xusd",
+            )
 
 
 @transaction.atomic

@@ -10,10 +10,29 @@ from billing.models import BillingUser, PlatformToken
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
 from config.kernel.ids import new_id
+from config.tenancy.models import Realm
 
 TTL_SECONDS = 900
 MIN_TTL_SECONDS, MAX_TTL_SECONDS = 60, 3600
 GRANTABLE = ("checkout", "portal")
+
+
+def issued_before(
+    *, realm: Realm, service_key_id: str, idempotency_key: str, request: bytes
+) -> PlatformToken | None:
+    """Return the token that this idempotency key stands for, None where it is new.
+
+    For the edge, before it looks at account and user: the repeat of a success is the
+    same success. Refuses (`Conflict`) a key that stands for another `request` body.
+    """
+    stored = (
+        PlatformToken.objects.in_realm(realm)
+        .filter(service_key_id=service_key_id, idempotency_key=idempotency_key)
+        .first()
+    )
+    if stored is not None:
+        _check_request(stored, hashlib.sha256(request).digest())
+    return stored
 
 
 @transaction.atomic
@@ -61,12 +80,16 @@ def _recorded(token: PlatformToken) -> PlatformToken:
     stored = PlatformToken.objects.in_realm(token.realm_id).get(
         service_key_id=token.service_key_id, idempotency_key=token.idempotency_key
     )
-    if bytes(stored.request_hash) != bytes(token.request_hash):
+    _check_request(stored, bytes(token.request_hash))
+    return stored
+
+
+def _check_request(stored: PlatformToken, request_hash: bytes) -> None:
+    if bytes(stored.request_hash) != request_hash:
         raise Conflict(
-            "idempotency_conflict: this Idempotency-Key was used with another body.",
+            "This Idempotency-Key was used with another body.",
             code="WRITE.INVALID_PAYLOAD",
         )
-    return stored
 
 
 def _claims(

@@ -23,6 +23,12 @@ class SeatCapacityExceeded(Refused):
     default_code = "SEAT.CAPACITY_EXCEEDED"
 
 
+class UserDeleted(Refused):
+    """A deleted user can be activated again, and not be disabled (422)."""
+
+    default_code = "USER.DELETED"
+
+
 def ensure_user(
     *, account: BillingAccount, business_user_id: str, at: datetime, by: AuditContext
 ) -> BillingUser:
@@ -71,13 +77,18 @@ def change_user(
     """Change a user's status, metadata (whole) or both; None keeps what is there.
 
     `named` are single keys to set in the metadata, or, as None, to remove from it.
-    Refuses an unknown status and bad metadata (`Invalid`), and activating without a
-    free seat (403 SEAT.CAPACITY_EXCEEDED).
+    Refuses an unknown status and bad metadata (`Invalid`), activating without a free
+    seat (403 SEAT.CAPACITY_EXCEEDED), and to disable a deleted user (USER.DELETED).
     """
     if status is not None and status not in UserStatus.values:
         raise Invalid(f"Unknown user status {status!r}.", field="status")
     account = lock_account(user.account)
     user = BillingUser.objects.select_related("account").get(pk=user.pk)
+    if user.status == UserStatus.DELETED and status == UserStatus.DISABLED:
+        raise UserDeleted(
+            f"User {user.business_user_id} is deleted; restore the user first.",
+            field="status",
+        )
     document = {**(user.metadata if metadata is None else metadata), **(named or {})}
     for name, value in (named or {}).items():
         if value is None:

@@ -8,8 +8,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import TabularInline
 
-from config.admin.audit import EFFECTIVE
-from config.admin.bases import CommandForm, DefinitionAdmin
+from config.admin.bases import DefinitionAdmin
 from config.kernel.errors import Conflict, Invalid
 from config.tenancy.models import Realm
 
@@ -69,20 +68,6 @@ class CodeForm(forms.BaseForm):
             self.cleaned_data[self.code_name] = type(self).normalize(typed, "The code")
         except Invalid as refusal:
             self.add_error(self.code_name, ValidationError(refusal.message))
-
-
-class AtOnceForm(CommandForm):
-    """A command that takes effect when it is sent: no other time can be named."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        del self.fields[EFFECTIVE]
-
-    def grouped(self) -> list[tuple[str | None, dict[str, Any]]]:
-        """Return the fieldsets, without the effective time."""
-        *own, (title, why) = super().grouped()
-        names = [name for name in why["fields"] if name in self.fields]
-        return [*own, (title, {**why, "fields": names})]
 
 
 class ReadOnlyInline(TabularInline):

@@ -8,11 +8,11 @@ from django.http import HttpRequest
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelect2Widget
 
-from catalog.admin.bases import AtOnceForm, ReadOnlyInline
+from catalog.admin.bases import ReadOnlyInline
 from catalog.admin.words import cost_text, current_price, linked, price_text
 from catalog.models import Feature, FeatureMeter, Meter
 from catalog.selectors.meters import current_prices
-from config.admin.bases import NOTHING
+from config.admin.bases import NOTHING, CommandForm
 from config.kernel.clock import now
 
 
@@ -66,7 +66,7 @@ class FeatureMeterInline(ReadOnlyInline):
         return "Active" if link.meter.active else "Off"
 
 
-class LinkForm(AtOnceForm):
+class LinkForm(CommandForm):
     """Which meter to link."""
 
     # Named as the verb names it, so that its refusals find the field.
@@ -88,7 +88,7 @@ class LinkForm(AtOnceForm):
         )
 
 
-class UnlinkForm(AtOnceForm):
+class UnlinkForm(CommandForm):
     """Which meter to take away."""
 
     delete_meters = forms.ModelChoiceField(

@@ -5,12 +5,11 @@ from typing import Any
 
 from django import forms
 
-from catalog.admin.bases import AtOnceForm
 from catalog.admin.words import cost_text, price_text, units
 from catalog.models import FeatureMeter, Meter, MeterPrice
 from catalog.selectors.prices import price_in_force
 from catalog.services.prices import PriceTerms, set_meter_price
-from config.admin.bases import NOTHING, Preview, Table, instant_text
+from config.admin.bases import NOTHING, CommandForm, Preview, Table, instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
 from config.kernel.money import INT64_MAX, floor_div_carry, format_xusd
@@ -18,7 +17,7 @@ from config.kernel.money import INT64_MAX, floor_div_carry, format_xusd
 _SAMPLES = (1, 1_000, 1_000_000)
 
 
-class SetPriceForm(AtOnceForm):
+class SetPriceForm(CommandForm):
     """The terms of a price."""
 
     unit_price_xusd = forms.IntegerField(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from catalog.api.fields import NameOrEmpty, QueryFlag, omitted
 from catalog.api.lookup import row_named
 from catalog.models import FeatureFamily
 from catalog.selectors.families import feature_families
@@ -24,9 +23,12 @@ from config.api.wire import (
     JsonObject,
     ListQuery,
     Name,
+    NameOrEmpty,
     Prose,
+    QueryFlag,
     WireModel,
     WriteModel,
+    omitted,
 )
 from config.kernel.metadata import FeatureFamilyMetadata
 

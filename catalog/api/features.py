@@ -1,11 +1,11 @@
 """`/features`."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from catalog.api.families import DeleteResult
-from catalog.api.fields import NameOrEmpty, QueryFlag, omitted
 from catalog.api.lookup import row_named
 from catalog.api.meters import MeterIn, MeterOut
 from catalog.models import Feature
@@ -29,9 +29,12 @@ from config.api.wire import (
     JsonObject,
     ListQuery,
     Name,
+    NameOrEmpty,
     Prose,
+    QueryFlag,
     WireModel,
     WriteModel,
+    omitted,
 )
 from config.kernel.metadata import FeatureMetadata, MeterMetadata
 
@@ -101,16 +104,19 @@ class FeatureBody(WriteModel):
     unit: Name = omitted()
     meters: Annotated[list[MeterIn], Field(max_length=MAX_METERS)] = omitted()
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what the verb takes; an absent field stays absent."""
+    def arguments(self, *, at: datetime) -> dict[str, Any]:
+        """Return what the verb takes at `at`; an absent field stays absent.
+
+        Refuses (`Invalid`) a price for later.
+        """
         entries = [
             MeterEntry(
                 meter_code=meter.meter_code,
                 feature_code=meter.feature_code,
                 values=meter.values(),
-                price=meter.price(),
+                price=meter.price(at=at, place=f"meters.{index}.meter_prices"),
             )
-            for meter in self.meters or ()
+            for index, meter in enumerate(self.meters or ())
         ]
         return {**self.given(), "meters": entries}
 
@@ -170,7 +176,7 @@ class FeaturesView(ServiceView):
     def post(self, call: Call, body: FeatureUpsert) -> Answer:
         """Create a feature or overwrite the one of that code, and put its meters."""
         feature, created = upsert_feature(
-            realm=call.realm, at=call.at, by=call.by, **body.arguments()
+            realm=call.realm, at=call.at, by=call.by, **body.arguments(at=call.at)
         )
         return _answer(call, feature, body, status=201 if created else 200)
 
@@ -207,7 +213,7 @@ class FeatureView(ServiceView):
             feature=row_named(Feature.objects.in_realm(call.realm), feature_id),
             at=call.at,
             by=call.by,
-            **body.arguments(),
+            **body.arguments(at=call.at),
         )
         return _answer(call, feature, body)
 

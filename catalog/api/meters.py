@@ -1,8 +1,9 @@
 """`/meters`, and meters where features list them."""
 
+from datetime import datetime
 from typing import Any, Literal, cast
 
-from catalog.api.fields import QueryFlag, Scale, omitted
+from catalog.api.fields import Scale
 from catalog.api.lookup import row_named
 from catalog.models import Feature, Meter, MeterPrice
 from catalog.selectors.meters import meters
@@ -23,11 +24,15 @@ from config.api.wire import (
     Name,
     PosInt,
     Prose,
+    QueryFlag,
     SignedInt,
     UInt,
     WireModel,
     WriteModel,
+    omitted,
 )
+from config.kernel.audit import MOST_AHEAD
+from config.kernel.errors import Invalid
 from config.kernel.metadata import MeterMetadata
 
 BY_CODE = Sorting("meter_code", descending=False)
@@ -107,7 +112,11 @@ class MeterPage(WireModel):
 
 
 class MeterPriceIn(WireModel):
-    """A price to put in force now. The server stamps `effective_at`."""
+    """A price to put in force now.
+
+    The server stamps `effective_at`: one that was read may be sent back, and one yet
+    to come is refused, for the price would hold before it.
+    """
 
     unit_price_xusd: UInt
     unit_price_base_xusd: UInt = omitted()
@@ -117,8 +126,18 @@ class MeterPriceIn(WireModel):
     cost_unit_quantity_minor: PosInt
     effective_at: Instant = omitted()
 
-    def terms(self) -> PriceTerms:
-        """Return the terms of the price."""
+    def terms(self, *, at: datetime, place: str) -> PriceTerms:
+        """Return the terms of the price; refuse (`Invalid`) one for later than `at`.
+
+        `place` is the input field that holds it.
+        """
+        said = self.effective_at if "effective_at" in self.model_fields_set else at
+        if said > at + MOST_AHEAD:
+            raise Invalid(
+                "A price takes effect when it is set, so its effective_at cannot lie "
+                "in the future.",
+                field=f"{place}.effective_at",
+            )
         return PriceTerms(**self.given("effective_at"))
 
 
@@ -140,10 +159,10 @@ class MeterIn(WireModel):
         given = self.given("meter_code", "feature_code", "meter_prices")
         return cast("MeterFields", given)
 
-    def price(self) -> PriceTerms | None:
-        """Return the terms of the price given, None where none is."""
+    def price(self, *, at: datetime, place: str = "meter_prices") -> PriceTerms | None:
+        """Return the terms of the price given, None where none is. Refuses as they."""
         given = "meter_prices" in self.model_fields_set
-        return self.meter_prices.terms() if given else None
+        return self.meter_prices.terms(at=at, place=place) if given else None
 
 
 class MeterChange(MeterIn, WriteModel):
@@ -187,7 +206,7 @@ class MetersView(ServiceView):
         """Create a meter or change the one of that code, and supersede its price."""
         meter, created = upsert_meter(
             realm=call.realm,
-            price=body.price(),
+            price=body.price(at=call.at),
             at=call.at,
             by=call.by,
             **body.given("meter_prices"),
@@ -210,7 +229,7 @@ class MeterView(ServiceView):
         """Change the given fields of a meter, and supersede its price."""
         meter = change_meter(
             meter=row_named(Meter.objects.in_realm(call.realm), meter_id),
-            price=body.price(),
+            price=body.price(at=call.at),
             at=call.at,
             by=call.by,
             **body.given("meter_prices"),

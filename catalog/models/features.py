@@ -93,8 +93,8 @@ class Feature(Row):
 class FeatureMeter(Row):
     """A meter that usage of a feature may be counted on.
 
-    Every feature has exactly one primary meter, whose code is the feature's own; the
-    verbs see to it that there is one, the schema that there are not two.
+    Every feature has exactly one primary meter, whose code is the feature's own: a
+    transaction that leaves it otherwise is refused as it ends.
     """
 
     realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)

@@ -86,7 +86,7 @@ class MeterPrice(Row, Window):
         ]
 
     def __str__(self) -> str:
-        return f"{self.meter_id} from {self.window_start.isoformat()}"
+        return f"Price of {self.meter} from {self.window_start:%Y-%m-%d %H:%M} UTC"
 
     def is_open_with(self, amounts: Mapping[str, int]) -> bool:
         """Return whether the price has these amounts and no end."""

@@ -69,6 +69,8 @@ def deleted(*rows: QuerySet[M]) -> bool:
             with connection.cursor() as cursor:
                 # Have every foreign key judged here, not at the end of the request.
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                # A feature is made in two steps, also after this.
+                cursor.execute("SET CONSTRAINTS feature_has_its_primary_meter DEFERRED")
     except IntegrityError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""The question every change in the admin answers: who, why, which ticket, from when."""
+"""The question every change in the admin answers: who, why, which ticket."""
 
 from datetime import datetime
 from typing import Any
@@ -12,14 +12,14 @@ from config.kernel.audit import Actor, AuditContext
 REASON = "reason"
 TICKET = "ticket_id"
 EFFECTIVE = "effective_at"
-NAMES = (REASON, TICKET, EFFECTIVE)
+NAMES = (REASON, TICKET)
 
 TITLE = "Why this change"
 DESCRIPTION = "Kept in the history of what you change, together with your name."
 
 
 def audit_fields(prefix: str = "") -> dict[str, forms.Field]:
-    """Return the three fields, each named `prefix` plus its name."""
+    """Return the two fields, each named `prefix` plus its name."""
     return {
         f"{prefix}{REASON}": forms.CharField(
             label="Reason",
@@ -31,12 +31,16 @@ def audit_fields(prefix: str = "") -> dict[str, forms.Field]:
             max_length=255,
             help_text="The case, ticket or contract that justifies it, like SUP-1234.",
         ),
-        f"{prefix}{EFFECTIVE}": UtcDateTimeField(
-            label="Effective from",
-            required=False,
-            help_text="Since when it is meant to hold, in UTC. Empty means now.",
-        ),
     }
+
+
+def effective_field() -> forms.Field:
+    """Return the field that says from when a change holds, where that can be chosen."""
+    return UtcDateTimeField(
+        label="Effective from",
+        required=False,
+        help_text="Since when it is meant to hold, in UTC. Empty means now.",
+    )
 
 
 def audit_context(

@@ -25,7 +25,7 @@ from config.admin.commands import Done, Preview, Table, command
 from config.admin.dashboard import Figure, add_figure
 from config.admin.definitions import DefinitionAdmin, InUse
 from config.admin.fields import JsonField, LinesField, UtcDateTimeField
-from config.admin.forms import CommandForm
+from config.admin.forms import CommandForm, TimedForm
 from config.admin.metadata import known_fields, metadata_form
 from config.admin.navigation import (
     ACCESS,
@@ -64,6 +64,7 @@ __all__ = [
     "Preview",
     "RecordAdmin",
     "Table",
+    "TimedForm",
     "UtcDateTimeField",
     "add_figure",
     "add_page",

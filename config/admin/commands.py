@@ -26,6 +26,7 @@ from django.utils.safestring import SafeString
 from unfold.enums import ActionVariant
 
 from config.admin.forms import CommandForm
+from config.admin.once import claim_once, note_sent
 from config.admin.refusals import attempt
 from config.admin.untyped import GroupedForm
 from config.admin.widgets import dress
@@ -33,8 +34,6 @@ from config.kernel.clock import now
 
 CONFIRM = "_confirm"
 ONCE = "_once"
-_SENT = "plangate_sent_forms"
-_SENT_KEPT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,11 @@ class Table:
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
     empty: str = "Nothing changes."
+
+    @property
+    def lines(self) -> list[list[tuple[str, Any]]]:
+        """Return the rows, each cell with its header, for screens without columns."""
+        return [list(zip(self.headers, row, strict=True)) for row in self.rows]
 
 
 Preview = Sequence[Table | SafeString]
@@ -174,17 +178,14 @@ class Pressed:
         return HttpResponseRedirect(self._home())
 
     def _perform(self, form: CommandForm) -> HttpResponseBase | None:
-        if self._was_sent():
-            form.add_error(
-                None, "This form was already sent once. Open it again to repeat it."
-            )
-            return None
-        result = attempt(form, lambda: self._call(self.method, form))
+        result = attempt(form, lambda: self._call_once(form))
         if form.errors:
             return None
-        self._note_sent()
+        note_sent(self.request, self.request.POST.get(ONCE))
         if isinstance(result, HttpResponseBase):
             return result
+        for sentence in _near_misses(form):
+            messages.warning(self.request, sentence)
         done = result if isinstance(result, Done) else Done(result or "")
         messages.success(self.request, done.message or f"{self.spec.label}: done.")
         return HttpResponseRedirect(done.goto or self._home())
@@ -192,6 +193,11 @@ class Pressed:
     def _preview(self, form: CommandForm) -> Preview | None:
         shown = attempt(form, lambda: self._call(self.spec.preview, form), keep=False)
         return None if form.errors else shown
+
+    def _call_once(self, form: CommandForm) -> Any:
+        # In the verb's transaction: a second click waits here until the first ended.
+        claim_once(self.request, self.request.POST.get(ONCE), at=self.at)
+        return self._call(self.method, form)
 
     def _call(self, method: Callable[..., Any] | None, form: CommandForm) -> Any:
         assert method is not None  # noqa: S101 - narrows the optional preview.
@@ -202,22 +208,14 @@ class Pressed:
         return bool(self.request.POST.get(CONFIRM) == self._digest())
 
     def _digest(self) -> str:
-        """Return a mark of the answers, so that what was shown is what is done."""
+        """Return a mark of what was shown: to whom, of what, by which answers."""
         answers = sorted(
             (name, values)
             for name, values in self.request.POST.lists()
             if name not in {CONFIRM, ONCE, "csrfmiddlewaretoken"}
         )
-        return salted_hmac("plangate.preview", repr(answers)).hexdigest()
-
-    def _was_sent(self) -> bool:
-        return self.request.POST.get(ONCE) in self.request.session.get(_SENT, [])
-
-    def _note_sent(self) -> None:
-        # A repeated POST (a reload, a second click) must not repeat the verb.
-        if ONCE in self.request.POST:
-            sent = [*self.request.session.get(_SENT, []), self.request.POST[ONCE]]
-            self.request.session[_SENT] = sent[-_SENT_KEPT:]
+        shown = (self.request.user.pk, self.request.path, answers)
+        return salted_hmac("plangate.preview", repr(shown)).hexdigest()
 
     def _home(self) -> str:
         home: str = self.admin.address_of(self.subject)
@@ -242,8 +240,15 @@ class Pressed:
                 "adminform": grouped,
                 "media": admin.media + grouped.media,
                 "preview": preview,
+                "near_misses": _near_misses(form),
                 "confirm": self._digest() if preview is not None else "",
                 "once": request.POST.get(ONCE) or get_random_string(20),
                 "back": self._home(),
             },
         )
+
+
+def _near_misses(form: CommandForm) -> Sequence[str]:
+    """Return a sentence per key of a form's metadata that looks mistyped."""
+    found: Sequence[str] = getattr(form, "near_misses", ())
+    return found

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
 
-from config.admin.history import is_audited
+from config.admin.history import is_audited, name_of_gone
 from config.kernel.clock import now
 
 RECENT = 15
@@ -110,15 +110,28 @@ def recent_changes(request: HttpRequest) -> list[dict[str, Any]]:
 def _names(
     screens: dict[str, Any], found: list[dict[str, Any]]
 ) -> dict[tuple[str, str], str]:
-    """Return what the rows that still exist are called, by model and key."""
+    """Return what the rows are, or were, called, by model and key."""
     keys: dict[str, set[str]] = {}
     for entry in found:
         keys.setdefault(entry["row_model"], set()).add(entry["row_key"])
     return {
-        (label, str(row.pk)): str(row)
+        (label, key): name
         for label, wanted in keys.items()
-        for row in screens[label].model._default_manager.filter(pk__in=wanted)
+        for key, name in _called(screens[label], wanted).items()
     }
+
+
+def _called(screen: Any, keys: set[str]) -> dict[str, str]:
+    model = screen.model
+    rows = screen.with_related(model._default_manager.filter(pk__in=keys))
+    names = {str(row.pk): str(row) for row in rows}
+    gone = keys - set(names)
+    if gone:
+        key = model._meta.pk.attname
+        stored = model.history.model._default_manager
+        last = stored.filter(history_type="-", **{f"{key}__in": gone})
+        names |= {str(getattr(row, key)): name_of_gone(model, row) for row in last}
+    return names
 
 
 def _newest(model: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.utils import flatten_fieldsets
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, models
 from django.db.models import ProtectedError, RestrictedError
@@ -18,8 +18,10 @@ from unfold.enums import ActionVariant
 from config.admin.audit import DESCRIPTION, NAMES, TITLE, audit_context, audit_fields
 from config.admin.commands import Command, Done, Pressed
 from config.admin.forms import CommandForm
+from config.admin.history import is_audited
 from config.admin.refusals import add_refusal, as_refusal, check_now
 from config.admin.screens import Fieldsets, PlangateAdmin
+from config.admin.versions import last_version, refuse_stale
 from config.admin.widgets import dress
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
@@ -30,6 +32,11 @@ PREFIX = "audit_"
 """Begins the names of the questions why, which a model's own fields may share."""
 
 QUESTIONS = tuple(f"{PREFIX}{name}" for name in NAMES)
+SEEN = "seen_version"
+"""The hidden field that says which version of the row the page was made from."""
+
+_ADDED = frozenset({*QUESTIONS, SEEN})
+"""What the form asks or carries beside the row's own fields."""
 
 
 class InUse(Refused):
@@ -46,6 +53,9 @@ class DefinitionForm(forms.BaseForm):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        row: Any = getattr(self, "instance", None)
+        if row is not None and row.pk and is_audited(type(row)):
+            self.initial[SEEN] = last_version(row)
         dress(self)
 
     def clean(self) -> Any:
@@ -57,9 +67,10 @@ class DefinitionForm(forms.BaseForm):
 
 
 class DefinitionAdmin(PlangateAdmin):
-    """A form over one row, saved with a reason, a ticket and an effective time.
+    """A form over one row, saved with a reason and a ticket.
 
-    Override `save_definition` where a verb does the writing.
+    Override `save_definition` where a verb does the writing. A form is made from one
+    version of its row: it is refused when somebody else changed the row since.
 
     Attributes:
         code_fields: fields that others refer to by value; fixed after creation, as
@@ -69,6 +80,7 @@ class DefinitionAdmin(PlangateAdmin):
 
     """
 
+    change_form_after_template: Any = "admin/plangate/seen.html"
     code_fields: ClassVar[Sequence[str]] = ()
     deletable: ClassVar[bool] = False
 
@@ -129,7 +141,12 @@ class DefinitionAdmin(PlangateAdmin):
         if options["fields"] is not None:
             options["fields"] = _without_questions(options["fields"])
         form = super().get_form(request, obj, change, **options)
-        extra = {"refusal": getattr(request, "refusal", None), **audit_fields(PREFIX)}
+        seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+        extra = {
+            "refusal": getattr(request, "refusal", None),
+            **audit_fields(PREFIX),
+            SEEN: seen,
+        }
         return type(form)(form.__name__, (DefinitionForm, form), extra)
 
     def changeform_view(
@@ -159,6 +176,9 @@ class DefinitionAdmin(PlangateAdmin):
         """Write the row, explained by the form's answers."""
         at, by = self._explained(request, form)
         saved = self.save_definition(obj, form, change=change, at=at, by=by)
+        # After the verb, which holds the row's lock from when it changed it.
+        if change and is_audited(self.model):
+            refuse_stale(saved, form.cleaned_data.get(SEEN), by=by)
         if saved is not obj:
             # The framework goes on with its own object: messages, links, its log.
             obj.__dict__.update(saved.__dict__)
@@ -178,7 +198,7 @@ class DefinitionAdmin(PlangateAdmin):
         self, request: Any, form: Any, formsets: Any, add: bool = False
     ) -> Any:
         """Return the framework's log text, and note whether anything changed."""
-        answered = set(form.changed_data) - set(QUESTIONS)
+        answered = set(form.changed_data) - _ADDED
         request.nothing_changed = not (
             add or answered or any(formset.has_changed() for formset in formsets)
         )
@@ -201,7 +221,8 @@ class DefinitionAdmin(PlangateAdmin):
         self, request: Any, object_id: str, extra_context: Any = None
     ) -> HttpResponseBase:
         """Ask why, then delete."""
-        if not self.has_delete_permission(request):
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_delete_permission(request, row):
             raise PermissionDenied
         spec = Command(
             label=f"Delete {self.opts.verbose_name}",
@@ -238,7 +259,7 @@ def _delete(
 
 
 def _without_questions(names: Sequence[Any]) -> list[Any]:
-    return [name for name in names if name not in QUESTIONS]
+    return [name for name in names if name not in _ADDED]
 
 
 def _in_use(obj: models.Model, error: ProtectedError | RestrictedError) -> str:

@@ -1,28 +1,42 @@
 """The form of a button: its own questions, then why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.http import HttpRequest
 
-from config.admin.audit import DESCRIPTION, NAMES, TITLE, audit_context, audit_fields
+from config.admin.audit import (
+    DESCRIPTION,
+    EFFECTIVE,
+    NAMES,
+    TITLE,
+    audit_context,
+    audit_fields,
+    effective_field,
+)
 from config.admin.widgets import dress
 from config.kernel.audit import AuditContext
 
 
 class CommandForm(forms.Form):
-    """The form of a command: its own fields, then reason, ticket and effective time.
+    """The form of a command: its own fields, then reason and ticket.
+
+    What it does holds as soon as it is sent; see `TimedForm` for what may hold from
+    another instant.
 
     Attributes:
         subject: the row the button was pressed on, None for a button of the list.
         at: the instant the request was read (aware UTC).
         fieldsets: how the own fields are grouped, as in an admin; None is one group.
+        shown_by: which field shows what the verb calls otherwise, so that a refusal
+            of `end_at` stands beside the field that was read as it.
 
     """
 
     fieldsets: ClassVar[Sequence[tuple[str | None, dict[str, Any]]] | None] = None
+    shown_by: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self, *args: Any, subject: Any = None, at: datetime, **options: Any
@@ -39,8 +53,18 @@ class CommandForm(forms.Form):
 
     def grouped(self) -> list[tuple[str | None, dict[str, Any]]]:
         """Return the fieldsets, last the questions why that none of them placed."""
-        own = [name for name in self.fields if name not in NAMES]
+        asked = [name for name in (*NAMES, EFFECTIVE) if name in self.fields]
+        own = [name for name in self.fields if name not in asked]
         groups = list(self.fieldsets or ([(None, {"fields": own})] if own else []))
         placed = {name for _title, options in groups for name in options["fields"]}
-        why = tuple(name for name in NAMES if name not in placed)
+        why = tuple(name for name in asked if name not in placed)
         return [*groups, (TITLE, {"fields": why, "description": DESCRIPTION})]
+
+
+class TimedForm(CommandForm):
+    """The form of a command that may hold from another instant than now."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields[EFFECTIVE] = effective_field()
+        dress(self)

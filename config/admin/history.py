@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import Http404
@@ -105,6 +105,22 @@ def history_page(screen: Any, request: Any, key: Any) -> TemplateResponse:
     # One row more than is shown: what the last one on the page changed from.
     listed = list(rows[page.start_index() - 1 : page.end_index() + 1])
     row = screen.get_object(request, str(key))
+    name = str(row) if row is not None else name_of_gone(model, listed[0])
+    told = entries(model, listed, len(page))
+    return _rendered(
+        screen, request, row, {"name": name, "entries": told, "page": page}
+    )
+
+
+def told_page(screen: Any, request: Any, row: Any, page: Any) -> TemplateResponse:
+    """Return the history page of a row whose history is a page of entries."""
+    told = {"name": str(row), "entries": list(page), "page": page}
+    return _rendered(screen, request, row, told)
+
+
+def _rendered(
+    screen: Any, request: Any, row: Any, told: dict[str, Any]
+) -> TemplateResponse:
     request.current_app = screen.admin_site.name
     return TemplateResponse(
         request,
@@ -114,13 +130,24 @@ def history_page(screen: Any, request: Any, key: Any) -> TemplateResponse:
             "title": "History",
             "opts": screen.opts,
             "original": row,
-            "name": str(row) if row is not None else str(key),
             "gone": row is None,
             "back": screen.address_of(row),
-            "entries": entries(model, listed, len(page)),
-            "page": page,
+            **told,
         },
     )
+
+
+def name_of_gone(model: Any, last: Any) -> str:
+    """Return what a row that was deleted was called, by its last history row.
+
+    Its key, where the name was made of rows that are gone as well.
+    """
+    fields = tracked(model)
+    row = model(**{field.attname: getattr(last, field.attname) for field in fields})
+    try:
+        return str(row)
+    except ObjectDoesNotExist:
+        return str(row.pk)
 
 
 def _entry(model: Any, row: Any, older: Any) -> Entry:

@@ -6,6 +6,7 @@ nothing in a document is out of reach, and nothing in it is lost by saving.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django import forms
@@ -19,6 +20,7 @@ _STRUCTURED = frozenset({"list", "object", "seat_limit"})
 _YES_NO = (("", "Not set"), ("true", "Yes"), ("false", "No"))
 _PLACEHOLDERS = {"instant": "2026-01-31T00:00:00Z"}
 _UNITS = {"xusd": " In XUSD: millionths of a US dollar.", "instant": " In UTC."}
+_SHARED_NAMES = frozenset({"kind"})
 _ABSENT = object()
 _MAX_LINE = 1024
 
@@ -27,7 +29,8 @@ class MetadataForm(forms.BaseForm):
     """What `metadata_form` adds to a form; list the known fields with `known_fields`.
 
     After validation, `cleaned_data[metadata_field]` is the whole document again, and
-    `near_misses` holds a sentence per unknown key that looks like a known one.
+    `near_misses` holds a sentence per unknown key that looks like a known one, and
+    per value that `doubts` finds.
     """
 
     metadata_field: ClassVar[str] = "metadata"
@@ -72,13 +75,18 @@ class MetadataForm(forms.BaseForm):
         except Invalid as refusal:
             add_refusal(self, refusal)
             return cleaned
-        self.near_misses = tuple(
+        misses = (
             f"`{miss.key}` is not a key the system reads. Did you mean "
             f"`{miss.did_you_mean}`?"
             for miss in checked.warnings
         )
+        self.near_misses = (*misses, *self.doubts(document))
         cleaned[field] = document
         return cleaned
+
+    def doubts(self, document: dict[str, Any]) -> Sequence[str]:
+        """Return a sentence per valid value of the document that looks like a slip."""
+        return ()
 
     def _put_back(
         self, document: Any, known: KnownKey, cleaned: dict[str, Any]
@@ -194,9 +202,10 @@ def _form_field(known: KnownKey) -> forms.Field:
 def _label(known: KnownKey) -> str:
     *parents, last = known.path.split(".")
     words = _words(last)
-    return (
-        f"{words} ({_words(parents[-1]).lower()})" if parents == ["params"] else words
-    )
+    # What other fields of the page are called as well says whose it is.
+    if parents == ["params"] or (parents and last in _SHARED_NAMES):
+        return f"{words} ({_words(parents[-1]).lower()})"
+    return words
 
 
 def _words(name: str) -> str:

@@ -40,11 +40,13 @@ def field_for(form: forms.BaseForm, path: str | None) -> str | None:
 
     `metadata.period.cadence` is shown by the field of that key where it has one, else
     by `metadata`; `audit.reason` by `reason`, or `audit_reason` where that is its name.
+    A form may say otherwise (`shown_by`).
     """
     if not path:
         return None
     steps = path.split(".")
     candidates = (
+        getattr(form, "shown_by", {}).get(path, ""),
         *(METADATA_SEPARATOR.join(steps[:end]) for end in range(len(steps), 0, -1)),
         "_".join(steps),
         steps[-1],

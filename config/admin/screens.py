@@ -1,6 +1,7 @@
 """What every screen of ours has in common."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,10 +9,11 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from config.admin.commands import Command
@@ -25,6 +27,11 @@ from config.admin.widgets import JsonWidget
 SHOWN = "shown_"
 """Begins the name of the read-only display of a JSON field."""
 
+_LOOKUP = re.compile(
+    r"(?P<name>\w+?)(__(id__|realm_id__)?(exact|in|isnull|gte?|lte?)|_(from|to)(_[01])?)"
+)
+"""How the filters of a list spell what they ask in an address."""
+
 Fieldsets = list[tuple[str | None, dict[str, Any]]]
 
 
@@ -36,6 +43,8 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
         searched: whether the search over everything looks here too.
         prose_fields: text fields that hold several lines.
         empty_message: what to say while the table is empty.
+        list_select_related: the foreign keys that rows show or are named by; read
+            with the rows on every page, so that no name costs a query of its own.
 
     """
 
@@ -45,6 +54,7 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     empty_message: ClassVar[str] = ""
 
     list_per_page = 50
+    list_select_related: Sequence[str] = ()
     # The total beside a filtered count would cost a count of the whole table.
     show_full_result_count = False
     list_filter_submit = True
@@ -74,6 +84,68 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
             f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}",
             args=[] if subject is None else [quote(subject.pk)],
         )
+
+    @property
+    def title(self) -> str:
+        """Return what the list is called, in the sidebar and above the list."""
+        label = self.menu.label if self.menu else ""
+        return label or capfirst(str(self.opts.verbose_name_plural))
+
+    @property
+    def keeps_history(self) -> bool:
+        """Return whether a row has a history to show."""
+        return is_audited(self.model)
+
+    def lookup_allowed(
+        self, lookup: str, value: str, request: HttpRequest | None = None
+    ) -> bool:
+        """Return whether an address may narrow the list by this.
+
+        By its own filters, and by what its rows point to. Anything else would let a
+        viewer probe columns that the screen does not show.
+        """
+        named = self.list_filter if request is None else self.get_list_filter(request)
+        names = {_filtered_by(item) for item in named}
+        names.update(
+            field.name
+            for field in self.opts.concrete_fields
+            if isinstance(field, models.ForeignKey)
+        )
+        return lookup in names or bool(
+            (found := _LOOKUP.fullmatch(lookup)) and found["name"] in names
+        )
+
+    def with_related(self, rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Return rows read together with what their names are made of."""
+        related = self.list_select_related
+        return rows.select_related(*related) if related else rows
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        """Return the rows of this screen, with what their names are made of."""
+        return self.with_related(super().get_queryset(request))
+
+    def changelist_view(
+        self, request: Any, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the list, under its name."""
+        page: HttpResponse = super().changelist_view(
+            request, {"title": self.title, **(extra_context or {})}
+        )
+        return page
+
+    def changeform_view(
+        self,
+        request: Any,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the page of a row, with the way to its history where there is one."""
+        extra = {"show_history": self.keeps_history, **(extra_context or {})}
+        page: HttpResponse = super().changeform_view(
+            request, object_id, form_url, extra
+        )
+        return page
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return the bulk actions; deleting in bulk would leave no reason."""
@@ -144,7 +216,12 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     def history_view(
         self, request: Any, object_id: str, extra_context: Any = None
     ) -> HttpResponse:
-        """Show who changed the row, when and why; also of a row that is gone."""
+        """Show who changed the row, when and why; also of a row that is gone.
+
+        404 for rows that keep none: records that are their own history.
+        """
+        if not self.keeps_history:
+            raise Http404
         if not is_audited(self.model):
             page: HttpResponse = super().history_view(request, object_id, extra_context)
             return page
@@ -175,6 +252,13 @@ def _commands(kind: type) -> dict[str, Command]:
         for name, member in members
         if isinstance(getattr(member, "command", None), Command)
     }
+
+
+def _filtered_by(item: Any) -> str:
+    """Return the field or parameter that an entry of `list_filter` filters by."""
+    if isinstance(item, type):
+        return str(getattr(item, "parameter_name", ""))
+    return str(item if isinstance(item, str) else item[0])
 
 
 def _pressable(actions: list[Any], request: HttpRequest) -> list[Any]:

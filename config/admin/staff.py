@@ -1,18 +1,31 @@
 """Staff and their roles. Only superusers change who may do what."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from config.admin.bases import ACCESS, Menu, PlangateAdmin, RecordAdmin
+from config.admin.bases import (
+    ACCESS,
+    ActionVariant,
+    Menu,
+    PlangateAdmin,
+    RecordAdmin,
+    command,
+)
+from config.admin.history import PER_PAGE, told_page
+from config.admin.staff_access import FLAGS, AccessForm, access_entries, set_access
+from config.kernel.audit import AuditContext
 from config.tenancy.roles import ROLE_PERMISSIONS
 
 UserPages: Any = UserAdmin
@@ -46,11 +59,12 @@ class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
         "username", "first_name", "last_name", "email", "is_active", "is_staff",
         "is_superuser", "last_login", "date_joined",
     )  # fmt: skip
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = (
+        "roles", "is_active", "is_staff", "is_superuser", "last_login", "date_joined",
+    )  # fmt: skip
     add_fieldsets = (
         (None, {"fields": ("username", "usable_password", "password1", "password2")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Access", {"fields": ("is_staff", "groups")}),
     )
     fieldsets = (
         (None, {"fields": ("username", "password")}),
@@ -58,33 +72,66 @@ class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
         (
             "Access",
             {
-                "fields": ("is_active", "is_staff", "groups", "is_superuser"),
+                "fields": ("roles", "is_active", "is_staff", "is_superuser"),
                 "description": "Roles say what somebody may do; a superuser may do "
-                "everything, and is the only one who may change this page.",
+                "everything, and is the only one who may change this page. “Set "
+                "access” changes it, with a reason.",
             },
         ),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
+
+    @property
+    def keeps_history(self) -> bool:
+        """Return True: the framework's own log keeps what was changed of a member."""
+        return True
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[User]:
         """Return the staff with their roles."""
         staff: models.QuerySet[User] = super().get_queryset(request)
         return staff.prefetch_related("groups")
 
-    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the first values of a new member: one who may sign in here."""
-        return {"is_staff": True, **super().get_changeform_initial_data(request)}
+    def save_model(self, request: Any, obj: User, form: Any, change: bool) -> None:
+        """Write the member; a new one may sign in, and do nothing without a role."""
+        obj.is_staff = obj.is_staff or not change
+        super().save_model(request, obj, form, change)
 
-    def formfield_for_manytomany(
-        self, db_field: Any, request: HttpRequest, **options: Any
-    ) -> Any:
-        """Return a box to tick per role."""
-        options["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
-        field = super().formfield_for_manytomany(db_field, request, **options)
-        if field is not None and db_field.name == "groups":
-            field.label = "Roles"
-            field.help_text = "What each role may do is listed under Roles."
-        return field
+    def history_view(
+        self, request: Any, object_id: str, extra_context: Any = None
+    ) -> HttpResponse:
+        """Show who changed the member, when, and why. 404 for nobody."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        member = self.get_object(request, unquote(object_id))
+        if member is None:
+            raise Http404
+        entries = Paginator(access_entries(member), PER_PAGE)
+        return told_page(self, request, member, entries.get_page(request.GET.get("p")))
+
+    @command(
+        "Set access",
+        permission="auth.change_user",
+        form=AccessForm,
+        icon="admin_panel_settings",
+        variant=ActionVariant.DANGER,
+        description="What somebody may do from their next click on. Kept in the "
+        "history of the member.",
+    )
+    def set_access(
+        self,
+        _request: HttpRequest,
+        member: User,
+        form: Any,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Set the roles of a member, and whether they come in."""
+        answers = form.cleaned_data
+        flags = {name: answers[name] for name in FLAGS}
+        if set_access(member=member, roles=answers["roles"], by=by, **flags):
+            return f"The access of {member} is set."
+        return f"Nothing to change: {member} already may do exactly that."
 
     @admin.display(description="Roles")
     def roles(self, user: User) -> str:

@@ -87,6 +87,8 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
     if error.field:
         meta["field"] = error.field
     meta.update(error.meta)
+    if "errors" in meta:
+        meta["errors"] = [_fault(each) for each in meta["errors"]]
     kind = error.error_type or _error_type(error.status)
     problem: dict[str, Any] = {"type": kind, "details": error.message}
     if "retry_after" in error.meta:
@@ -104,6 +106,14 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
     return write_json(body)
 
 
+def _fault(each: Any) -> dict[str, Any]:
+    """Return one of several faults; below the edge it is a pair."""
+    if isinstance(each, dict):
+        return each
+    field, sentence = each
+    return {"field": field, "message": sentence}
+
+
 def _error_type(status: int) -> str:
     return {
         402: "insufficient_budget",
@@ -119,4 +129,6 @@ def json_response(body: bytes, *, status: int, trace_id: str) -> HttpResponse:
     """Return the HTTP response that carries an envelope."""
     response = HttpResponse(body, status=status, content_type="application/json")
     response["X-Trace-Id"] = trace_id
+    # Without it the server would send the answer in chunks.
+    response["Content-Length"] = str(len(body))
     return response

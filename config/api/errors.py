@@ -8,7 +8,7 @@ from django.db import DatabaseError, IntegrityError, InterfaceError, Operational
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 
-from config.api.constraints import refusal_of
+from config.api.constraints import FOREIGN_KEY_VIOLATION, refusal_of
 from config.api.envelope import failure_body, json_response
 from config.api.strictjson import MAX_BODY_BYTES
 from config.kernel.errors import DomainError, Malformed, NotFound, Unavailable
@@ -16,7 +16,14 @@ from config.kernel.errors import DomainError, Malformed, NotFound, Unavailable
 log = structlog.get_logger(__name__)
 
 LOCK_NOT_AVAILABLE = "55P03"
+PROGRAM_LIMIT = "54"
+"""The class of states that say a value is too large for the database: a bug of ours."""
 RETRYABLE = frozenset({"40001", "40P01"})
+REPEATED = RETRYABLE | {FOREIGN_KEY_VIOLATION}
+"""States after which a write is tried again: another one was in its way.
+
+A foreign key is violated where what a write found was deleted before it was done.
+"""
 
 
 class TooLarge(DomainError):
@@ -86,6 +93,8 @@ def _database_refusal(error: BaseException) -> DomainError | None:
             code="SERVER.BUSY",
             meta={"retry_after": 1},
         )
+    if (state or "").startswith(PROGRAM_LIMIT):
+        return None
     if isinstance(error, OperationalError | InterfaceError):
         return Unavailable(
             "The database cannot be reached. Send the request again with the same "

@@ -32,10 +32,10 @@ def trace_id_of(request: HttpRequest) -> str:
 
     From `traceparent` (W3C Trace Context), else `X-Request-Id` of 32 hex digits.
     """
-    parent = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    parent = _TRACEPARENT.fullmatch(request.META.get("HTTP_TRACEPARENT", ""))
     if parent:
         return parent[1]
-    given = request.headers.get("x-request-id", "").lower()
+    given = request.META.get("HTTP_X_REQUEST_ID", "").lower()
     return given if _REQUEST_ID.fullmatch(given) else new_trace_id()
 
 

@@ -6,7 +6,7 @@ The OpenAPI description is built from the same declaration, so it cannot drift.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,12 +16,13 @@ from django.http import HttpRequest, HttpResponse
 from pydantic import ValidationError
 
 from config.api.envelope import Answer, json_response, success_body
-from config.api.errors import RETRYABLE, UnsupportedMediaType, sqlstate
-from config.api.strictjson import parse_json
-from config.api.wire import AuditFields, WireModel, as_invalid
+from config.api.errors import REPEATED, sqlstate
+from config.api.faults import as_invalid
+from config.api.reading import read_body, read_model, read_query
+from config.api.wire import AuditFields, WireModel
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.clock import now
-from config.kernel.errors import Invalid, Malformed
+from config.kernel.errors import Forbidden, Invalid, Malformed
 from config.tenancy.authentication import header, spend_nonce
 from config.tenancy.callers import Caller
 from config.tenancy.models import Realm, Scope
@@ -29,6 +30,8 @@ from config.tenancy.services.idempotency import WriteIdentity, claim, keep_answe
 
 MAX_KEY = 255
 ATTEMPTS = 3
+_ACCOUNT_IDS = frozenset({"billing_account_id", "billing_user_id", "assignment_id"})
+"""Names of ids in an address below which everything is one account's."""
 _AUDIT_NOTES = ("operator", "reason", "ticket_id", "effective_at")
 
 Guard = Literal["stored", "domain", "nonce"]
@@ -47,7 +50,15 @@ class Operation:
     scope: str = Scope.REALM_ADMIN
     guard: Guard = "stored"
     notes_in_metadata: bool = False
+    of_account: bool = False
     summary: str = ""
+
+    def is_of_account(self, ids: Iterable[str]) -> bool:
+        """Return whether a call is about one account, by its address or its body.
+
+        `ids` are the names of the address's ids.
+        """
+        return self.of_account or not _ACCOUNT_IDS.isdisjoint(ids)
 
 
 @dataclass(slots=True)
@@ -112,6 +123,8 @@ def _perform(
 ) -> HttpResponse:
     caller: Caller = request.user
     caller.require(spec.scope)
+    if request.method not in {"GET", "HEAD"} and spec.scope == Scope.REALM_ADMIN:
+        _require_reach(caller, spec.is_of_account(ids))
     at = now()
     raw: HttpRequest = request._request
     given: dict[str, Any] = dict(ids)
@@ -121,12 +134,21 @@ def _perform(
     if spec.body is not None:
         given["body"] = read_model(spec.body, document)
     call = _open(spec, raw, caller, given.get("body"), document, at=at)
-    view.bind(call)
     if raw.method in {"GET", "HEAD"} or spec.guard == "nonce":
+        view.bind(call)
         spend_nonce(caller, at=at)
         answer = method(view, call, **given)
         return _respond(call, success_body(answer, raw.trace_id), answer.status)  # type: ignore[attr-defined]
     return _write(view, method, call, given)
+
+
+def _require_reach(caller: Caller, of_account: bool) -> None:
+    """Refuse (403) a key limited to accounts what holds for every account."""
+    if caller.allowed_accounts and not of_account:
+        raise Forbidden(
+            "This service key is limited to accounts, and this holds for the realm.",
+            code="AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN",
+        )
 
 
 def _write(
@@ -136,7 +158,7 @@ def _write(
         try:
             return _write_once(view, method, call, given)
         except DatabaseError as error:
-            if attempt == ATTEMPTS or sqlstate(error) not in RETRYABLE:
+            if attempt == ATTEMPTS or sqlstate(error) not in REPEATED:
                 raise
     raise AssertionError("unreachable")
 
@@ -146,6 +168,7 @@ def _write_once(
 ) -> HttpResponse:
     trace_id: str = call.request.trace_id  # type: ignore[attr-defined]
     if call.operation.guard == "domain":
+        view.bind(call)
         answer = method(view, call, **given)
         return _respond(call, success_body(answer, trace_id), answer.status)
     identity = WriteIdentity(
@@ -158,6 +181,8 @@ def _write_once(
     with transaction.atomic():
         replay = claim(identity, at=call.at)
         if replay is None:
+            # Only now: a repeat of a success is one, whatever became of its user.
+            view.bind(call)
             answer = method(view, call, **given)
             body = success_body(answer, trace_id)
             keep_answer(identity, status=answer.status, body=body)
@@ -170,45 +195,6 @@ def _write_once(
 def _respond(call: Call, body: bytes, status: int) -> HttpResponse:
     trace_id: str = call.request.trace_id  # type: ignore[attr-defined]
     return json_response(body, status=status, trace_id=trace_id)
-
-
-def read_body(request: HttpRequest) -> Any:
-    """Return the JSON document of the body. Refuses 400, 413 or 415."""
-    kind, _, rest = request.META.get("CONTENT_TYPE", "").partition(";")
-    charset = rest.strip().lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in {"", "utf-8"}:
-        raise UnsupportedMediaType(
-            "Send the body as application/json; charset=utf-8.", field="Content-Type"
-        )
-    if not request.body:
-        return {}
-    return parse_json(request.body)
-
-
-def read_model(model: type[WireModel], document: Any) -> WireModel:
-    """Return the body as its model. Refuses (`Invalid`) naming each bad field."""
-    if not isinstance(document, dict):
-        raise Invalid("The body must be a JSON object.", field="body")
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise as_invalid(error) from None
-
-
-def read_query(model: type[WireModel], request: HttpRequest) -> WireModel:
-    """Return the query string as its model; a repeated parameter becomes a list."""
-    if "\0" in request.GET.urlencode() or "%00" in request.META.get("QUERY_STRING", ""):
-        raise Malformed("A NUL character cannot be searched for.", field="query")
-    values: dict[str, Any] = {}
-    for key, found in request.GET.lists():
-        name = key.removesuffix("[]")
-        values[name] = found if _takes_list(model, name) else found[-1]
-    return read_model(model, values)
-
-
-def _takes_list(model: type[WireModel], name: str) -> bool:
-    field = model.model_fields.get(name)
-    return field is not None and "list[" in str(field.annotation)
 
 
 def _open(

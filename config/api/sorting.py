@@ -8,7 +8,8 @@ Sort = Literal["created_at", "updated_at", "name", "plan_code", "priority"] | No
 
 
 def sorting(sort: Sort, order: Literal["asc", "desc"] | None) -> Sorting:
-    """Return the order asked for; newest first unless told otherwise."""
+    """Return the order asked for: unless told, the newest first, and names from A."""
     if sort in {None, "created_at"}:
         return Sorting("id", descending=order != "asc")
-    return Sorting(str(sort), descending=order == "desc")
+    newest = sort == "updated_at"
+    return Sorting(str(sort), descending=order == "desc" if order else newest)

@@ -8,7 +8,11 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView
 
 from config.api.operations import Call
-from config.tenancy.authentication import authenticate_service_key, authenticate_token
+from config.tenancy.authentication import (
+    authenticate_from_memory,
+    authenticate_service_key,
+    authenticate_token,
+)
 from config.tenancy.callers import Caller
 
 
@@ -18,6 +22,14 @@ class ServiceKeyAuthentication(BaseAuthentication):
     def authenticate(self, request: Any) -> tuple[Caller, None]:
         """Return the caller. Refuses as `authenticate_service_key` does."""
         return authenticate_service_key(request._request), None
+
+
+class RememberedServiceKeyAuthentication(BaseAuthentication):
+    """Signed requests whose view has the caller's version checked where it acts."""
+
+    def authenticate(self, request: Any) -> tuple[Caller, None]:
+        """Return the caller. Refuses as `authenticate_service_key` does."""
+        return authenticate_from_memory(request._request), None
 
 
 class TokenAuthentication(BaseAuthentication):

@@ -4,7 +4,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -13,10 +13,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from config.kernel.codes import normalize_code
 from config.kernel.errors import Invalid
@@ -169,11 +170,19 @@ JsonObject = Annotated[
 ]
 
 
-def _labels(value: dict[str, Any]) -> dict[str, str]:
+def _label(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        raise Invalid("A label is text, a number, or true or false.")
+    return str(value)
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
     kept = {
-        key.strip()[:64]: str(item).strip()[:256]
-        for key, item in value.items()
-        if key.strip() and item is not None and str(item).strip()
+        key.strip()[:64]: text.strip()[:256]
+        for key, text in value.items()
+        if key.strip() and text.strip()
     }
     if len(kept) > 50:  # noqa: PLR2004 - the limit and its sentence stand together.
         raise PydanticCustomError("refused", "At most 50 labels.")
@@ -181,10 +190,43 @@ def _labels(value: dict[str, Any]) -> dict[str, str]:
 
 
 Labels = Annotated[
-    dict[str, str | int | float | bool],
+    dict[str, Annotated[str, BeforeValidator(_refusing(_label))]],
     AfterValidator(_labels),
     WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
 ]
+"""Text by name. Numbers and truth values become text as JSON writes them."""
+
+
+def omitted() -> Any:
+    """Return the default of a field that may be left out, and may not be null."""
+    return Field(default=None, json_schema_extra=_without_default)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if value not in {"true", "false"}:
+        raise PydanticCustomError("refused", "Must be true or false.")
+    return bool(value == "true")
+
+
+def _or_empty(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return "" if isinstance(value, str) and not value.strip() else check(value)
+
+
+QueryFlag = Annotated[
+    bool, BeforeValidator(_yes_or_no), WithJsonSchema({"type": "boolean"})
+]
+"""`true` or `false` in a query string."""
+
+NameOrEmpty = Annotated[
+    Name,
+    WrapValidator(_or_empty),
+    WithJsonSchema({"type": "string", "maxLength": MAX_REFERENCE}),
+]
+"""A name; blank means: take the code."""
 
 
 class WireModel(BaseModel):
@@ -221,57 +263,3 @@ class ListQuery(WireModel):
 
     limit: str | None = None
     cursor: str | None = None
-
-
-_SENTENCES = {
-    "missing": "This field is required.",
-    "extra_forbidden": "There is no such field.",
-    "string_type": "Expected text.",
-    "bool_type": "Expected true or false.",
-    "bool_parsing": "Expected true or false.",
-    "int_type": "Expected a whole number.",
-    "int_parsing": "Expected a whole number.",
-    "int_from_float": "Expected a whole number.",
-    "dict_type": "Expected a JSON object.",
-    "model_type": "Expected a JSON object.",
-    "model_attributes_type": "Expected a JSON object.",
-    "list_type": "Expected a list.",
-    "none_required": "Must be null.",
-}
-
-
-def sentence_of(error: ErrorDetails) -> str:
-    """Return one validation error as a sentence a person understands."""
-    kind = error["type"]
-    context = error.get("ctx", {})
-    if kind == "literal_error":
-        return f"Must be one of {context['expected']}."
-    if kind == "greater_than_equal":
-        return f"Must be at least {context['ge']}."
-    if kind == "less_than_equal":
-        return f"Must be at most {context['le']}."
-    if kind == "too_long":
-        return f"At most {context['max_length']} items."
-    if kind == "too_short":
-        return f"At least {context['min_length']} item."
-    return _SENTENCES.get(kind) or error["msg"]
-
-
-def as_invalid(error: ValidationError) -> Invalid:
-    """Return every field error as one refusal; `field` is the first one's path."""
-    problems = [
-        {
-            "field": ".".join(str(part) for part in problem["loc"]) or "body",
-            "message": sentence_of(problem),
-        }
-        for problem in error.errors(include_url=False, include_input=False)[:20]
-    ]
-    first = problems[0]
-    return Invalid(
-        f"{first['field']}: {first['message']}",
-        field=first["field"],
-        meta={"errors": problems},
-    )
-
-
-YesNo = Literal["true", "false"]

@@ -5,8 +5,11 @@ and `. _ / @ : -`. Two sorts exist and differ in their ends only:
 
 - codes (feature, feature family, meter, term key) begin and end with a letter or
   digit;
-- keys (plan code, bundle key, grant program code, group key) may also begin and end
-  with `_`, as `__default_bundle__` does.
+- keys (bundle key, grant program code, group key) may also begin and end with `_`, as
+  `__default_bundle__` does.
+
+A plan code is neither: integrators bring their own, so it keeps its upper and lower
+case (and no two differ in that alone).
 
 `CODE_PATTERN` and `KEY_PATTERN` mean the same in Python and in PostgreSQL's `~`: both
 anchor with `\A` and `\Z`, because Python's `$` would let a final newline pass.
@@ -40,7 +43,7 @@ def normalize_code(text: object, field: str) -> str:
 def normalize_key(text: object, field: str) -> str:
     """Return the one spelling of a key: a code that may begin and end with `_`.
 
-    For plan codes, bundle keys, grant program codes and subscription group keys.
+    For bundle keys, grant program codes and subscription group keys.
     Refuses what `normalize_code` refuses, except an underscore at the ends.
     """
     return _normalize(text, field, _KEY_ENDS, "a letter, digit or underscore")

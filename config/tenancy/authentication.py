@@ -1,9 +1,11 @@
 """Proof of identity for API requests: signed service keys and bearer tokens."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import connection
 from django.http import HttpRequest
 
@@ -16,6 +18,7 @@ from config.kernel.errors import (
     NotFound,
     Unauthenticated,
 )
+from config.kernel.ids import parse_uuid
 from config.kernel.windows import parse_instant
 from config.tenancy import signing
 from config.tenancy.callers import Bindings, Caller
@@ -26,6 +29,7 @@ from config.tenancy.models import (
     ServiceKeyNonce,
     ServiceKeyStatus,
 )
+from config.tenancy.remembered import remembered
 from config.tenancy.services.service_keys import secret_of
 from config.tenancy.tokens import read_token
 
@@ -74,14 +78,23 @@ def header(request: HttpRequest, name: str) -> str:
 def realm_of(request: HttpRequest) -> Realm:
     """Return the active realm that `X-Realm-Id` names.
 
-    Refuses: absent 400, unknown or deleted 404 AUTH.UNKNOWN_REALM, suspended 403.
+    Refuses: absent 400, unknown or deleted 404 AUTH.UNKNOWN_REALM, suspended 403
+    AUTH.REALM_INACTIVE.
     """
+    realm_id = _realm_id(request)
+    return _usable_realm(realm_id, Realm.objects.filter(pk=realm_id).first())
+
+
+def _realm_id(request: HttpRequest) -> str:
     realm_id = header(request, "X-Realm-Id")
     if not realm_id:
         raise Malformed(
             "missing_realm: send the X-Realm-Id header.", field="X-Realm-Id"
         )
-    realm = Realm.objects.filter(pk=realm_id).first()
+    return realm_id
+
+
+def _usable_realm(realm_id: str, realm: Realm | None) -> Realm:
     if realm is None or realm.status == RealmStatus.DELETED:
         raise NotFound(
             f"There is no realm {realm_id}.",
@@ -89,7 +102,10 @@ def realm_of(request: HttpRequest) -> Realm:
             meta={"realm_id": realm_id, "clear_cached_realm": True},
         )
     if realm.status != RealmStatus.ACTIVE:
-        raise Forbidden(f"realm_inactive: realm {realm_id} is suspended.")
+        raise Forbidden(
+            f"realm_inactive: realm {realm_id} is suspended.",
+            code="AUTH.REALM_INACTIVE",
+        )
     return realm
 
 
@@ -109,27 +125,50 @@ def _bad_signature(sentence: str) -> Unauthenticated:
 def authenticate_service_key(request: HttpRequest) -> Caller:
     """Return the caller that signed this request.
 
-    Refuses in this order (docs/api.md, "Signing"): header grammar, unknown key,
-    disabled key, expired key, realm, account, clock skew over 300 s, digest,
-    signature.
+    Refuses in this order (docs/api.md, "Signing"): header grammar (a valid
+    platform token 403), unknown key, disabled key, expired key, realm, account, clock
+    skew over 300 s, digest, signature.
     """
     realm = realm_of(request)
     authorization = header_any_length(request, "Authorization")
     credentials = signing.parse_authorization(authorization)
     if credentials is None:
+        _refuse_token(request, authorization)
         raise _bad_signature("The Authorization header is not a SVC-AUTH signature.")
+    key = ServiceKey.objects.filter(pk=credentials.key_id).first()
+    return _authenticated(request, credentials, realm, key)
+
+
+def authenticate_from_memory(request: HttpRequest) -> Caller:
+    """Return the caller that signed this request, by remembered credentials.
+
+    Its `version` must be found to be current by what acts for it
+    (`config.tenancy.remembered`). What memory would refuse is read and judged again;
+    refuses as `authenticate_service_key` does.
+    """
+    authorization = header_any_length(request, "Authorization")
+    credentials = signing.parse_authorization(authorization)
+    if credentials is not None:
+        try:
+            known = remembered(header(request, "X-Realm-Id"), credentials.key_id)
+            realm = _usable_realm(known.realm.pk, known.realm)
+            caller = _authenticated(request, credentials, realm, known.key)
+            return replace(caller, version=known.version)
+        except (DomainError, ObjectDoesNotExist):
+            pass
+    return authenticate_service_key(request)
+
+
+def _authenticated(
+    request: HttpRequest,
+    credentials: signing.Credentials,
+    realm: Realm,
+    stored: ServiceKey | None,
+) -> Caller:
     at = now()
-    key = _usable_key(credentials.key_id, realm, at=at)
+    key = _usable_key(stored, realm, at=at)
     bindings = _bindings(request)
-    if (
-        key.allowed_accounts
-        and bindings.billing_account_id
-        and bindings.billing_account_id not in key.allowed_accounts
-    ):
-        raise account_forbidden()
-    _check_signature(request, credentials, key, at=at)
-    _note_use(key, at=at)
-    return Caller(
+    caller = Caller(
         kind="service_key",
         identifier=key.pk,
         realm=realm,
@@ -138,6 +177,24 @@ def authenticate_service_key(request: HttpRequest) -> Caller:
         allowed_accounts=frozenset(key.allowed_accounts),
         nonce=credentials.nonce,
     )
+    claimed = bindings.billing_account_id
+    if claimed and not caller.may_use_account(parse_uuid(claimed)):
+        raise account_forbidden()
+    _check_signature(request, credentials, key, at=at)
+    _note_use(key, at=at)
+    return caller
+
+
+def _refuse_token(request: HttpRequest, authorization: str) -> None:
+    """Refuse (403) a valid platform token: its bearer is known, and may not."""
+    if authorization.startswith("Bearer "):
+        try:
+            authenticate_token(request)
+        except Unauthenticated:
+            return
+        raise Forbidden(
+            "A platform token opens /api/v1 only; sign this request with a service key."
+        )
 
 
 def account_forbidden() -> DomainError:
@@ -148,8 +205,7 @@ def account_forbidden() -> DomainError:
     )
 
 
-def _usable_key(key_id: str, realm: Realm, *, at: datetime) -> ServiceKey:
-    key = ServiceKey.objects.filter(pk=key_id).first()
+def _usable_key(key: ServiceKey | None, realm: Realm, *, at: datetime) -> ServiceKey:
     if key is None:
         raise Unauthenticated(
             "No service key by that id.", code="AUTH.SERVICE_KEY_NOT_FOUND"
@@ -186,7 +242,7 @@ def _check_signature(
             f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
             f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
         )
-    if "Transfer-Encoding" in request.headers:
+    if "HTTP_TRANSFER_ENCODING" in request.META:
         raise Malformed(
             "Send the body with its Content-Length: one in chunks is not read.",
             field="Transfer-Encoding",
@@ -230,6 +286,7 @@ def _paths_and_query(request: HttpRequest) -> list[str]:
 def _note_use(key: ServiceKey, *, at: datetime) -> None:
     if key.last_used_at is None or at - key.last_used_at > USE_NOTED_EVERY:
         ServiceKey.objects.filter(pk=key.pk).update(last_used_at=at)
+        key.last_used_at = at
 
 
 def spend_nonce(caller: Caller, *, at: datetime) -> None:
@@ -253,7 +310,8 @@ def spend_nonce(caller: Caller, *, at: datetime) -> None:
 def authenticate_token(request: HttpRequest) -> Caller:
     """Return the end user whose platform token this request bears.
 
-    Refuses: absent or invalid token 401, another realm's token 403.
+    Refuses: absent or invalid token 401, another realm's token 403
+    AUTH.TOKEN_REALM_MISMATCH.
     """
     realm = realm_of(request)
     scheme, _, text = header_any_length(request, "Authorization").partition(" ")

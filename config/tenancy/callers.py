@@ -26,7 +26,8 @@ class Caller:
     """An authenticated caller of the API.
 
     `identifier` is the service key id or the token's subject; `scopes` what it may
-    do; `allowed_accounts` the billing account ids it is limited to (empty: any).
+    do; `allowed_accounts` the billing account ids it is limited to (empty: any);
+    `version`, where not None, must still be that of all credentials.
     """
 
     kind: Literal["service_key", "token"]
@@ -36,6 +37,7 @@ class Caller:
     bindings: Bindings
     allowed_accounts: frozenset[str] = field(default_factory=frozenset)
     nonce: str | None = None
+    version: int | None = None
 
     is_authenticated = True
     """Read by the framework."""
@@ -48,7 +50,7 @@ class Caller:
         if scope in self.scopes or Scope.REALM_ADMIN in self.scopes:
             return
         raise Forbidden(
-            f"insufficient_scope: this call needs the scope {scope}.",
+            f"This call needs the scope {scope}.",
             meta={"required_scope": scope},
         )
 

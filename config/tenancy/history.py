@@ -76,13 +76,19 @@ class AuditedRecords(HistoricalRecords):
 
 
 @contextmanager
-def auditing(by: AuditContext, *, at: datetime) -> Iterator[None]:
+def auditing(by: AuditContext, *, at: datetime, ahead: bool = False) -> Iterator[None]:
     """Let audited tables be written inside this block, explained by `by`.
 
     Must run inside a transaction: the setting is local to it. `at` is the instant
     recorded as "known since" (aware UTC). Restores the outer block's context, so
     verbs may call verbs.
+
+    Refuses (AUDIT.EFFECTIVE_IN_FUTURE) an effective time still to come, unless the
+    verb has a time axis of its own (`ahead`), such as a window: everything else holds
+    as soon as it is written.
     """
+    if not ahead:
+        by.require_in_effect(at)
     document = {
         "actor_kind": by.actor.kind,
         "actor_id": by.actor.identifier,

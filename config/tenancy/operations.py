@@ -64,6 +64,71 @@ def immutable(table: str, columns: str) -> RunSQL:
     )
 
 
+def kept(table: str) -> RunSQL:
+    """Return the operation that refuses to delete a row of `table`.
+
+    By trigger for everyone, and by missing privilege for the application.
+    """
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_never_deleted BEFORE DELETE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION plangate_refuse_rewrite();
+        SELECT plangate_revoke('{table}', 'DELETE');
+        """,
+        reverse_sql=f"DROP TRIGGER {table}_never_deleted ON {table};",
+    )
+
+
+def set_once(table: str, column: str) -> RunSQL:
+    """Return the operation that lets `column` go from NULL to a value, once."""
+    return RunSQL(
+        sql=f"""
+        CREATE TRIGGER {table}_{column}_is_set_once BEFORE UPDATE ON {table}
+            FOR EACH ROW WHEN (
+                OLD.{column} IS NOT NULL
+                AND NEW.{column} IS DISTINCT FROM OLD.{column})
+            EXECUTE FUNCTION plangate_refuse_rewrite('{column}');
+        """,
+        reverse_sql=f"DROP TRIGGER {table}_{column}_is_set_once ON {table};",
+    )
+
+
+def whole(name: str, broken: str, **events: tuple[str, str]) -> RunSQL:
+    """Return the operation that judges several rows together, when a transaction ends.
+
+    `broken` is an SQL condition over `subject`, a uuid: true where the rule is broken.
+    `events` maps each table to its trigger event (`INSERT OR DELETE`) and to the
+    column that holds the subject. A violation is told under `name`, which says what
+    is true, as a check is.
+    """
+    triggers = "".join(
+        f"""
+        CREATE CONSTRAINT TRIGGER {name} AFTER {event} ON {table}
+            DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION {name}('{column}');
+        """
+        for table, (event, column) in events.items()
+    )
+    return RunSQL(
+        sql=f"""
+        CREATE FUNCTION {name}() RETURNS trigger
+        LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+        DECLARE
+            subject uuid := to_jsonb(
+                CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END)->>TG_ARGV[0];
+        BEGIN
+            IF {broken} THEN
+                RAISE EXCEPTION '% breaks the rule {name}', TG_TABLE_NAME
+                    USING ERRCODE = 'check_violation', CONSTRAINT = '{name}';
+            END IF;
+            RETURN NULL;
+        END $$;
+        {triggers}
+        """,
+        reverse_sql=f"DROP FUNCTION {name}() CASCADE;",
+    )
+
+
 def references(
     table: str, columns: str, parent: str, parent_columns: str, *, name: str
 ) -> RunSQL:

@@ -55,28 +55,37 @@ def read_token(token: str, realm: Realm, *, at: datetime) -> dict[str, Any]:
     """Return the claims of a valid token of this realm at `at` (aware UTC).
 
     Refuses a bad signature, issuer, audience or expiry (401 AUTH.UNAUTHORIZED) and a
-    token of another realm (403).
+    genuine token of another realm (403 AUTH.TOKEN_REALM_MISMATCH).
     """
     try:
         named = jwt.decode(token, options={"verify_signature": False}).get("realm_id")
-        if named is not None and named != realm.pk:
-            raise Forbidden("The token belongs to another realm than X-Realm-Id.")
-        claims = jwt.decode(
-            token,
-            _secret(realm.pk),
-            algorithms=[ALGORITHM],
-            audience=settings.TOKEN_AUDIENCE,
-            issuer=_issuer(realm.pk),
-            # Expiry is checked below, against the instant the edge read.
-            options={
-                "require": _REQUIRED,
-                "verify_exp": False,
-                "verify_iat": False,
-                "verify_nbf": False,
-            },
-        )
-    except jwt.PyJWTError:
+        claims = _verified(token, named if isinstance(named, str) else "")
+    except (jwt.PyJWTError, UnicodeError):
         raise Unauthenticated("The platform token is not valid.") from None
+    if named != realm.pk:
+        raise Forbidden(
+            "The token belongs to another realm than X-Realm-Id.",
+            code="AUTH.TOKEN_REALM_MISMATCH",
+        )
     if type(claims["exp"]) is not int or claims["exp"] <= at.timestamp():
         raise Unauthenticated("The platform token has expired.")
-    return dict(claims)
+    return claims
+
+
+def _verified(token: str, realm_id: str) -> dict[str, Any]:
+    """Return the claims that a realm signed, whether or not they have run out."""
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        _secret(realm_id),
+        algorithms=[ALGORITHM],
+        audience=settings.TOKEN_AUDIENCE,
+        issuer=_issuer(realm_id),
+        # The reader judges the expiry, against the instant the edge read.
+        options={
+            "require": _REQUIRED,
+            "verify_exp": False,
+            "verify_iat": False,
+            "verify_nbf": False,
+        },
+    )
+    return claims

@@ -1,5 +1,6 @@
 """Policy bundles: sets of limits that plans refer to."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from unfold.decorators import display
 
+from billing.admin.bundle_names import BundleReader, register_bundle_reader
 from billing.models import Plan
 from catalog.admin.bases import (
     CodeForm,
@@ -52,8 +54,8 @@ class BundleForm(CodeForm, metadata_form(BundleMetadata)):  # type: ignore[misc]
             "bundle_key": "What plans name, like pro-limits. It cannot be changed "
             "later.",
             "name": "For people.",
-            "status": "Disabled: its policies govern nobody; plans that name it fall "
-            "back to the default bundle.",
+            "status": "Disabled: its policies govern nobody, and who holds a plan that "
+            "names it is refused, unless another of their plans names an active one.",
         }
 
 
@@ -208,3 +210,12 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
             policies = "1 policy" if held == 1 else f"{held} policies"
             raise InUse(f"{obj} stays, because it holds {policies}. Delete them first.")
         delete_bundle(bundle=obj, at=at, by=by)
+
+
+def _active_keys(realm_id: str, keys: Collection[str]) -> set[str]:
+    bundles = GatePolicyBundle.objects.in_realm(realm_id)
+    active = bundles.filter(bundle_key__in=keys, status=BundleStatus.ACTIVE)
+    return set(active.values_list("bundle_key", flat=True))
+
+
+register_bundle_reader(BundleReader(_active_keys, DEFAULT_BUNDLE_KEY))

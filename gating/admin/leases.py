@@ -12,7 +12,6 @@ from django.db.models import (
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from catalog.admin.bases import AtOnceForm
 from catalog.admin.filters import TimeFilter
 from catalog.admin.words import linked, moment, money, unbroken, units
 from config.admin.bases import (
@@ -94,7 +93,7 @@ class LeaseAdmin(RecordAdmin):
         "Nothing was authorized yet. A hold appears when a service asks the gate."
     )
     list_display = (
-        "lease", "state_label", account, user, feature, "held_quantity", "held_money",
+        "since", "state_label", account, user, feature, "held_quantity", "held_money",
         "age", "expires", "realm",
     )  # fmt: skip
     list_filter = (
@@ -152,6 +151,11 @@ class LeaseAdmin(RecordAdmin):
         leases: QuerySet[Lease] = super().get_queryset(request)
         policies = GatePolicy.objects.filter(pk=OuterRef("policy_id"))
         return leases.annotate(counted_unit=Subquery(policies.values("unit")[:1]))
+
+    @display(description="Since (UTC)", ordering="authorized_at")
+    def since(self, lease: Lease) -> Any:
+        """Return since when it is held."""
+        return moment(lease.authorized_at)
 
     @display(description="State", label=STATE_COLORS, ordering="state")
     def state_label(self, lease: Lease) -> str:
@@ -244,7 +248,6 @@ class LeaseAdmin(RecordAdmin):
 
     @command(
         "Cancel hold",
-        form=AtOnceForm,
         permission="gating.cancel_lease",
         icon="lock_open",
         variant=ActionVariant.DANGER,
@@ -267,8 +270,8 @@ class LeaseAdmin(RecordAdmin):
             account=lease.account, user=lease.user, reference=lease.lease, at=at, by=by
         )
         if not done.canceled:
-            return f"The hold {lease} had ended by itself: nothing was held any more."
-        return f"The hold {lease} is canceled: what it held is free again."
+            return f"{lease} had ended by itself: nothing was held any more."
+        return f"{lease} is canceled: what it held is free again."
 
 
 add_figure(

@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.decorators import display
 
 from catalog.admin.bases import ReadOnlyInline
@@ -23,6 +25,7 @@ from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import reasons_text
 from gating.models import ApplicationStatus, Direction, LineStatus, RatedRecord, Rating
 from gating.selectors.ratings import rated_total
+from grants.admin.sources import register_source
 
 STATUS_COLORS = {
     ApplicationStatus.APPLIED.label: "success",
@@ -81,6 +84,7 @@ class RatingAdmin(RecordAdmin):
         ("rated_at", TimeFilter), "application_status", "rating_kind",
         "direction", "billing_mode", "realm",
     )  # fmt: skip
+    list_select_related = ("realm", "account", "user", "lease")
     search_fields = (*SEARCHED, "lease__lease", "id", "trace_id")
     search_help_text = (
         "Principal, user id, e-mail, feature code, lease reference, commit id"
@@ -149,9 +153,7 @@ class RatingAdmin(RecordAdmin):
         """Return the ratings with the units of their lines."""
         ratings: QuerySet[Rating] = super().get_queryset(request)
         lines = RatedRecord.objects.only("rating_id", "unit", "line_number")
-        return ratings.select_related(
-            "realm", "account", "user", "lease"
-        ).prefetch_related(
+        return ratings.prefetch_related(
             Prefetch("lines", lines.order_by("line_number"), to_attr="read_lines")
         )
 
@@ -182,7 +184,7 @@ class RatingAdmin(RecordAdmin):
     @display(description="Lease")
     def lease_link(self, rating: Rating) -> Any:
         """Return the lease that was committed, as a link."""
-        return linked(rating.lease)
+        return linked(rating.lease, rating.lease and rating.lease.lease)
 
     @display(description="Takes back")
     def reversal(self, rating: Rating) -> Any:
@@ -238,6 +240,15 @@ class RatingAdmin(RecordAdmin):
     def owed(self, rating: Rating) -> str:
         """Return what remains to be paid."""
         return format_xusd(rating.applied_amount_xusd - rating.funded_xusd)
+
+
+def _rating_link(key: str) -> Any:
+    """Return a link to the rating that an entry paid for."""
+    address = reverse("admin:gating_rating_change", args=[key])
+    return format_html('<a href="{}" class="text-link">Rating</a>', address)
+
+
+register_source(_PAID_BY, _rating_link)
 
 
 def _unit(rating: Any) -> str:

@@ -4,11 +4,24 @@ from typing import Any
 
 from unfold.decorators import display
 
+from billing.admin.related import Related, add_related
 from catalog.admin.words import linked
 
 WHOSE = ("account__billing_principal_id", "user__business_user_id")
 SEARCHED = (*WHOSE, "user__metadata__email", "feature_code")
 """What customers and colleagues say of a record."""
+
+for _order, (_label, _model) in enumerate(
+    (("Denials", "denial"), ("Holds", "lease"), ("Ratings", "rating"))
+):
+    add_related(
+        Related(
+            label=_label,
+            url_name=f"admin:gating_{_model}_changelist",
+            permission=f"gating.view_{_model}",
+            order=_order,
+        )
+    )
 
 
 @display(description="Account", ordering="account__billing_principal_id")

@@ -1,15 +1,15 @@
 """`/gate/authorize`, `/gate/preflight` and `/gate/cancel`."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import AliasChoices, Field
 
 from billing.api.context import RuntimeView
-from catalog.api.fields import omitted
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
-from config.api.wire import Code, Instant, Labels, Reference, UInt, WireModel
+from config.api.wire import Code, Instant, Labels, Reference, UInt, WireModel, omitted
 from config.tenancy.models import Scope
 from gating.api.context import GateView, answered
 from gating.facts import Ask
@@ -109,14 +109,14 @@ class AuthorizeView(GateView):
     )
     def post(self, call: Call, body: AuthorizeBody) -> Answer:
         """Admit one unit of work and hold what it may use."""
-        admission = authorize_as(
-            self.subject(call),
+        verb = partial(
+            authorize_as,
             request=body.request(),
             idempotency_key=call.idempotency_key,
             at=call.at,
             by=call.by,
         )
-        return answered(admission)
+        return answered(self.ask(call, verb))
 
 
 class PreflightView(GateView):
@@ -131,7 +131,8 @@ class PreflightView(GateView):
     )
     def post(self, call: Call, body: PreflightBody) -> Answer:
         """Say what authorize would, and write nothing."""
-        return answered(preflight_as(self.subject(call), ask=body.ask(), at=call.at))
+        verb = partial(preflight_as, ask=body.ask(), at=call.at)
+        return answered(self.ask(call, verb))
 
 
 class CancelView(RuntimeView):

@@ -1,14 +1,15 @@
 """`/gate/authorize/batch` and `/gate/commits/batch`."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from catalog.api.fields import omitted
 from config.api.envelope import Answer
-from config.api.operations import Call, operation, read_model
-from config.api.wire import JsonObject, Reference, WireModel
+from config.api.operations import Call, operation
+from config.api.reading import read_model
+from config.api.wire import JsonObject, Reference, WireModel, omitted
 from config.kernel.errors import DomainError
 from config.tenancy.models import Scope
 from gating.answers import Admission
@@ -109,7 +110,8 @@ class AuthorizeBatchView(GateView):
         """Decide each item as authorize would; one refused does not stop the others."""
         read = _read(AuthorizeItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        found = authorize_batch(self.subject(call), asked, at=call.at, by=call.by)
+        verb = partial(authorize_batch, requests=asked, at=call.at, by=call.by)
+        found = self.ask(call, verb)
         return _answer(read, found, "authorization", "admitted")
 
 
@@ -127,7 +129,8 @@ class CommitBatchView(GateView):
         """Commit each item; one refused does not stop the others."""
         read = _read(CommitItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        found = commit_batch(self.subject(call), asked, at=call.at, by=call.by)
+        verb = partial(commit_batch, requests=asked, at=call.at, by=call.by)
+        found = self.ask(call, verb)
         return _answer(read, found, "commit", "committed")
 
 

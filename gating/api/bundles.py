@@ -2,7 +2,6 @@
 
 from typing import Any, Literal, cast
 
-from catalog.api.fields import omitted
 from catalog.api.lookup import row_named
 from config.api.envelope import Answer
 from config.api.metadata import warnings_meta
@@ -18,6 +17,7 @@ from config.api.wire import (
     Prose,
     WireModel,
     WriteModel,
+    omitted,
 )
 from config.kernel.metadata import BundleMetadata
 from gating.models import GatePolicyBundle

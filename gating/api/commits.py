@@ -1,10 +1,10 @@
 """`/gate/commits`."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from catalog.api.fields import omitted
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.wire import (
@@ -17,6 +17,7 @@ from config.api.wire import (
     Reference,
     UInt,
     WireModel,
+    omitted,
 )
 from config.tenancy.models import Scope
 from gating.api.authorize import lease_field, texts
@@ -119,11 +120,11 @@ class CommitsView(GateView):
     )
     def post(self, call: Call, body: CommitBody) -> Answer:
         """Rate, count and pay what was used, and close the lease."""
-        committed = commit_as(
-            self.subject(call),
+        verb = partial(
+            commit_as,
             request=body.request(),
             idempotency_key=call.idempotency_key,
             at=call.at,
             by=call.by,
         )
-        return answered(committed)
+        return answered(self.ask(call, verb))

@@ -1,18 +1,31 @@
 """Whom a gate call is for, without asking the database before the gate does."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from billing.api.context import RuntimeView, spelled
 from config.api.envelope import Answer
 from config.api.operations import Call
+from config.api.views import RememberedServiceKeyAuthentication
+from config.tenancy.authentication import authenticate_service_key
+from config.tenancy.remembered import forget
 from gating.answers import Admission
+from gating.services.functions import CredentialsMoved
 from gating.services.subjects import Bound, Subject
+
+Answered = TypeVar("Answered")
 
 
 class GateView(RuntimeView):
-    """A view whose subject the gate's own functions look up, by the headers' names.
+    """A view whose caller and subject the gate's own functions look up.
 
-    Where they do not know it, or a header claims an id, or the key is limited to some
-    accounts, it is bound as any other call is.
+    The caller's credentials may be remembered ones: the functions find out. The
+    subject goes by the headers' names; where the functions do not know it, or a header
+    claims an id, or the key is limited to some accounts, it is bound as any other
+    call's is.
     """
+
+    authentication_classes = [RememberedServiceKeyAuthentication]
 
     def bind(self, call: Call) -> None:
         """Bind the call now only where names alone would not do."""
@@ -24,18 +37,36 @@ class GateView(RuntimeView):
 
     def subject(self, call: Call) -> Subject:
         """Return the call's subject, bound or known by its names."""
-        if call.user is not None:
-            return Subject.of(call.account, call.user)
 
         def bind() -> Bound:
             if call.user is None:
                 super(GateView, self).bind(call)
             return call.account, call.user
 
-        bound = call.caller.bindings
+        names = call.caller.bindings
         return Subject(
-            call.realm.pk, spelled(bound.principal_id), spelled(bound.user_id), bind
+            call.realm.pk,
+            spelled(names.principal_id),
+            spelled(names.user_id),
+            bind,
+            bound=call.user is not None,
+            version=call.caller.version,
         )
+
+    def ask(self, call: Call, verb: Callable[[Subject], Answered]) -> Answered:
+        """Return what a verb answers to the call's subject.
+
+        Where the caller's credentials were remembered and have changed, they are read
+        and checked again; the call then goes on, or is refused.
+        """
+        try:
+            return verb(self.subject(call))
+        except CredentialsMoved:
+            forget()
+            call.caller = authenticate_service_key(call.request)
+            call.caller.require(call.operation.scope)
+            self.bind(call)
+            return verb(self.subject(call))
 
 
 def answered(admission: Admission) -> Answer:

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from billing.api.context import RuntimeView
-from catalog.api.fields import omitted
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
-from config.api.wire import Code, Instant, Name, SignedInt, UInt, WireModel
+from config.api.wire import Code, Instant, Name, SignedInt, UInt, WireModel, omitted
 from config.kernel.errors import Invalid, Refused
 from config.tenancy.models import Scope
 from gating.facts import PolicyWindow

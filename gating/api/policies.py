@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from catalog.api.fields import omitted
 from catalog.api.lookup import row_named
 from config.api.envelope import Answer
 from config.api.metadata import warnings_meta
@@ -21,6 +20,7 @@ from config.api.wire import (
     SignedInt,
     WireModel,
     WriteModel,
+    omitted,
 )
 from config.kernel.codes import normalize_key
 from config.kernel.errors import Invalid, NotFound

@@ -102,7 +102,9 @@ class Counter(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.feature_code} {self.key} until {self.window_end:%Y-%m-%d %H:%M}"
+        until = f"{self.window_end:%Y-%m-%d %H:%M} UTC"
+        kind = self.get_kind_display()
+        return f"{kind} of {self.feature_code} in {self.account} until {until}"
 
 
 class Seat(models.Model):

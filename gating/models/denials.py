@@ -77,4 +77,6 @@ class Denial(Row):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reason} {self.feature_code} {self.minute:%Y-%m-%d %H:%M}"
+        feature = self.feature_code or "an unknown feature"
+        when = f"{self.minute:%Y-%m-%d %H:%M} UTC"
+        return f"Denial of {feature} to {self.user} on {when}"

@@ -121,4 +121,5 @@ class Lease(Row):
         ]
 
     def __str__(self) -> str:
-        return self.lease
+        since = f"{self.authorized_at:%Y-%m-%d %H:%M} UTC"
+        return f"Hold of {self.feature_code} for {self.user} since {since}"

@@ -117,7 +117,8 @@ class Rating(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.feature_code} {self.canonical_quantity_minor} {self.pk}"
+        when = f"{self.rated_at:%Y-%m-%d %H:%M} UTC"
+        return f"Rating of {self.feature_code} for {self.user} on {when}"
 
 
 class RatingKey(models.Model):

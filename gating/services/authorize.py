@@ -180,7 +180,7 @@ def _asked(
     """Return the function's answer; None where the realm has no such feature."""
     for _ in range(TRIES):
         item = subject.item(ask.feature_code) | asked
-        (answer,) = function([item], at=at)
+        (answer,) = function([item], at=at, version=subject.version)
         if answer["o"] != "stale":
             return answer
         if not subject.project(ask.feature_code, at=at):

@@ -88,7 +88,8 @@ def _answers(
     open_places = list(range(len(asked)))
     for _ in range(authorize.TRIES):
         items = [subject.item(features[place]) | asked[place] for place in open_places]
-        for place, answer in zip(open_places, function(items, at=at), strict=True):
+        told = function(items, at=at, version=subject.version)
+        for place, answer in zip(open_places, told, strict=True):
             answers[place] = answer
         stale = [place for place in open_places if answers[place] == {"o": "stale"}]
         known = {

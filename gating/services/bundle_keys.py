@@ -18,8 +18,11 @@ def require_known_bundle(*, subject: PlanAssignment, **_: Any) -> None:
     key = check_metadata(AssignmentMetadata, subject.metadata).known.gate_bundle_key
     if key is None:
         return
-    bundles = GatePolicyBundle.objects.in_realm(subject.realm_id)
-    if not bundles.filter(bundle_key=key).exists():
+    # Locked, so that it is not deleted before this assignment counts as using it.
+    bundles = GatePolicyBundle.objects.in_realm(subject.realm_id).select_for_update(
+        no_key=True
+    )
+    if not bundles.filter(bundle_key=key).first():
         raise Invalid(
             f"There is no policy bundle {key} in this realm.",
             field="metadata.gate_bundle_key",

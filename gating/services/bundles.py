@@ -31,7 +31,10 @@ class BundleFields(TypedDict, total=False):
 
 
 class BundleInUse(Conflict):
-    """The bundle governs somebody, so it cannot be deleted (409)."""
+    """The bundle governs somebody, so it cannot be deleted (409).
+
+    Nor can the default bundle be disabled, which governs whoever has no other.
+    """
 
 
 @transaction.atomic
@@ -46,10 +49,11 @@ def upsert_bundle(
     """Create the bundle of that key or change it; return it and whether it is new.
 
     What is absent keeps what is stored; a new bundle is active. Refuses a bad key,
-    status or metadata (`Invalid`).
+    status or metadata (`Invalid`), and to disable the default bundle (`BundleInUse`).
     """
     key = normalize_key(bundle_key, "bundle_key")
     _check(values)
+    _refuse_disabled_default(key, values)
     new = GatePolicyBundle(realm=realm, bundle_key=key, updated_at=at, **values)
     same = GatePolicyBundle.objects.in_realm(realm).filter(bundle_key=key)
     with auditing(by, at=at):
@@ -69,8 +73,12 @@ def change_bundle(
     by: AuditContext,
     **values: Unpack[BundleFields],
 ) -> GatePolicyBundle:
-    """Change the given fields of a bundle. Refuses bad ones (`Invalid`)."""
+    """Change the given fields of a bundle.
+
+    Refuses bad ones (`Invalid`), and to disable the default bundle (`BundleInUse`).
+    """
     _check(values)
+    _refuse_disabled_default(bundle.bundle_key, values)
     bundle = locked(GatePolicyBundle.objects.all(), bundle)
     with auditing(by, at=at):
         _rewrite(bundle, values, at=at, by=by)
@@ -95,7 +103,9 @@ def delete_bundle(*, bundle: GatePolicyBundle, at: datetime, by: AuditContext) -
 def _refuse_in_use(bundle: GatePolicyBundle, *, at: datetime) -> None:
     key = bundle.bundle_key
     if key == DEFAULT_BUNDLE_KEY:
-        raise BundleInUse(f"{key} governs everybody without another bundle.")
+        raise BundleInUse(
+            f"{key} governs everybody without another bundle, so it cannot be deleted."
+        )
     plan = (
         Plan.objects.in_realm(bundle.realm_id)
         .filter(active=True, metadata__gate_bundle_key__iexact=key)
@@ -113,6 +123,15 @@ def _refuse_in_use(bundle: GatePolicyBundle, *, at: datetime) -> None:
     )
     if assignment is not None:
         raise BundleInUse(f"The plan assignment {assignment} names the bundle {key}.")
+
+
+def _refuse_disabled_default(key: str, values: BundleFields) -> None:
+    if key == DEFAULT_BUNDLE_KEY and values.get("status") == BundleStatus.DISABLED:
+        raise BundleInUse(
+            f"{key} governs everybody without another bundle, so it cannot be "
+            "disabled.",
+            field="status",
+        )
 
 
 def _check(values: BundleFields) -> None:

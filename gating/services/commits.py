@@ -132,7 +132,7 @@ def commit_as(
     asked = item_of(request, idempotency_key, by)
     for _ in range(TRIES):
         item = subject.item(request.feature_code) | asked
-        (answer,) = gate_commit([item], at=at)
+        (answer,) = gate_commit([item], at=at, version=subject.version)
         if answer["o"] != "stale":
             return settled(answer, item, request, at=at)
         if not subject.project(request.feature_code, at=at):

@@ -13,9 +13,9 @@ from config.kernel.errors import Unavailable
 from gating.options import options
 
 ATTEMPTS = 3
-_AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false)::text"
-_PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true)::text"
-_COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s)::text"
+_AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false, %s)::text"
+_PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true, %s)::text"
+_COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s, %s)::text"
 
 Document = dict[str, Any]
 
@@ -36,22 +36,39 @@ class GateMoved(Unavailable):
         )
 
 
-def gate_authorize(items: Sequence[Document], *, at: datetime) -> list[Document]:
-    """Return what `gating/sql/authorize.sql` answers to the items at `at`."""
-    limits = options()
-    return _call(_AUTHORIZE, items, at, limits.lease_ttl, limits.lease_grace)
+class CredentialsMoved(Exception):
+    """The credentials that the caller was known by have changed since: read them."""
 
 
-def gate_preflight(items: Sequence[Document], *, at: datetime) -> list[Document]:
+def gate_authorize(
+    items: Sequence[Document], *, at: datetime, version: int | None = None
+) -> list[Document]:
+    """Return what `gating/sql/authorize.sql` answers to the items at `at`.
+
+    Refuses (`CredentialsMoved`), and does nothing, where `version` is no longer that
+    of the credentials.
+    """
+    ttl, grace = options().lease_ttl, options().lease_grace
+    return _call(_AUTHORIZE, items, at, ttl, grace, version)
+
+
+def gate_preflight(
+    items: Sequence[Document], *, at: datetime, version: int | None = None
+) -> list[Document]:
     """Return what it would answer, of one snapshot; nothing is written."""
-    limits = options()
-    return _call(_PREFLIGHT, items, at, limits.lease_ttl, limits.lease_grace)
+    ttl, grace = options().lease_ttl, options().lease_grace
+    return _call(_PREFLIGHT, items, at, ttl, grace, version)
 
 
-def gate_commit(items: Sequence[Document], *, at: datetime) -> list[Document]:
-    """Return what `gating/sql/commit.sql` answers to the items at `at`."""
-    limits = options()
-    return _call(_COMMIT, items, at, limits.lease_grace, limits.strict_meters)
+def gate_commit(
+    items: Sequence[Document], *, at: datetime, version: int | None = None
+) -> list[Document]:
+    """Return what `gating/sql/commit.sql` answers to the items at `at`.
+
+    Refuses as `gate_authorize` does.
+    """
+    grace, strict = options().lease_grace, options().strict_meters
+    return _call(_COMMIT, items, at, grace, strict, version)
 
 
 def _call(statement: str, items: Sequence[Document], *arguments: Any) -> list[Document]:
@@ -79,4 +96,6 @@ def _execute(statement: str, given: tuple[Any, ...]) -> list[Document]:
     cursor.execute(statement, given, prepare=True)
     row: Any = cursor.fetchone()
     answers: list[Document] = orjson.loads(row[0])
+    if answers and answers[0]["o"] == "credentials":
+        raise CredentialsMoved
     return answers

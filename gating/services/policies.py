@@ -13,6 +13,7 @@ from config.kernel.metadata import PolicyMetadata, check_metadata
 from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
 from gating.models import (
+    UNLIMITED_POLICY_NAME,
     EnforcementMode,
     GatePolicy,
     GatePolicyBundle,
@@ -24,6 +25,8 @@ from gating.projection import WILDCARD
 
 MAX_WINDOW_SECONDS = 2**31 - 1
 SHAPE = ("feature_code", "kind", "subject_scope", "unit", "window_sec")
+KEPT = ("name", "feature_code", "kind", "status")
+"""What cannot change of the policy that governs what no other policy names."""
 UNIQUE_PER_SHAPE = (PolicyStatus.DEFAULT, PolicyStatus.CEILING)
 
 
@@ -49,6 +52,13 @@ class PolicyFields(TypedDict, total=False):
 
 class PolicyExists(Conflict):
     """Another policy has this name or, for its status, this shape (409)."""
+
+
+class PolicyKept(Conflict):
+    """The realm's last resort: it governs each feature that no other policy names.
+
+    Without it the gate would refuse those features (409).
+    """
 
 
 @transaction.atomic
@@ -90,10 +100,14 @@ def change_policy(
 ) -> GatePolicy:
     """Change the given fields of a policy; leases given before keep their terms.
 
-    Refuses what `create_policy` refuses.
+    Refuses what `create_policy` refuses, and another name, feature, kind or status for
+    the realm's last resort (`PolicyKept`).
     """
     policy = locked(GatePolicy.objects.select_related("bundle", "realm"), policy)
     merged = _normalized(values)
+    for field in KEPT:
+        if merged.get(field, getattr(policy, field)) != getattr(policy, field):
+            _refuse_kept(policy, field)
     kind_changes = merged.get("kind", policy.kind) != policy.kind
     if kind_changes:
         # A limit of the other kind does not carry over.
@@ -105,6 +119,8 @@ def change_policy(
         }
     )
     _check(probe)
+    if _target(probe) not in {None, WILDCARD}:
+        _refuse_kept(policy, "metadata.feature_code")
     if kind_changes:
         _require_limit(probe, values)
     with auditing(by, at=at):
@@ -115,11 +131,31 @@ def change_policy(
 
 @transaction.atomic
 def delete_policy(*, policy: GatePolicy, at: datetime, by: AuditContext) -> None:
-    """Delete a policy; its history stays, and leases given before keep its terms."""
+    """Delete a policy; its history stays, and leases given before keep its terms.
+
+    Refuses the realm's last resort (`PolicyKept`).
+    """
     policy = locked(GatePolicy.objects.select_related("bundle", "realm"), policy)
+    _refuse_kept(policy)
     with auditing(by, at=at):
         _announce("deleted", policy, at=at, by=by)
         GatePolicy.objects.filter(pk=policy.pk).delete()
+
+
+def _target(policy: GatePolicy) -> str | None:
+    """Return the feature that the metadata names in place of the policy's own."""
+    known = check_metadata(PolicyMetadata, policy.metadata).known
+    return known.feature_code or known.params.feature_code
+
+
+def _refuse_kept(policy: GatePolicy, field: str | None = None) -> None:
+    if policy.name == UNLIMITED_POLICY_NAME:
+        what = f"its {field} cannot change" if field else "it cannot be deleted"
+        raise PolicyKept(
+            f"{policy.name} governs every feature that no other policy names, so "
+            f"{what}. Change its limit, or create other policies.",
+            field=field,
+        )
 
 
 def _normalized(values: PolicyFields) -> PolicyFields:

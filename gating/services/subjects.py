@@ -17,7 +17,8 @@ class Subject:
 
     The gate's functions know them by these names. Where they do not, `bind` returns
     the rows, making a new user's, or refuses; a `bound` subject has been checked, and
-    is served whatever its status.
+    is served whatever its status. `version` is that of the credentials its caller was
+    known by, None where they were read for this call.
     """
 
     realm_id: str
@@ -25,6 +26,7 @@ class Subject:
     business_user_id: str
     bind: Callable[[], Bound]
     bound: bool = False
+    version: int | None = None
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":

@@ -7,6 +7,9 @@
 -- p_dry nothing is locked or written, and keys are not looked up: gate_preflight is this
 -- function once more, declared STABLE, so that it sees one snapshot and cannot write.
 --
+-- p_version is that of the credentials the caller was known by, NULL where they were
+-- read for this call; where it has moved on, `credentials` is the only answer.
+--
 -- Returns one object per item, `o` telling the outcome: `admitted` or `denied`, with
 -- the rules and what was seen of what changes; `replayed`, with the same of the first
 -- answer; `key_reused`; `lease_taken`; `stale`, where the projection must be resolved
@@ -17,7 +20,8 @@
 -- at the end: under the accounts' locks nobody else changes it. A counter's id is a hash
 -- of what it counts, so it is found by its primary key.
 CREATE OR REPLACE FUNCTION gate_authorize(
-    p_items jsonb, p_at timestamptz, p_ttl interval, p_grace interval, p_dry boolean
+    p_items jsonb, p_at timestamptz, p_ttl interval, p_grace interval, p_dry boolean,
+    p_version bigint
 ) RETURNS jsonb
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -79,6 +83,9 @@ DECLARE
     v_reason text;
     v_holds uuid[];
 BEGIN
+    IF p_version <> (SELECT version FROM credential_versions WHERE id = 1) THEN
+        RETURN '[{"o": "credentials"}]';
+    END IF;
     IF v_many AND NOT p_dry THEN
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s

@@ -6,6 +6,9 @@
 -- after the other, at the instant p_at. With p_strict, usage on a meter that the
 -- feature does not have is refused instead of kept as quarantined.
 --
+-- p_version is that of the credentials the caller was known by, NULL where they were
+-- read for this call; where it has moved on, `credentials` is the only answer.
+--
 -- Returns one object per item, `o` telling the outcome: `committed`, with the numbers
 -- that the answer is made of; `replayed`, with the rating to read; or a refusal that
 -- changes nothing: `key_reused`, `lease_unknown`, `other_feature`, `overflow` (of a
@@ -13,7 +16,8 @@
 --
 -- Order of locks: account, counters, balance, lease.
 CREATE OR REPLACE FUNCTION gate_commit(
-    p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean
+    p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean,
+    p_version bigint
 ) RETURNS jsonb
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -77,6 +81,9 @@ DECLARE
     v_count integer;
     v_evidence jsonb;
 BEGIN
+    IF p_version <> (SELECT version FROM credential_versions WHERE id = 1) THEN
+        RETURN '[{"o": "credentials"}]';
+    END IF;
     IF v_many THEN
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from billing.admin.related import Related, add_related
 from catalog.admin.words import linked, moment, money
 from config.admin.bases import (
     GRANTS,
@@ -26,6 +27,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.money import format_xusd
 from grants.admin.credits import CreditForm, CreditUserForm, credit_preview
 from grants.admin.entries import signed
+from grants.admin.sources import source_text
 from grants.models import CreditBalance
 from grants.selectors.balances import entries_of, proof
 
@@ -147,7 +149,7 @@ class CreditBalanceAdmin(RecordAdmin):
                 linked(entry, moment(entry.occurred_at)),
                 entry.get_kind_display(),
                 signed(entry.amount_xusd),
-                entry.source_ref,
+                source_text(entry.source_ref),
                 entry.reason or "Usage",
             )
             for entry in entries[:LATEST]
@@ -223,3 +225,13 @@ class CreditBalanceAdmin(RecordAdmin):
             f"{entry.user} was credited {format_xusd(entry.amount_xusd)}.",
             goto=reverse("admin:grants_creditbalance_change", args=[entry.user_id]),
         )
+
+
+add_related(
+    Related(
+        label="Balances",
+        url_name="admin:grants_creditbalance_changelist",
+        permission="grants.view_creditbalance",
+        order=50,
+    )
+)

@@ -6,19 +6,19 @@ from typing import Any
 from django import forms
 
 from billing.models import BillingUser
-from config.admin.bases import CommandForm, Preview, Table, instant_text
+from config.admin.bases import Preview, Table, TimedForm, instant_text
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, NotFound
 from config.kernel.money import format_xusd
 from config.tenancy.models import Realm
 from grants.admin.money import UsdField
-from grants.models import CreditEntry
-from grants.selectors.balances import wallet_of
-from grants.services.credits import ensure_credit
+from grants.models import CreditEntry, EntryKind
+from grants.selectors.balances import entries_of, wallet_of
+from grants.services.credits import SourceAlreadyCredited, ensure_credit
 from grants.services.funding import MAX_SOURCE_REF
 
 
-class CreditForm(CommandForm):
+class CreditForm(TimedForm):
     """How much, and what for. The button's row names the user."""
 
     amount_xusd = UsdField(
@@ -46,14 +46,19 @@ class CreditForm(CommandForm):
 
     def perform(self, *, at: datetime, by: AuditContext) -> CreditEntry:
         """Give the credit. Refuses (`Conflict`) a source that was credited already."""
-        user = self.user()
-        entry, created = ensure_credit(
-            user=user,
-            amount_xusd=self.cleaned_data["amount_xusd"],
-            source_ref=self.cleaned_data["source_ref"],
-            at=at,
-            by=by,
-        )
+        user, source_ref = self.user(), self.cleaned_data["source_ref"]
+        try:
+            entry, created = ensure_credit(
+                user=user,
+                amount_xusd=self.cleaned_data["amount_xusd"],
+                source_ref=source_ref,
+                at=at,
+                by=by,
+            )
+        except SourceAlreadyCredited:
+            # The same to the person who typed it, in the units that were typed.
+            given = entries_of(user=user, kinds=[EntryKind.CREDIT])
+            entry, created = given.get(source_ref=source_ref), False
         if not created:
             raise Conflict(
                 f"{entry.source_ref} already credited {format_xusd(entry.amount_xusd)} "

@@ -7,10 +7,12 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
+from billing.admin.related import Related, add_related
 from catalog.admin.filters import TimeFilter
 from catalog.admin.words import linked, moment
 from config.admin.bases import GRANTS, NOTHING, Menu, RecordAdmin, instant_text
 from config.kernel.money import format_xusd
+from grants.admin.sources import source_text
 from grants.models import CreditEntry, EntryKind
 
 KIND_COLORS = {
@@ -34,7 +36,7 @@ class CreditEntryAdmin(RecordAdmin):
         "Nothing was credited or spent yet. Credits are given on a user's balance."
     )
     list_display = (
-        "when", "kind_label", "amount", "source_ref", "account_link", "user_link",
+        "when", "kind_label", "amount", "source", "account_link", "user_link",
         "given_by", "ticket", "realm",
     )  # fmt: skip
     list_display_links = ("when",)
@@ -58,7 +60,7 @@ class CreditEntryAdmin(RecordAdmin):
     fieldsets = (
         (
             None,
-            {"fields": ("kind_label", "amount", "exact", "source_ref", "when")},
+            {"fields": ("kind_label", "amount", "exact", "source", "when")},
         ),
         ("Whose balance", {"fields": ("account_link", "user_link", "realm")}),
         (
@@ -69,7 +71,7 @@ class CreditEntryAdmin(RecordAdmin):
                 "source names it.",
             },
         ),
-        ("For engineers", {"fields": ("id", "trace", "key")}),
+        ("For engineers", {"fields": ("id", "source_ref", "trace", "key")}),
     )
 
     @display(description="When (UTC)", ordering="occurred_at")
@@ -81,6 +83,11 @@ class CreditEntryAdmin(RecordAdmin):
     def kind_label(self, entry: CreditEntry) -> str:
         """Return what the entry does."""
         return str(entry.get_kind_display())
+
+    @display(description="Source", ordering="source_ref")
+    def source(self, entry: CreditEntry) -> Any:
+        """Return what caused it, as a link where that can be looked at."""
+        return source_text(entry.source_ref)
 
     @display(description="Amount", ordering="amount_xusd")
     def amount(self, entry: CreditEntry) -> str:
@@ -145,3 +152,13 @@ class CreditEntryAdmin(RecordAdmin):
 
 def _balance_address(entry: CreditEntry) -> str:
     return reverse("admin:grants_creditbalance_change", args=[entry.user_id])
+
+
+add_related(
+    Related(
+        label="Credit entries",
+        url_name="admin:grants_creditentry_changelist",
+        permission="grants.view_creditentry",
+        order=60,
+    )
+)

@@ -57,7 +57,7 @@ class CreditBalance(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"balance of {self.user_id}"
+        return f"Balance of {self.user} in {self.account}"
 
     @property
     def available_xusd(self) -> int:

@@ -1,6 +1,7 @@
 from django.db import models
 
 from billing.models import BillingAccount, BillingUser
+from config.kernel.money import format_xusd
 from config.tenancy.models import Realm, RealmQuerySet, Row
 
 
@@ -122,4 +123,7 @@ class CreditEntry(Row):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount_xusd} {self.source_ref}"
+        spent = self.kind == EntryKind.SPEND
+        amount = format_xusd(-self.amount_xusd if spent else self.amount_xusd)
+        when = f"{self.occurred_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.get_kind_display()} of {amount} for {self.user} on {when}"

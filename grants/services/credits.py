@@ -1,6 +1,6 @@
 """Verbs that give credit."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import transaction
 
@@ -12,9 +12,6 @@ from config.tenancy.services.events import record_event
 from grants.models import CreditBalance, CreditEntry, EntryKind
 from grants.services.funding import check_source_ref, lock_balance
 
-MOST_AHEAD = timedelta(minutes=5)
-"""How far a caller's clock may run ahead of ours."""
-
 
 class SourceAlreadyCredited(Conflict):
     """The source already stands for a credit of another amount (409)."""
@@ -22,10 +19,6 @@ class SourceAlreadyCredited(Conflict):
 
 class KeyAlreadyUsed(Conflict):
     """The idempotency key already stands for the credit of another source (409)."""
-
-
-class NotYetEffective(Invalid):
-    """A credit holds as soon as it is given, so it cannot be dated later (422)."""
 
 
 def credit_balance(
@@ -56,8 +49,8 @@ def ensure_credit(
     `amount_xusd` is in 10^-6 USD, 1 or more, and can be spent at once. A repeat of the
     source with the same amount changes nothing. Refuses the source with another amount
     (`SourceAlreadyCredited`), the idempotency key of another source (`KeyAlreadyUsed`),
-    an effective time still to come (`NotYetEffective`), and (`Invalid`) a bad amount or
-    source and a total beyond 64 bits.
+    an effective time still to come (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) a bad
+    amount or source and a total beyond 64 bits.
     """
     amount = parse_posint(amount_xusd, "amount_xusd")
     check_source_ref(source_ref)
@@ -103,12 +96,11 @@ def _same(earlier: CreditEntry, amount_xusd: int) -> CreditEntry:
 def _check_new(
     balance: CreditBalance, amount_xusd: int, *, at: datetime, by: AuditContext
 ) -> None:
-    if by.effective_at > at + MOST_AHEAD:
-        raise NotYetEffective(
-            "A credit can be spent as soon as it is given; its effective time cannot "
-            "lie in the future.",
-            field="audit.effective_at",
-        )
+    by.require_in_effect(
+        at,
+        "A credit can be spent as soon as it is given; its effective time cannot lie "
+        "in the future.",
+    )
     if amount_xusd > INT64_MAX - balance.granted_xusd:
         raise Invalid(
             f"This user was given {balance.granted_xusd} xusd; {amount_xusd} more "

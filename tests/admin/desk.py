@@ -4,7 +4,7 @@ from django import forms
 from django.http import HttpResponse
 from django.urls import path
 
-from config.admin.bases import CommandForm, Done, RecordAdmin, Table, command
+from config.admin.bases import Done, RecordAdmin, Table, TimedForm, command
 from config.admin.site import PlangateSite
 from config.kernel.errors import Conflict, Invalid
 from config.tenancy.history import auditing
@@ -12,7 +12,7 @@ from config.tenancy.models import Realm, RealmStatus
 from config.tenancy.services.realms import change_realm, set_realm_status
 
 
-class RenameForm(CommandForm):
+class RenameForm(TimedForm):
     """A new name; one of its fields is added late."""
 
     name = forms.CharField(max_length=30)

@@ -1,6 +1,7 @@
 """What the tests of admin pages ask of a page."""
 
 from django.contrib.messages import get_messages
+from django.db import connection
 from django.urls import reverse
 
 
@@ -38,3 +39,17 @@ def change_url(row):
 def command_url(row, name):
     """Return the address of a row's button."""
     return change_url(row).removesuffix("change/") + f"do/{name}/"
+
+
+def history_url(row):
+    """Return the address of a row's history."""
+    return change_url(row).removesuffix("change/") + "history/"
+
+
+def next_request():
+    """Let constraints wait for the end again, as when a request's transaction begins.
+
+    A test is one transaction, in which the first saved page had them judged at once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")

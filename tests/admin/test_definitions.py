@@ -32,8 +32,6 @@ def test_definition_is_created_with_its_explanation(ops):
             name="Acme",
             metadata='{"team": "a"}',
             metadata__require_audit_fields="true",
-            audit_effective_at_0="2026-04-01",
-            audit_effective_at_1="08:00",
         ),
     )
 
@@ -45,12 +43,13 @@ def test_definition_is_created_with_its_explanation(ops):
         ops.user.username, "user", ops.user.username,
     )  # fmt: skip
     assert (entry.reason, entry.ticket_id) == ("asked for", "T-7")
-    assert entry.effective_at.isoformat() == "2026-04-01T08:00:00+00:00"
     assert entry.trace_id == response.headers["X-Trace-Id"]
 
 
-def test_effective_time_is_the_moment_of_saving_when_left_empty(ops):
-    ops.post(ADD, answers(realm_id="acme", name="Acme"))
+def test_definition_holds_from_the_moment_of_saving(ops):
+    later = {"audit_effective_at_0": "2099-01-01", "audit_effective_at_1": "00:00"}
+
+    ops.post(ADD, answers(realm_id="acme", name="Acme", **later))
 
     entry = Realm.history.get(realm_id="acme")
     assert entry.effective_at == entry.history_date

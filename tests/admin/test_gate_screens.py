@@ -26,7 +26,7 @@ from gating.models import (
     Rating,
 )
 from gating.services.denials import GateDenied
-from grants.models import CreditBalance
+from grants.models import CreditBalance, CreditEntry
 from tests.admin.pages import (
     answers,
     change_url,
@@ -285,7 +285,11 @@ def test_empty_bundle_is_deleted_with_a_reason(ops, gate):
 
 
 def test_default_bundle_offers_no_deletion(ops, gate):
-    assert "/delete/" not in ops.get(change_url(gate.default_bundle())).text
+    url = change_url(gate.default_bundle())
+    assert "/delete/" not in ops.get(url).text
+    delete = url.replace("change", "delete")
+    assert ops.get(delete).status_code == 403
+    assert ops.post(delete, why()).status_code == 403
 
 
 # Policies
@@ -440,7 +444,7 @@ def test_hold_gives_back_what_it_holds_and_keeps_the_reason(staff, gate):
     response = support.post(command_url(held, "cancel"), why(), follow=True)
 
     page = text_of(response)
-    assert f"The hold {held} is canceled: what it held is free again." in page
+    assert f"{held} is canceled: what it held is free again." in page
     assert f"Canceled by {support.user.username}: asked for (T-7)" in page
     assert CreditBalance.objects.get().reserved_xusd == 0
     assert Counter.objects.get(kind="quota").reserved_minor == 0
@@ -476,7 +480,7 @@ def test_hold_that_ran_out_meanwhile_is_told_so(ops, gate):
     response = ops.post(command_url(held, "cancel"), why())
 
     assert messages_of(response) == [
-        ("success", f"The hold {held} had ended by itself: nothing was held any more.")
+        ("success", f"{held} had ended by itself: nothing was held any more.")
     ]
     held.refresh_from_db()
     assert held.state == LeaseState.EXPIRED
@@ -706,7 +710,7 @@ def test_lease_is_found_by_its_reference_from_anywhere(ops, gate):
 
     found = text_of(ops.get("/admin/search/", {"s": "job-77", "extended": "1"}))
 
-    assert "job-77" in found
+    assert str(held) in found
     assert ops.get(LEASES, {"q": "job-77"}).context["cl"].result_list[0] == held
 
 
@@ -747,3 +751,55 @@ def test_ages_keep_their_two_largest_units():
 def test_reasons_read_in_words():
     assert reason_text("quota_exhausted", DENIAL_REASONS) == "Quota used up"
     assert reason_text("brand_new", DENIAL_REASONS) == "Brand new"
+
+
+def test_records_are_called_as_a_person_would(ops, gate):
+    held = use(gate)
+    when = "2026-03-10 12:00 UTC"
+
+    assert str(held) == f"Hold of chat for u-1 since {when}"
+    assert str(Denial.objects.get()) == f"Denial of chat to u-1 on {when}"
+    assert str(Rating.objects.get()) == f"Rating of chat for u-1 on {when}"
+    assert str(Counter.objects.get(kind="quota")) == (
+        "Quantity of chat in acme until 2026-03-11 00:00 UTC"
+    )
+    for row in (
+        held,
+        Denial.objects.get(),
+        Rating.objects.get(),
+        Counter.objects.get(kind="quota"),
+    ):
+        page = ops.get(change_url(row)).text
+        assert str(row) in page.split("<h1", 1)[1].split("</h1>")[0]
+        assert "history/" not in page
+
+
+def test_spend_leads_to_the_rating_that_it_paid(ops, gate):
+    use(gate)
+    rating = Rating.objects.get()
+
+    for path in (
+        "/admin/grants/creditentry/",
+        change_url(CreditEntry.objects.get(kind="spend")),
+        change_url(CreditBalance.objects.get()),
+    ):
+        assert change_url(rating) in ops.get(path).text
+
+
+def test_deleted_bundle_keeps_its_name_in_the_history(ops, gate):
+    empty = gate.bundle("spare")
+    url = change_url(empty)
+
+    assert ops.post(url.replace("change", "delete"), why()).status_code == 302
+
+    assert "History of spare" in text_of(ops.get(url.replace("change", "history")))
+    assert "Policy bundle spare deleted by" in text_of(ops.get("/admin/"))
+
+
+def test_disabled_bundle_is_not_said_to_fall_back(ops, gate):
+    bundle = GatePolicyBundle.objects.get(bundle_key="pro")
+
+    page = text_of(ops.get(change_url(bundle)))
+
+    assert "fall back" not in page
+    assert "is refused, unless another of their plans names an active one" in page

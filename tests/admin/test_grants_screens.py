@@ -258,7 +258,7 @@ def test_source_is_credited_once(finance, balance, amount):
     )
 
     [sentence] = errors_of(refused)["source_ref"]
-    assert sentence.startswith("INV-1 already credited")
+    assert sentence.startswith("INV-1 already credited $1.25 to ")
     assert CreditEntry.objects.count() == 1
 
 
@@ -356,3 +356,18 @@ def test_entries_are_listed_newest_first(finance, funded, credit, at, by):
     listed = finance.get(ENTRIES).context["cl"].result_list
 
     assert [entry.source_ref for entry in listed] == ["later", "INV-1"]
+
+
+def test_money_is_called_as_a_person_would(finance, funded, balance):
+    entry = CreditEntry.objects.get()
+
+    assert str(balance) == f"Balance of {funded} in {balance.account}"
+    when = f"{entry.occurred_at:%Y-%m-%d %H:%M} UTC"
+    assert str(entry) == f"Credit of $1.25 for {funded} on {when}"
+
+
+def test_records_without_a_history_offer_none(finance, balance):
+    for row in (balance, CreditEntry.objects.get()):
+        assert "history/" not in finance.get(change_url(row)).text
+        history = change_url(row).replace("change", "history")
+        assert finance.get(history).status_code == 404

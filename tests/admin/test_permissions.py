@@ -1,10 +1,19 @@
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 
 from config.tenancy.models import Realm, ServiceKey
 from config.tenancy.roles import ROLES
 from config.tenancy.services.service_keys import create_service_key
-from tests.admin.pages import answers, change_url, command_url, messages_of, why
+from tests.admin.pages import (
+    answers,
+    change_url,
+    command_url,
+    errors_of,
+    history_url,
+    messages_of,
+    why,
+)
 
 OPS_ONLY = {role: role == "Ops" for role in ROLES}
 EXPORTERS = {role: role != "Support" for role in ROLES}
@@ -15,22 +24,34 @@ def key(realm, at, by):
     return create_service_key(realm=realm, at=at, by=by)
 
 
+OPERATED = {"Ops", "Auditor"}
+LOOKED_AT = {
+    "/admin/": set(ROLES),
+    "/admin/tenancy/realm/": set(ROLES),
+    "/admin/billing/billingaccount/": set(ROLES),
+    "/admin/billing/billinguser/": set(ROLES),
+    "/admin/billing/plan/": set(ROLES),
+    "/admin/billing/planassignment/": set(ROLES),
+    "/admin/catalog/meterprice/": set(ROLES),
+    "/admin/gating/denial/": set(ROLES),
+    "/admin/grants/creditentry/": set(ROLES),
+    "/admin/tenancy/servicekey/": OPERATED,
+    "/admin/billing/platformtoken/": OPERATED,
+    "/admin/axes/accesslog/": OPERATED,
+    "/admin/axes/accessattempt/": OPERATED,
+    "/admin/procrastinate/procrastinatejob/": OPERATED,
+    "/admin/auth/user/": {"Auditor"},
+    "/admin/auth/group/": {"Auditor"},
+}
+"""Who sees which list: the customers' affairs all, keys and people not."""
+
+
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/admin/",
-        "/admin/tenancy/realm/",
-        "/admin/tenancy/servicekey/",
-        "/admin/auth/user/",
-        "/admin/auth/group/",
-        "/admin/axes/accesslog/",
-        "/admin/axes/accessattempt/",
-        "/admin/procrastinate/procrastinatejob/",
-    ],
-)
-def test_every_role_may_look(staff, realm, key, role, path):
-    assert staff(role).get(path).status_code == 200
+@pytest.mark.parametrize("path", LOOKED_AT)
+def test_role_looks_at_what_is_its_business(staff, realm, key, role, path):
+    expected = 200 if role in LOOKED_AT[path] else 403
+
+    assert staff(role).get(path).status_code == expected
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -88,7 +109,8 @@ def test_nobody_raises_their_own_privileges(staff, role):
     own = change_url(client.user)
     data = {"username": client.user.username, "is_superuser": "on", "is_active": "on"}
 
-    assert client.get(own).status_code == 200
+    assert client.get(own).status_code == (200 if role == "Auditor" else 403)
+    assert client.post(command_url(client.user, "set-access"), why()).status_code == 403
     assert client.post(own, data).status_code == 403
     assert client.get("/admin/auth/user/add/").status_code == 403
     assert client.get(f"/admin/auth/user/{client.user.pk}/password/").status_code == 403
@@ -106,25 +128,92 @@ def test_viewers_see_nothing_of_a_password(staff):
     assert "password" not in page.context["adminform"].fieldsets[0][1]["fields"]
 
 
-def test_superuser_gives_a_role(staff):
+@pytest.fixture
+def member(db):
+    """Somebody new on the staff, without a role."""
+    return User.objects.create_user("new", password="x", is_staff=True)
+
+
+def access(*roles, **flags):
+    """Return the posted answers of "Set access"."""
+    groups = [str(Group.objects.get(name=role).pk) for role in roles]
+    return why(roles=groups, is_active="on", is_staff="on", **flags)
+
+
+def test_superuser_gives_a_role_and_says_why(staff, member):
     root = staff(superuser=True)
-    member = User.objects.create_user("new", password="x", is_staff=True)
+
+    response = root.post(command_url(member, "set-access"), access("Ops", "Finance"))
+
+    assert messages_of(response) == [("success", "The access of new is set.")]
+    assert set(member.groups.values_list("name", flat=True)) == {"Finance", "Ops"}
+    [entry] = root.get(history_url(member)).context["entries"]
+    assert (entry.reason, entry.ticket_id, entry.operator) == (
+        "asked for", "T-7", root.user.username,
+    )  # fmt: skip
+    assert entry.trace_id == response.headers["X-Trace-Id"]
+    assert [(c.label, c.before.text, c.after.text) for c in entry.changes] == [
+        ("Roles", "None", "Finance, Ops")
+    ]
+
+
+@pytest.mark.parametrize("question", ["reason", "ticket_id"])
+def test_access_is_not_changed_without_an_explanation(staff, member, question):
+    root = staff(superuser=True)
+
+    response = root.post(
+        command_url(member, "set-access"),
+        access("Ops", is_superuser="on", **{question: ""}),
+    )
+
+    assert errors_of(response) == {question: ["This field is required."]}
+    member.refresh_from_db()
+    assert not member.is_superuser
+    assert not member.groups.exists()
+
+
+def test_access_does_not_change_by_the_page_of_a_member(staff, member):
+    root = staff(superuser=True)
     role = Group.objects.get(name="Finance")
 
     response = root.post(
         change_url(member),
-        {"username": "new", "is_active": "on", "is_staff": "on", "groups": [role.pk]},
+        {"username": "new", "groups": [role.pk], "is_superuser": "on", "email": ""},
     )
 
     assert response.status_code == 302
-    assert list(member.groups.values_list("name", flat=True)) == ["Finance"]
+    member.refresh_from_db()
+    assert (member.is_active, member.is_staff, member.is_superuser) == (
+        True, True, False,
+    )  # fmt: skip
+    assert not member.groups.exists()
 
 
-def test_superuser_adds_a_member_who_may_sign_in(staff):
+def test_same_access_leaves_no_entry(staff, member):
+    root = staff(superuser=True)
+
+    response = root.post(command_url(member, "set-access"), access())
+
+    assert "Nothing to change" in messages_of(response)[0][1]
+    assert not LogEntry.objects.exists()
+
+
+def test_last_superuser_stays_one(staff, member):
+    root = staff(superuser=True)
+
+    refused = root.post(command_url(root.user, "set-access"), access("Ops"))
+    assert "last superuser" in errors_of(refused)["is_superuser"][0]
+
+    root.post(command_url(member, "set-access"), access(is_superuser="on"))
+    done = root.post(command_url(root.user, "set-access"), access("Ops"))
+    assert done.status_code == 302
+    root.user.refresh_from_db()
+    assert not root.user.is_superuser
+
+
+def test_superuser_adds_a_member_who_may_sign_in_and_nothing_else(staff):
     root = staff(superuser=True)
     role = Group.objects.get(name="Support")
-    form = root.get("/admin/auth/user/add/").context["adminform"].form
-    assert form.initial["is_staff"] is True
 
     response = root.post(
         "/admin/auth/user/add/",
@@ -133,16 +222,18 @@ def test_superuser_adds_a_member_who_may_sign_in(staff):
             "usable_password": "true",
             "password1": "a long enough password",
             "password2": "a long enough password",
-            "is_staff": "on",
+            "is_superuser": "on",
             "groups": [role.pk],
         },
     )
 
     assert response.status_code == 302
     grace = User.objects.get(username="grace")
-    assert grace.is_staff
-    assert list(grace.groups.all()) == [role]
+    assert (grace.is_staff, grace.is_superuser) == (True, False)
+    assert not grace.groups.exists()
     assert "grace" in messages_of(response)[0][1]
+    page = root.get(history_url(grace))
+    assert [entry.title for entry in page.context["entries"]] == ["Addition"]
 
 
 def test_nobody_deletes_staff(staff):

@@ -20,7 +20,7 @@ def key(realm, at, by):
     return create_service_key(realm=realm, name="backend", at=at, by=by)
 
 
-def test_created_key_shows_its_secret_once(ops, realm, capsys, caplog):
+def test_created_key_shows_its_secret_once(ops, realm, account, capsys, caplog):
     caplog.set_level(logging.DEBUG)
 
     page = ops.post(
@@ -29,7 +29,7 @@ def test_created_key_shows_its_secret_once(ops, realm, capsys, caplog):
             realm=realm.pk,
             name="backend",
             scopes=["runtime"],
-            allowed_accounts="a-1\r\n\r\na-2",
+            allowed_accounts=f"\r\n\r\n {account.pk}",
         ),
     )
 
@@ -41,7 +41,7 @@ def test_created_key_shows_its_secret_once(ops, realm, capsys, caplog):
     assert (created.name, created.scopes) == ("backend", ["runtime"])
     assert (created.allowed_realms, created.allowed_accounts) == (
         [realm.pk],
-        ["a-1", "a-2"],
+        [str(account.pk)],
     )
     assert messages_of(page) == []
     for path in (

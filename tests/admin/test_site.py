@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.db import connection
 from django.template.loader import render_to_string
@@ -64,7 +67,7 @@ def test_menu_shows_what_may_be_seen(staff, request_of):
 
 def test_search_finds_rows_and_pages(staff, request_of, realm, at, by):
     key = create_service_key(realm=realm, name="zebra backend", at=at, by=by)
-    request = request_of(staff("Support"))
+    request = request_of(staff("Ops"))
 
     assert [(hit.title, hit.description) for hit in find(request, "zebra")] == [
         (key.pk, "Service key")
@@ -77,7 +80,7 @@ def test_search_shows_a_few_rows_of_each_list(staff, request_of, realm, at, by):
     for number in range(PER_LIST + 2):
         create_service_key(realm=realm, name=f"zebra {number}", at=at, by=by)
 
-    assert len(find(request_of(staff("Support")), "zebra")) == PER_LIST
+    assert len(find(request_of(staff("Ops")), "zebra")) == PER_LIST
 
 
 @pytest.mark.parametrize("term", ["", "z", "\0\0", "%", "'", "\\", "€" * 300, "9" * 40])
@@ -228,3 +231,22 @@ def test_pages_allow_no_foreign_script(staff, realm):
     assert "script-src 'self' 'unsafe-eval'" in policy
     assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
     assert "https://" not in response.text.replace("https://www.w3.org", "")
+
+
+def test_lists_are_titled_as_the_menu_names_them(staff, realm):
+    client = staff("Auditor")
+
+    for path, title in (
+        ("/admin/tenancy/realm/", "Realms"),
+        ("/admin/gating/lease/", "Holds"),
+        ("/admin/auth/user/", "Staff"),
+    ):
+        page = client.get(path).text
+        assert page.split("<title>")[1].split("|")[0].strip() == title
+
+
+def test_every_block_of_style_is_closed_and_every_media_query_is_read():
+    for path in (settings.BASE_DIR / "static/plangate").glob("*.css"):
+        css = path.read_text()
+        assert css.count("{") == css.count("}")
+        assert not re.findall(r"[.#\w]+ @media", css)

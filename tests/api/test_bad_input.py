@@ -926,7 +926,7 @@ def test_suspended_realm_is_closed_everywhere(world, raw, route):
         )
     world.realm.refresh_from_db()
 
-    assert (status, document["code"]) == (403, "AUTH.INSUFFICIENT_SCOPE")
+    assert (status, document["code"]) == (403, "AUTH.REALM_INACTIVE")
     assert document["message"].startswith("realm_inactive")
 
 

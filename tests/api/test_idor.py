@@ -370,7 +370,7 @@ def test_bearer_token_is_no_service_key(worlds, route):
             body_of(route, worlds.own),
         )
 
-    assert refused(response) == (401, "AUTH.INVALID_SERVICE_SIGNATURE")
+    assert refused(response) == (403, "AUTH.INSUFFICIENT_SCOPE")
 
 
 @each(TOKEN_ROUTES)
@@ -397,7 +397,7 @@ def test_caller_of_another_realm_is_refused(worlds, route):
         else:
             client = TokenClient(worlds.foreign)
             client.headers["x-realm-id"] = worlds.own.realm.pk
-            expected = (403, "AUTH.INSUFFICIENT_SCOPE")
+            expected = (403, "AUTH.TOKEN_REALM_MISMATCH")
         response = ask(
             client, route, path_of(route, worlds.own), body_of(route, worlds.own)
         )

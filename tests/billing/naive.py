@@ -175,6 +175,8 @@ class Naive:
             op.status == "active" if "status" in op.given else active,
             op.tag if "tag" in op.given else priority,
         )
+        if op.effective > op.at:
+            raise Refusal("AUDIT.EFFECTIVE_IN_FUTURE", "audit.effective_at")
         if said != (active, priority):
             recorded = self.moment(op.at, "plan", op.plan)
             self.facts.append(Fact("plan", op.plan, recorded, said))
@@ -193,7 +195,10 @@ class Naive:
         """Record what differs from what was said last; return whether anything did."""
         changes = {k: v for k, v in said.items() if self.now(number, k) != v}
         if "status" in changes and op.effective > op.at:
-            raise Refusal("ASSIGNMENT.STATUS_IN_FUTURE", "effective_at")
+            raise Refusal("ASSIGNMENT.STATUS_IN_FUTURE", "audit.effective_at")
+        start = (said.get("window") or self.now(number, "window"))[0]
+        if "tag" in changes and op.effective > max(op.at, start):
+            raise Refusal("AUDIT.EFFECTIVE_IN_FUTURE", "audit.effective_at")
         recorded = self.moment(op.at, "row", number)
         for kind, value in changes.items():
             effective = op.effective if kind == "status" else -inf

@@ -63,6 +63,15 @@ def test_write_to_the_account_that_the_headers_name_passes(api, account):
     assert bound.patch(address_of(account), {"seat_limit": 1}).status_code == 200
 
 
+def test_key_of_some_accounts_knows_them_in_any_spelling(limited_api, account):
+    for spelling in (str(account.pk), str(account.pk).upper()):
+        bound = limited_api.bound(billing_account_id=spelling)
+        assert bound.get(address_of(account)).status_code == 200
+    for foreign in (str(new_id()), "acme", "None"):
+        answer = limited_api.bound(billing_account_id=foreign).get(address_of(account))
+        assert refusal(answer) == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)
+
+
 @pytest.fixture
 def five(realm, at, by):
     return accounts_named(

@@ -8,13 +8,13 @@ from vlunaai.generated import billing_mgt_models as wire
 from billing.models import BillingAccount
 from billing.selectors.users import seat_summary
 from billing.services.accounts import (
-    change_account_metadata,
     ensure_account,
     set_seat_limit,
 )
 from billing.services.plans import upsert_plan
 from billing.services.users import change_user, ensure_user
 from config.kernel.errors import Invalid
+from config.tenancy.models import DomainEvent
 from tests.billing.answers import explained, invalid, read, refusal
 from tests.billing.people import accounts_named
 from tests.billing.races import race
@@ -193,16 +193,9 @@ def test_seat_summary_counts_users_by_status(api, account, at, by):
     }
 
 
-def test_account_metadata_is_replaced(account, at, by):
-    change_account_metadata(
-        account=account, metadata={"crm": 1, "old": 2}, at=at, by=by
-    )
+def test_seat_limit_set_is_recorded_once(account, realm, at, by):
+    for _ in range(2):
+        set_seat_limit(account=account, seat_limit=3, at=at, by=by)
 
-    changed = change_account_metadata(
-        account=account, metadata={"crm": True}, at=at, by=by
-    )
-
-    changed.refresh_from_db()
-    assert changed.metadata == {"crm": True}
-    assert changed.metadata["crm"] is True
-    assert changed.history.count() == 3
+    [event] = DomainEvent.objects.in_realm(realm).filter(kind="billing_account.changed")
+    assert event.payload == {"seat_limit": 3}

@@ -90,7 +90,11 @@ def test_status_in_the_future_is_refused(api, bounded):
         api.post(f"{LIST}/{bounded.pk}/pause", {"audit": audit}),
         api.post(f"{LIST}/{bounded.pk}/cancel", {"audit": audit}),
     ):
-        assert refusal(answer) == (422, "ASSIGNMENT.STATUS_IN_FUTURE", "effective_at")
+        assert refusal(answer) == (
+            422,
+            "ASSIGNMENT.STATUS_IN_FUTURE",
+            "audit.effective_at",
+        )
     assert window_and_status(bounded) == (START, END, "active")
 
 

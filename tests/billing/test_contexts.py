@@ -9,6 +9,7 @@ from config.kernel.ids import new_id
 from config.tenancy import signing
 from config.tenancy.services.service_keys import secret_of
 from tests.billing.answers import refusal
+from tests.billing.people import full_by_default
 from tests.billing.races import race
 
 WALLET = "wallet/balance"
@@ -213,3 +214,12 @@ def test_first_requests_of_many_users_at_once_make_each_once(
 
     assert race(attempt) == [200] * 16
     assert everybody(committed_realm) == (["acme"], ["u-0", "u-1", "u-2", "u-3"])
+
+
+def test_refused_user_leaves_no_account_behind(api, realm, at, by):
+    full_by_default(realm, at, by)
+
+    answer = api.bound(principal_id="newcomer", user_id="ada").get(WALLET)
+
+    assert refusal(answer)[:2] == (403, "SEAT.CAPACITY_EXCEEDED")
+    assert everybody(realm) == ([], [])

@@ -124,6 +124,7 @@ def test_null_removes_and_an_empty_list_clears(api, address):
         ({"tax_ids": [{"type": "eu_vat"}]}, "tax_ids.0.value"),
         ({"tax_ids": [TAX_ID, {"value": "1"}]}, "tax_ids.1.type"),
         ({"tax_ids": [{**TAX_ID, "country_code": "D"}]}, "tax_ids.0.country_code"),
+        ({"tax_ids": [{**TAX_ID, "country_code": "ß"}]}, "tax_ids.0.country_code"),
         ({"tax_ids": [TAX_ID] * 21}, "tax_ids"),
         ({"metadata": None}, "metadata"),
         ({"metadata": []}, "metadata"),

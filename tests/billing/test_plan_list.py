@@ -3,6 +3,7 @@
 import pytest
 from vlunaai.generated import billing_mgt_models as wire
 
+from billing.models import Plan
 from tests.billing.answers import invalid, paged, queries_of, read, refusal
 from tests.catalog.make import make_family, make_feature
 
@@ -170,3 +171,20 @@ def test_list_needs_the_same_queries_for_one_and_three_rows(
     make_plan("plan-3", feature_family_codes=["chat"])
 
     assert queries_of(listed) == for_one
+
+
+def test_grants_read_as_a_list_of_digits_however_they_were_written(api, make_plan):
+    """And are found: the answers are read with the official client's models."""
+    lone = {"grant_program_code": "welcome", "amount_xusd": 1}
+    make_plan("loose", metadata={"gate_bundle_key": "Pro", "grants": lone})
+    make_plan("listed", metadata={"grants": [{**lone, "effect": "deny"}]})
+    make_plan("none", metadata={"grants": []})
+
+    assert codes(api.get("billing-plans", gate_bundle_key="pro")) == ["loose"]
+    answer = api.get("billing-plans", grant_program_code="welcome", sort="plan_code")
+    assert codes(answer) == ["listed", "loose"]
+    assert [row["metadata"]["grants"] for row in answer.json()["data"]["items"]] == [
+        [{"grant_program_code": "welcome", "amount_xusd": "1", "effect": "deny"}],
+        [{"grant_program_code": "welcome", "amount_xusd": "1"}],
+    ]
+    assert Plan.objects.get(plan_code="loose").metadata["grants"] == lone

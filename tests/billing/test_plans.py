@@ -227,3 +227,23 @@ def test_new_realm_has_a_default_plan_that_allows_everything(realm):
         True,
     )
     assert (rule.effect, rule.feature, rule.feature_family) == ("allow", None, None)
+
+
+@pytest.mark.parametrize(
+    ("grants", "field"),
+    [
+        ([{"grant_program_code": "a"}], "metadata.grants.0.amount_xusd"),
+        ({"grant_program_code": "a"}, "metadata.grants.0.amount_xusd"),
+        (
+            [
+                {"grant_program_code": "a", "amount_xusd": 1},
+                {"grant_program_code": "b", "effect": "deny"},
+            ],
+            "metadata.grants.1.amount_xusd",
+        ),
+    ],
+)
+def test_grant_that_the_official_client_cannot_read_is_refused(api, grants, field):
+    answer = api.post("billing-plans", {**PRO, "metadata": {"grants": grants}})
+
+    assert refusal(answer) == invalid(field)

@@ -36,7 +36,8 @@ VERBS = {
 }  # fmt: skip
 REFUSALS = {
     ("VALIDATION.INVALID_INPUT", "window_end"),
-    ("ASSIGNMENT.STATUS_IN_FUTURE", "effective_at"),
+    ("ASSIGNMENT.STATUS_IN_FUTURE", "audit.effective_at"),
+    ("AUDIT.EFFECTIVE_IN_FUTURE", "audit.effective_at"),
     ("ASSIGNMENT.NOT_AN_EXTENSION", "window_end"),
     ("ASSIGNMENT.ALREADY_DONE", "end_at"),
     ("ASSIGNMENT.ALREADY_DONE", "status"),

@@ -1,5 +1,7 @@
 """Platform tokens: short-lived proof of one user, issued to its backend."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import jwt
@@ -15,6 +17,7 @@ from config.kernel.clock import now
 from config.tenancy.models import Scope
 from config.tenancy.services.service_keys import create_service_key
 from tests.billing.answers import invalid, read, refusal
+from tests.billing.people import full_by_default
 from tests.billing.races import race
 from tests.tools.client import SignedClient
 
@@ -151,7 +154,10 @@ def test_bad_request_is_refused_and_creates_nobody(api, realm, changes, field):
 def test_same_key_gives_the_same_token(api, realm):
     first = issued(api, key="k-1")
 
-    assert issued(api, key="k-1") == first
+    again = issued(api, key="k-1")
+
+    assert {**again, "expires_in": 900} == first
+    assert again["expires_in"] in {898, 899}
     assert issued(api, key="k-2")["access_token"] != first["access_token"]
     assert PlatformToken.objects.in_realm(realm).count() == 2
 
@@ -198,14 +204,55 @@ def test_verb_gives_the_same_claims_for_the_same_key(user, at, by):
 
 
 @pytest.mark.parametrize("status", ["disabled", "deleted"])
-def test_user_out_of_service_gets_no_token_not_even_again(api, realm, at, by, status):
-    issued(api, key="k-1")
-    user = ada_of(realm)
-    change_user(user=user, status=status, at=at, by=by)
+def test_user_out_of_service_gets_no_new_token(api, realm, at, by, status):
+    first = issued(api, key="k-1")
+    change_user(user=ada_of(realm), status=status, at=at, by=by)
 
-    for key in ("k-1", "k-2"):
-        answer = api.post("token/issue", ADA, key)
-        assert refusal(answer) == (403, "AUTH.BILLING_USER_DISABLED", None)
+    # The repeat of a success is the same success; the token opens nothing any more.
+    again = issued(api, key="k-1")
+
+    assert again["access_token"] == first["access_token"]
+    assert as_bearer(again["access_token"], realm).status_code == 403
+    assert refusal(api.post("token/issue", ADA, "k-2")) == (
+        403,
+        "AUTH.BILLING_USER_DISABLED",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "left"), [(0, 900), (14, 60), (15, 0), (99, 0)]
+)
+def test_repeat_tells_what_is_left_of_the_lifetime(
+    api, realm, account, service_key, by, minutes_ago, left
+):
+    body = json.dumps({"principal_id": "acme", "user_id": "u-1"}).encode()
+    user = ensure_user(account=account, business_user_id="u-1", at=now(), by=by)
+    issue_token(
+        user=user,
+        service_key_id=service_key.pk,
+        scopes=None,
+        ttl_seconds=900,
+        traits={},
+        nonce=None,
+        request=body,
+        at=now() - timedelta(minutes=minutes_ago),
+        by=replace(by, idempotency_key="k-1"),
+    )
+
+    answer = api.request("POST", "token/issue", key="k-1", raw=body)
+
+    assert answer.status_code == 200, answer.content
+    assert max(left - 3, 0) <= answer.json()["data"]["expires_in"] <= left
+
+
+def test_refused_token_leaves_no_account_behind(api, realm, at, by):
+    full_by_default(realm, at, by)
+
+    answer = api.post("token/issue", ADA)
+
+    assert refusal(answer) == (403, "SEAT.CAPACITY_EXCEEDED", None)
+    assert not BillingAccount.objects.in_realm(realm).exists()
 
 
 def test_new_user_of_a_full_account_gets_no_token(api, realm, at, by):
@@ -288,7 +335,7 @@ def test_token_of_another_realm_reads_nothing(api, other_realm):
 
     assert refusal(as_bearer(token, other_realm))[:2] == (
         403,
-        "AUTH.INSUFFICIENT_SCOPE",
+        "AUTH.TOKEN_REALM_MISMATCH",
     )
 
 
@@ -300,7 +347,62 @@ def test_token_does_not_open_the_management_surface(api, realm):
         headers={"X-Realm-Id": realm.pk, "Authorization": f"Bearer {token}"},
     )
 
-    assert refusal(answer)[0] == 401
+    assert refusal(answer)[:2] == (403, "AUTH.INSUFFICIENT_SCOPE")
+
+
+def everybody(realm):
+    accounts = BillingAccount.objects.in_realm(realm)
+    users = BillingUser.objects.in_realm(realm)
+    return (
+        accounts.count(),
+        users.count(),
+        PlatformToken.objects.in_realm(realm).count(),
+    )
+
+
+def test_key_of_another_body_creates_nobody(api, realm):
+    issued(api, key="k")
+    before = everybody(realm)
+
+    for other in ({"principal_id": "globex"}, {"user_id": "bob"}):
+        assert refusal(api.post("token/issue", {**ADA, **other}, "k")) == (
+            409,
+            "WRITE.INVALID_PAYLOAD",
+            None,
+        )
+    assert everybody(realm) == before
+
+
+def test_headers_that_name_another_account_are_refused_and_create_nobody(
+    api, realm, at, by
+):
+    globex = ensure_account(realm=realm, principal_id="globex", at=at, by=by)
+    mismatch = (403, "AUTH.INSUFFICIENT_SCOPE", "billing_account_id")
+    before = everybody(realm)
+
+    for named in (
+        {"principal_id": "globex"},
+        {"billing_account_id": str(globex.pk)},
+        {"billing_account_id": "x"},
+    ):
+        assert refusal(api.bound(**named).post("token/issue", ADA)) == mismatch
+    assert everybody(realm) == before
+
+    account_id = issued(api)["billing_account_id"]
+    for named in ({"principal_id": "globex"}, {"billing_account_id": str(globex.pk)}):
+        assert refusal(api.bound(**named).post("token/issue", ADA)) == mismatch
+    issued(api.bound(principal_id="acme", billing_account_id=account_id))
+
+
+def test_traits_fit_into_a_header(api):
+    """`{"note": ""}` is 12 bytes, each é two."""
+    fits, over = "é" * 2042, "é" * 2042 + "x"
+
+    issued(api, {"traits": {"note": fits}})
+    answer = api.post("token/issue", {**ADA, "traits": {"note": over}})
+
+    assert refusal(answer) == (422, "VALIDATION.INVALID_INPUT", "traits")
+    assert "4097 bytes as JSON; the most is 4096." in answer.json()["message"]
 
 
 def test_expired_token_reads_nothing(user, realm, at, by):

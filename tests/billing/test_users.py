@@ -243,3 +243,16 @@ def test_user_outside_the_keys_list_is_forbidden(limited_api, realm, at, by, res
     answer = send(f"billing-users/{stranger.pk}{rest}")
 
     assert refusal(answer) == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN", None)
+
+
+def test_deleted_user_is_not_disabled(api, user, at, by):
+    change_user(user=user, status="deleted", at=at, by=by)
+
+    for answer in (
+        api.post(f"billing-users/{user.pk}/disable", {}),
+        api.patch(f"billing-users/{user.pk}", {"status": "disabled"}),
+    ):
+        assert refusal(answer) == (422, "USER.DELETED", "status")
+    user.refresh_from_db()
+    assert user.status == "deleted"
+    assert api.post(f"billing-users/{user.pk}/restore", {}).status_code == 200

@@ -655,3 +655,41 @@ def test_price_shown_is_the_one_in_force_now(api, realm, at, by):
         page["items"][0]["meter_prices"]["effective_at"]
         == "2026-03-10T12:00:00.000000Z"
     )
+
+
+def test_price_for_later_is_refused_and_one_that_was_read_is_taken(api, feature):
+    later = {**PRICE, "effective_at": "2999-01-01T00:00:00Z"}
+    meter = {"meter_code": "images", "meter_prices": later}
+
+    refused(api.post("meters", meter), 422, "meter_prices.effective_at")
+    refused(
+        api.patch(f"features/{feature.pk}", {"meters": [{}, meter]}),
+        422,
+        "meters.1.meter_prices.effective_at",
+    )
+    assert not Meter.objects.filter(realm=feature.realm, meter_code="images").exists()
+
+    made = api.post("meters", {"meter_code": "images", "meter_prices": PRICE})
+    shown = made.json()["data"]["meter_prices"]
+    again = api.post("meters", {"meter_code": "images", "meter_prices": shown})
+    assert again.json()["data"]["meter_prices"] == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("feature-families", {"feature_family_code": "x"}),
+        ("meters", {"meter_code": "x"}),
+        ("features", {"feature_code": "x", "feature_family_code": "chat"}),
+    ],
+)
+@pytest.mark.parametrize("mark", [True, "auto", ["x"], 1])
+def test_system_marker_that_the_official_client_cannot_read_is_refused(
+    api, path, document, mark
+):
+    api.post("feature-families", {"feature_family_code": "chat"})
+
+    answer = api.post(path, {**document, "metadata": {"auto_registry": mark}})
+
+    assert answer.status_code == 422
+    assert answer.json()["meta"]["field"] == "metadata.auto_registry"

@@ -1,6 +1,7 @@
 import pytest
 from vlunaai.generated import billing_mgt_models as mgt
 
+from gating.models import GatePolicy
 from tests.gating.answers import bad, good
 
 
@@ -231,3 +232,47 @@ def test_every_change_of_a_policy_is_history(gate, api):
     )
     assert [row[:2] for row in rows] == [("+", 500), ("~", 9), ("-", 9)]
     assert rows[0][2] == "ada"
+
+
+def test_default_bundle_stays_active(gate, api):
+    bundle = gate.default_bundle()
+
+    for response in (
+        api.patch(f"gate/policy-bundles/{bundle.pk}", {"status": "disabled"}),
+        api.post(
+            "gate/policy-bundles",
+            {"bundle_key": " __DEFAULT_bundle__ ", "status": "disabled"},
+        ),
+    ):
+        document = bad(response, 409, "CONFLICT")
+        assert document["meta"]["field"] == "status"
+        assert "so it cannot be disabled" in document["message"]
+    bundle.refresh_from_db()
+    assert bundle.status == "active"
+    renamed = api.patch(
+        f"gate/policy-bundles/{bundle.pk}", {"name": "Everybody", "status": "active"}
+    )
+    assert renamed.status_code == 200
+
+
+def test_policy_of_last_resort_stays(gate, api):
+    policy = GatePolicy.objects.get(realm=gate.realm, name="__base_unlimited__")
+    address = f"gate/policies/{policy.pk}"
+
+    document = bad(api.delete(address), 409, "CONFLICT")
+    assert "it cannot be deleted" in document["message"]
+    for change in (
+        {"name": "other"},
+        {"feature_code": "chat"},
+        {"status": "disabled"},
+        {"status": "assignable"},
+        {"kind": "rate", "limit_count": "5"},
+    ):
+        document = bad(api.patch(address, change), 409, "CONFLICT")
+        assert document["meta"]["field"] == next(iter(change))
+    for metadata in ({"feature_code": "chat"}, {"params": {"feature_code": "chat"}}):
+        document = bad(api.patch(address, {"metadata": metadata}), 409, "CONFLICT")
+        assert document["meta"]["field"] == "metadata.feature_code"
+    assert GatePolicy.objects.get(pk=policy.pk).updated_at == policy.updated_at
+    limited = {"limit_minor": "5", "name": "__base_unlimited__", "status": "default"}
+    assert api.patch(address, limited).json()["data"]["limit_minor"] == "5"

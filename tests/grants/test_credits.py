@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
+from config.kernel.audit import NotYetEffective
 from config.kernel.errors import Invalid
 from config.tenancy.models import DomainEvent
 from grants.models import CreditBalance, CreditEntry
 from grants.selectors.balances import proof
 from grants.services.credits import (
     KeyAlreadyUsed,
-    NotYetEffective,
     SourceAlreadyCredited,
     credit_balance,
     ensure_credit,

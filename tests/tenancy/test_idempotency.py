@@ -10,7 +10,7 @@ from django.db import connection
 
 from catalog.models import Meter
 from config.tenancy.models import DomainEvent, StoredAnswer
-from config.tenancy.services.idempotency import KEPT, purge_answers
+from config.tenancy.services.idempotency import KEPT, identity_digest, purge_answers
 from config.tenancy.services.service_keys import create_service_key
 from tests.tools.client import SignedClient
 from tests.tools.signer import RawClient
@@ -448,3 +448,33 @@ def test_token_at_once_is_one_token(shared):
 
     assert {answer.status_code for answer in answers} == {200}
     assert len({json.dumps(answer.json()["data"]) for answer in answers}) == 1
+
+
+# --- texts longer than an index holds -----------------------------------------
+
+
+def test_path_longer_than_an_index_holds_is_an_unknown_id(api):
+    path = "billing-plans/" + "".join(f"{number:05}" for number in range(800))
+
+    assert api.patch(path, {"name": "x"}, key="k").status_code == 404
+
+
+def test_bindings_longer_than_an_index_holds_are_a_write_like_any_other(api, realm):
+    bound = api.bound(principal_id=_ideograms(0), user_id=_ideograms(512))
+
+    first = bound.post("meters", TOKENS, key="k")
+    again = bound.post("meters", TOKENS, key="k")
+
+    assert (replayed(first), replayed(again)) == (False, True)
+    assert again.content == first.content
+
+
+def _ideograms(first):
+    """512 characters that PostgreSQL cannot make shorter."""
+    return "".join(chr(0x4E00 + first + number * 7 % 20_000) for number in range(512))
+
+
+def test_parts_of_an_identity_do_not_run_into_each_other():
+    parts = [["ab", "c"], ["a", "bc"], ["abc", ""], ["", "abc"], ["a", "b", "c"]]
+
+    assert len({identity_digest(scope) for scope in parts}) == len(parts)

@@ -2,7 +2,9 @@
 
 import pytest
 
+from billing.services.plans import change_plan_definition, upsert_plan
 from config.kernel.errors import Conflict, Invalid
+from config.kernel.ids import new_id
 from config.tenancy.models import DomainEvent, Realm
 from config.tenancy.services.realms import change_realm, create_realm, set_realm_status
 from gating.models import DEFAULT_BUNDLE_KEY, GatePolicy, GatePolicyBundle
@@ -124,3 +126,58 @@ def test_realm_that_requires_explanations(realm, api, at, by):
         api.post("meters", {"meter_code": "tokens", "audit": audit}).status_code == 201
     )
     assert api.get("meters").status_code == 200
+
+
+def test_same_realm_again_changes_nothing(realm, at, by):
+    for _ in range(2):
+        change_realm(realm=realm, name="Acme", metadata={"n": 1}, at=at, by=by)
+        set_realm_status(realm=realm, status="suspended", at=at, by=by)
+
+    events = DomainEvent.objects.in_realm(realm).filter(kind="realm.changed")
+    assert [event.payload["changed"] for event in events.order_by("id")] == [
+        ["name", "metadata"],
+        ["status"],
+    ]
+
+
+def test_stale_realm_overwrites_nothing(realm, at, by):
+    stale = Realm.objects.get(pk=realm.pk)
+    change_realm(realm=realm, name="Acme", metadata={}, at=at, by=by)
+
+    found = set_realm_status(realm=stale, status="suspended", at=at, by=by)
+
+    assert (found.name, found.status) == ("Acme", "suspended")
+
+
+@pytest.mark.parametrize("known", ["nowhere", "inactive", "elsewhere"])
+def test_default_plan_must_be_there(realm, other_realm, at, by, known):
+    def plan_of(where, *, active):
+        return upsert_plan(
+            realm=where, plan_code="p", name="P", kind="base", active=active, at=at, by=by
+        )[0].pk  # fmt: skip
+
+    plan_id = {
+        "nowhere": new_id,
+        "inactive": lambda: plan_of(realm, active=False),
+        "elsewhere": lambda: plan_of(other_realm, active=True),
+    }[known]()
+
+    with pytest.raises(Invalid) as refusal:
+        change_realm(
+            realm=realm, name="x", metadata={"default_plan_id": str(plan_id)},
+            at=at, by=by,
+        )  # fmt: skip
+
+    assert refusal.value.field == "metadata.default_plan_id"
+
+
+def test_realm_whose_default_plan_went_is_still_suspended(realm, at, by):
+    plan, _ = upsert_plan(
+        realm=realm, plan_code="p", name="P", kind="base", at=at, by=by
+    )
+    change_realm(
+        realm=realm, name="x", metadata={"default_plan_id": str(plan.pk)}, at=at, by=by
+    )
+    change_plan_definition(plan=plan, changes={"active": False}, at=at, by=by)
+
+    assert set_realm_status(realm=realm, status="suspended", at=at, by=by)

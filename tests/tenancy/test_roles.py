@@ -22,7 +22,12 @@ MAY = {
     "gating.add_gatepolicybundle": {OPS},
     "tenancy.change_servicekey": {OPS},
     "tenancy.change_realm": {OPS},
-    "grants.approve_credit": {APPROVER},
+    "billing.view_planassignment": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
+    "tenancy.view_servicekey": {OPS, AUDITOR},
+    "billing.view_platformtoken": {OPS, AUDITOR},
+    "axes.view_accessattempt": {OPS, AUDITOR},
+    "auth.view_user": {AUDITOR},
+    "grants.export_creditbalance": {FINANCE, OPS, APPROVER, AUDITOR},
     # Nobody's: accounts of the staff, and rows that only verbs may write.
     "auth.change_user": set(),
     "auth.add_group": set(),

@@ -340,7 +340,7 @@ def test_unknown_realm_tells_which_to_forget(raw):
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("suspended", (403, "AUTH.INSUFFICIENT_SCOPE")),
+        ("suspended", (403, "AUTH.REALM_INACTIVE")),
         ("deleted", (404, "AUTH.UNKNOWN_REALM")),
         ("active", (200, "OK")),
     ],

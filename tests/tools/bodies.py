@@ -84,6 +84,12 @@ BODIES = {
     "update_gate_policy_bundle": lambda world: {"name": "Pro 2"},
     "delete_gate_policy_bundle": lambda world: {},
     "gate_authorize": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
+    "gate_authorize_batch": lambda world: {"items": [{"idempotency_key": "batch-1", "feature_code": "chat"}]},
+    "gate_commit_batch": lambda world: {
+        "items": [
+            {"idempotency_key": "batch-1", "lease": world.lease, "feature_code": "chat", "quantity_minor": "1"}
+        ]
+    },
     "gate_preflight": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
     "gate_cancel": lambda world: {"lease": world.lease},
     "gate_commit": lambda world: {

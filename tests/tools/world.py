@@ -230,6 +230,7 @@ def _tenancy(world):
         method="POST",
         path="/mgt/v1/meters",
         key="k-1",
+        identity_hash=b"k-1",
         request_hash=hashlib.sha256(b"{}").digest(),
         status=201,
         body=b"{}",

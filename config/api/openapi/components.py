@@ -58,6 +58,18 @@ ENVELOPES: Final[dict[str, Schema]] = {
                         "type": "string",
                         "description": "Dotted path of the input field at fault.",
                     },
+                    "errors": {
+                        "type": "array",
+                        "description": "Each fault, where there may be several.",
+                        "items": {
+                            "type": "object",
+                            "required": ["field", "message"],
+                            "properties": {
+                                "field": {"type": "string"},
+                                "message": {"type": "string", "minLength": 1},
+                            },
+                        },
+                    },
                 },
                 "additionalProperties": True,
             },

@@ -100,14 +100,19 @@ class AssignmentMetadata(Contract):
 class FeatureFamilyMetadata(Contract):
     """`feature_families.metadata`: annotations and system markers only."""
 
+    auto_registry: JsonObject = known("System state: that the system made it.")
+
 
 class FeatureMetadata(Contract):
     """`features.metadata`: annotations and system markers only."""
 
+    auto_registry: JsonObject = known("System state: that the system made it.")
+
 
 class MeterMetadata(Contract):
-    """`meters.metadata`; the markers of automatic registration are left alone."""
+    """`meters.metadata`."""
 
+    auto_registry: JsonObject = known("System state: that the system made it.")
     residual_mode: Choice[ResidualMode] = known(
         "Bills whole blocks, paid before or after they are used."
     )
@@ -178,7 +183,7 @@ class GatingMetadata(Contract):
 class CatalogMetadata(Contract):
     """What a purchase brings about."""
 
-    billing_plan_code: Key = known("The plan a buyer is assigned.")
+    billing_plan_code: Label = known("The plan a buyer is assigned.")
     grants: Grants = known("The grants a buyer receives.", default=())
     gating: Annotated[GatingMetadata, NULL_IS_EMPTY] = GatingMetadata()
 

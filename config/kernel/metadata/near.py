@@ -21,6 +21,7 @@ _MAX_KEY_LENGTH = 64
 _MIN_WORD = 3
 _MIN_SINGLE_WORD = 5
 _MIN_RUN_TOGETHER = 10
+_MIN_CHANGED = 7
 _MAX_SLIPS = 2
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
@@ -202,15 +203,18 @@ def _close(words: tuple[str, ...], known: tuple[str, ...]) -> bool:
 def _slip(word: str, right: str, *, alone: bool) -> bool:
     """Return whether `word` is `right` with a letter too many, too few or swapped.
 
-    A changed letter counts inside a compound only, and there not in the first place:
-    it makes other words (mode, code). A lone word keeps its first letter (mail, email).
+    A changed letter makes other words (mode, code; gating, gaming): it counts inside a
+    compound, or in a lone word of seven letters or more (cadense), and never in the
+    first place. A lone word keeps its first letter (mail, email).
     """
     shortest = _MIN_SINGLE_WORD if alone else _MIN_WORD
     if len(right) < shortest or not _one_edit(word, right):
         return False
     same_first = word[:1] == right[:1]
     changed = len(word) == len(right) and sorted(word) != sorted(right)
-    return same_first and not changed if alone else same_first or not changed
+    if alone:
+        return same_first and (not changed or len(right) >= _MIN_CHANGED)
+    return same_first or not changed
 
 
 def _one_edit(one: str, other: str) -> bool:

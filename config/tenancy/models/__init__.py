@@ -3,6 +3,7 @@ from config.tenancy.models.events import DomainEvent
 from config.tenancy.models.idempotency import StoredAnswer
 from config.tenancy.models.realms import Realm, RealmStatus
 from config.tenancy.models.service_keys import (
+    CredentialVersion,
     KeyDerivation,
     Scope,
     ServiceKey,
@@ -11,6 +12,7 @@ from config.tenancy.models.service_keys import (
 )
 
 __all__ = [
+    "CredentialVersion",
     "DomainEvent",
     "KeyDerivation",
     "Realm",

@@ -8,7 +8,8 @@ class StoredAnswer(Row):
 
     Written in the transaction of the effect, so that neither exists without the
     other. The scope is the caller: the same key of another realm, caller, bound
-    account or user, or route is a different request.
+    account or user, or route is a different request. `identity_hash` stands for all
+    of these: as text they may be longer than what an index holds.
     """
 
     realm = models.ForeignKey(
@@ -19,6 +20,7 @@ class StoredAnswer(Row):
     method = models.TextField()
     path = models.TextField()
     key = models.TextField()
+    identity_hash = models.BinaryField()
     request_hash = models.BinaryField()
     status = models.SmallIntegerField()
     body = models.BinaryField()
@@ -28,7 +30,7 @@ class StoredAnswer(Row):
         db_table = "stored_answers"
         constraints = [
             models.UniqueConstraint(
-                fields=["realm", "caller", "binding", "method", "path", "key"],
+                fields=["realm", "identity_hash"],
                 name="stored_answer_once_per_request",
             ),
             models.CheckConstraint(

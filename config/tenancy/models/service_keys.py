@@ -120,3 +120,26 @@ class ServiceKeyNonce(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key_id} {self.nonce}"
+
+
+class CredentialVersion(models.Model):
+    """Counts the changes of realms and service keys, by trigger. One row.
+
+    What was remembered under another version may no longer hold.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    version = models.BigIntegerField(default=1)
+
+    class Meta:
+        db_table = "credential_versions"
+        constraints = [
+            models.CheckConstraint(
+                name="credential_version_is_one_row",
+                condition=models.Q(id=1),
+                violation_error_message="There is one version.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"version {self.version}"

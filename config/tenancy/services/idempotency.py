@@ -6,8 +6,11 @@ it failed, becomes the first. Failures are not stored.
 """
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection
 
@@ -20,10 +23,10 @@ KEPT = timedelta(hours=24)
 
 _CLAIM = f"""
 INSERT INTO {StoredAnswer._meta.db_table} AS stored
-    (id, realm_id, caller, binding, method, path, key, request_hash, status, body,
-     expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 200, '', %s)
-ON CONFLICT (realm_id, caller, binding, method, path, key) DO UPDATE
+    (id, realm_id, caller, binding, method, path, key, identity_hash, request_hash,
+     status, body, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 200, '', %s)
+ON CONFLICT (realm_id, identity_hash) DO UPDATE
     SET request_hash = excluded.request_hash, status = 200, body = '',
         expires_at = excluded.expires_at, id = excluded.id
     WHERE stored.expires_at <= %s
@@ -55,6 +58,22 @@ class WriteIdentity:
             )
         )
 
+    @property
+    def scope(self) -> list[str]:
+        """Return who asks for what: caller, binding, method, path and key."""
+        caller = f"{self.caller.kind}:{self.caller.identifier}"
+        return [caller, self.binding, self.method, self.path, self.key]
+
+    @property
+    def digest(self) -> bytes:
+        """Return the 32 bytes that stand for `scope`."""
+        return identity_digest(self.scope)
+
+
+def identity_digest(scope: Sequence[str]) -> bytes:
+    """Return SHA-256 of the parts of a scope, each framed so that none runs over."""
+    return hashlib.sha256(json.dumps(list(scope)).encode()).digest()
+
 
 @dataclass(frozen=True, slots=True)
 class Replay:
@@ -70,31 +89,24 @@ def claim(identity: WriteIdentity, *, at: datetime) -> Replay | None:
     Refuses (409) the same key with another body. Call inside the transaction of the
     effect; follow with `keep_answer` in the same transaction.
     """
-    caller = identity.caller
-    scope = [
-        caller.realm.pk,
-        f"{caller.kind}:{caller.identifier}",
-        identity.binding,
-        identity.method,
-        identity.path,
-        identity.key,
-    ]
+    realm_id, digest = identity.caller.realm.pk, identity.digest
     request_hash = hashlib.sha256(identity.body).digest()
+    row: list[Any] = [
+        new_id(),
+        realm_id,
+        *identity.scope,
+        digest,
+        request_hash,
+        at + KEPT,
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [new_id(), *scope, request_hash, at + KEPT, at])
+        cursor.execute(_CLAIM, [*row, at])
         if cursor.fetchone() is not None:
             return None
-    stored = StoredAnswer.objects.get(
-        realm_id=scope[0],
-        caller=scope[1],
-        binding=scope[2],
-        method=scope[3],
-        path=scope[4],
-        key=scope[5],
-    )
+    stored = StoredAnswer.objects.get(realm_id=realm_id, identity_hash=digest)
     if bytes(stored.request_hash) != request_hash:
         raise Conflict(
-            "idempotency_conflict: this Idempotency-Key was used with another body.",
+            "This Idempotency-Key was used with another body.",
             code="WRITE.INVALID_PAYLOAD",
         )
     return Replay(stored.status, bytes(stored.body))
@@ -102,14 +114,8 @@ def claim(identity: WriteIdentity, *, at: datetime) -> Replay | None:
 
 def keep_answer(identity: WriteIdentity, *, status: int, body: bytes) -> None:
     """Store the answer of the claimed write, in the transaction of its effect."""
-    caller = identity.caller
     StoredAnswer.objects.filter(
-        realm=caller.realm,
-        caller=f"{caller.kind}:{caller.identifier}",
-        binding=identity.binding,
-        method=identity.method,
-        path=identity.path,
-        key=identity.key,
+        realm=identity.caller.realm, identity_hash=identity.digest
     ).update(status=status, body=body)
 
 

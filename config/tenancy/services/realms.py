@@ -1,10 +1,11 @@
 """Verbs on realms."""
 
+import json
 import re
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Invalid
@@ -32,12 +33,19 @@ def create_realm(
     """
     if re.fullmatch(REALM_ID_PATTERN, realm_id) is None:
         raise Invalid(REALM_ID_RULE, field="realm_id")
-    if Realm.objects.filter(pk=realm_id).exists():
-        raise Conflict(f"Realm {realm_id} already exists.", field="realm_id")
     check_metadata(RealmMetadata, metadata or {})
     realm = Realm(realm_id=realm_id, name=name or realm_id, metadata=metadata or {})
     with auditing(by, at=at):
-        realm.save(force_insert=True)
+        try:
+            with transaction.atomic():
+                realm.save(force_insert=True)
+        except IntegrityError as error:
+            # The key decides, also between two that create it at once.
+            if not Realm.objects.filter(pk=realm_id).exists():
+                raise
+            raise Conflict(
+                f"Realm {realm_id} already exists.", field="realm_id"
+            ) from error
         record_event(realm=realm, kind="realm.created", subject=realm, at=at, by=by)
     return realm
 
@@ -51,15 +59,15 @@ def change_realm(
     at: datetime,
     by: AuditContext,
 ) -> Realm:
-    """Rename a realm or replace its metadata. Refuses bad metadata (`Invalid`)."""
+    """Rename a realm or replace its metadata; the same again changes nothing.
+
+    Refuses a realm without a name, bad metadata and, by an app above, a default plan
+    that is not there (`Invalid`).
+    """
     check_metadata(RealmMetadata, metadata)
-    realm.name = name
-    realm.metadata = metadata
-    realm.updated_at = at
-    with auditing(by, at=at):
-        realm.save(update_fields=["name", "metadata", "updated_at"])
-        record_event(realm=realm, kind="realm.changed", subject=realm, at=at, by=by)
-    return realm
+    if not name.strip():
+        raise Invalid("A realm needs a name.", field="name")
+    return _rewritten(realm, {"name": name, "metadata": metadata}, at=at, by=by)
 
 
 @transaction.atomic
@@ -72,9 +80,34 @@ def set_realm_status(
     """
     if status not in RealmStatus.values:
         raise Invalid(f"Unknown realm status {status!r}.", field="status")
-    realm.status = status
-    realm.updated_at = at
+    return _rewritten(realm, {"status": status}, at=at, by=by)
+
+
+def _rewritten(
+    realm: Realm, values: dict[str, Any], *, at: datetime, by: AuditContext
+) -> Realm:
+    """Give the realm `values`, and return it as it now is; write what differs."""
+    realm = Realm.objects.select_for_update(no_key=True).get(pk=realm.pk)
+    # As text: to Python, but not to JSON, true and 1 are equal.
+    changed = [
+        name
+        for name, value in values.items()
+        if json.dumps(getattr(realm, name), sort_keys=True)
+        != json.dumps(value, sort_keys=True)
+    ]
     with auditing(by, at=at):
-        realm.save(update_fields=["status", "updated_at"])
-        record_event(realm=realm, kind="realm.changed", subject=realm, at=at, by=by)
+        if not changed:
+            return realm
+        for name in changed:
+            setattr(realm, name, values[name])
+        realm.updated_at = at
+        realm.save(update_fields=[*changed, "updated_at"])
+        record_event(
+            realm=realm,
+            kind="realm.changed",
+            subject=realm,
+            payload={"changed": changed},
+            at=at,
+            by=by,
+        )
     return realm

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from django.db import transaction
 
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
+from config.kernel.ids import parse_uuid
 from config.tenancy.history import auditing
 from config.tenancy.models import (
     KeyDerivation,
@@ -22,6 +24,7 @@ from config.tenancy.models import (
     ServiceKey,
     ServiceKeyStatus,
 )
+from config.tenancy.services.events import record_event
 
 SECRET_BYTES = 32
 SALT_BYTES = 32
@@ -67,8 +70,9 @@ def create_service_key(
 ) -> ServiceKey:
     """Create a key for one realm, with every scope unless told otherwise.
 
-    `expires_at` is aware UTC or None for no expiry. Refuses an expiry in the past
-    (`Invalid`). The secret is `secret_text(key)`.
+    `expires_at` is aware UTC or None for no expiry; `allowed_accounts` are ids of
+    billing accounts of the realm, none meaning any. Refuses (`Invalid`) an expiry in
+    the past and what is no account of the realm. The secret is `secret_text(key)`.
     """
     if expires_at is not None and expires_at <= at:
         raise Invalid("The key would already have expired.", field="expires_at")
@@ -76,14 +80,38 @@ def create_service_key(
         key_id=f"pk-{secrets.token_hex(12)}",
         name=name,
         allowed_realms=[realm.pk],
-        allowed_accounts=allowed_accounts or [],
+        allowed_accounts=_account_ids(allowed_accounts or []),
         scopes=list(Scope.values) if scopes is None else scopes,
         kdf_salt=secrets.token_bytes(SALT_BYTES),
         expires_at=expires_at,
     )
     with auditing(by, at=at):
         key.save(force_insert=True)
+        _record("created", key, at=at, by=by)
     return key
+
+
+def _account_ids(texts: Sequence[str]) -> list[str]:
+    """Return ids in the one spelling they are compared in, each once."""
+    found = []
+    for text in texts:
+        account_id = parse_uuid(text)
+        if account_id is None:
+            raise Invalid(f"{text!r} is no account id.", field="allowed_accounts")
+        found.append(str(account_id))
+    return list(dict.fromkeys(found))
+
+
+def _record(what: str, key: ServiceKey, *, at: datetime, by: AuditContext) -> None:
+    for realm in Realm.objects.filter(pk__in=key.allowed_realms):
+        record_event(
+            realm=realm,
+            kind=f"service_key.{what}",
+            subject=key,
+            payload={"status": key.status, "kdf_version": key.kdf_version},
+            at=at,
+            by=by,
+        )
 
 
 @transaction.atomic
@@ -97,6 +125,7 @@ def rotate_service_key(
     key.updated_at = at
     with auditing(by, at=at):
         key.save(update_fields=["kdf_version", "kdf_salt", "updated_at"])
+        _record("rotated", key, at=at, by=by)
     return key
 
 
@@ -107,8 +136,12 @@ def set_service_key_status(
     """Enable or disable a key. Refuses an unknown status (`Invalid`)."""
     if status not in ServiceKeyStatus.values:
         raise Invalid(f"Unknown key status {status!r}.", field="status")
+    key = ServiceKey.objects.select_for_update().get(pk=key.pk)
+    if key.status == status:
+        return key
     key.status = status
     key.updated_at = at
     with auditing(by, at=at):
         key.save(update_fields=["status", "updated_at"])
+        _record("changed", key, at=at, by=by)
     return key

@@ -13,7 +13,7 @@ from config import database
 from config.tenancy.management.commands.serve import server_arguments
 from demo.greeting import greeting
 from demo.processes import Supervisor, manage, wait_until_healthy
-from demo.realm import ensure_demo_realm
+from demo.realm import NotADemo, ensure_demo_realm
 
 START_SECONDS = 30
 LEAVE_SECONDS = 3
@@ -47,7 +47,10 @@ class Command(BaseCommand):
         if supervisor.asked_to_stop():
             return
         self._step("demo realm")
-        demo = ensure_demo_realm(progress=self._progress)
+        try:
+            demo = ensure_demo_realm(progress=self._progress)
+        except NotADemo as refusal:
+            raise CommandError(str(refusal)) from None
         self._step("web server and worker")
         supervisor.start(
             "web",

@@ -1,5 +1,7 @@
 """`manage.py worker`: runs jobs in the foreground."""
 
+import os
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -14,7 +16,11 @@ class Command(BaseCommand):
     help = "Run queued and periodic jobs."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the worker."""
+        """Run the worker, as the role that serves requests unless told otherwise."""
+        if "PLANGATE_DATABASE_ROLE" not in os.environ:
+            os.environ["PLANGATE_DATABASE_ROLE"] = "app"
+            again = [sys.executable, *sys.argv]
+            os.execv(sys.executable, again)  # noqa: S606 - our own interpreter.
         self.stdout.write("worker: waiting for jobs")
         self.stdout.flush()
         connector: Any = app.connector

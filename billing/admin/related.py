@@ -1,0 +1,50 @@
+"""What else is on record of an account or user: lists that apps above keep."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from billing.models import BillingAccount, BillingUser
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A list that can be narrowed to one account or user.
+
+    Attributes:
+        label: the link's text: "Denials".
+        url_name: the list, reversed without arguments.
+        permission: who may see it (`app.codename`).
+        order: smaller stands first.
+
+    """
+
+    label: str
+    url_name: str
+    permission: str
+    order: int = 100
+
+
+_related: dict[str, Related] = {}
+
+
+def add_related(related: Related) -> None:
+    """Offer a list on the pages of accounts and users. One list is offered once."""
+    _related[related.url_name] = related
+
+
+def related_links(
+    request: HttpRequest, row: BillingAccount | BillingUser
+) -> list[dict[str, Any]]:
+    """Return label and address of each list that may be seen, of this row only."""
+    field = "account" if isinstance(row, BillingAccount) else "user"
+    return [
+        {
+            "label": related.label,
+            "address": f"{reverse(related.url_name)}?{field}={row.pk}",
+        }
+        for related in sorted(_related.values(), key=lambda known: known.order)
+        if request.user.has_perm(related.permission)
+    ]

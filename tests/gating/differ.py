@@ -1,0 +1,610 @@
+"""Random gates: the same story told to the database's functions and to their twin."""
+
+import json
+import random
+from collections import Counter as Tally
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import orjson
+import psycopg
+from django.db import DatabaseError, connection, transaction
+
+from billing.services.accounts import ensure_account
+from billing.services.users import change_user, ensure_user
+from config.kernel.money import INT64_MAX
+from config.kernel.windows import format_instant
+from gating.facts import FeatureFact, UnitPrice
+from gating.models import AccountVersion, CatalogVersion, GateState, Projection, RuleSet
+from gating.pricing import MeterRate
+from gating.projection import PolicyFact, counter_of
+from gating.rules import MeterRule, Rules, ranked
+from gating.services.projections import rule_set_of
+from tests.gating.twin import Person, Twin, ask_of, counter_id
+
+START = datetime(2026, 3, 10, 11, 59, 59, 250_000, tzinfo=UTC)
+FEATURES = ("chat", "draw")
+METERS = ("chat", "draw", "extra")
+INSTANT = timedelta(microseconds=1)
+LIMITS = (None, 0, 1, 2, 3, 7, 20, 20, 100, 100, 1000, INT64_MAX)
+AMOUNTS = (*(0, 0, 1, 1, 2, 3, 5, 8, 20) * 3, INT64_MAX - 1, INT64_MAX)
+PRICES = (*(0, 1, 1, 2, 3, 7, 10) * 3, 1_000_000, INT64_MAX)
+PER = (*(1, 1, 2, 3, 7) * 3, 1000, INT64_MAX)
+AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false)::text"
+PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true)::text"
+COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s)::text"
+
+
+class Difference(AssertionError):
+    """The database and its specification do not agree."""
+
+
+def call(statement, items, *arguments):
+    with connection.cursor():
+        cursor = psycopg.Cursor(connection.connection)
+    cursor.execute(statement, (orjson.dumps(items).decode(), *arguments), prepare=True)
+    return orjson.loads(cursor.fetchone()[0])
+
+
+def people(realm, at, by):
+    """Two accounts; of the first, three users, and one that is not active."""
+    made = []
+    for principal, names in (("acme", "abcz"), ("globex", "d")):
+        account = ensure_account(realm=realm, principal_id=principal, at=at, by=by)
+        for name in names:
+            user = ensure_user(account=account, business_user_id=name, at=at, by=by)
+            if name == "z":
+                change_user(user=user, status="disabled", at=at, by=by)
+            made.append(Person(principal, name, account.pk, user.pk, name != "z"))
+        GateState.objects.bulk_create(
+            [GateState(account=account, realm=realm)], ignore_conflicts=True
+        )
+    return made
+
+
+class Story:
+    """One random gate, and what happens to it. Everything follows from the seed."""
+
+    def __init__(self, realm, everyone, seed):
+        self.chance = random.Random(seed)
+        self.realm, self.everyone = realm, everyone
+        self.now = START + timedelta(seconds=self.chance.choice([0, 0.75, 1, 3600]))
+        self.number = 0
+        self.tally = Tally()
+        choice = self.chance.choice
+        self.people = self.chance.sample(everyone, choice([1, 2, 2, 3, len(everyone)]))
+        shared = self.chance.random() < 0.6
+        by_feature = {code: self.random_rules(code) for code in FEATURES}
+        rules = {
+            (person.user_id, code): by_feature[code]
+            if shared
+            else self.random_rules(code)
+            for person in self.people
+            for code in FEATURES
+        }
+        self.twin = Twin(
+            ttl=choice([timedelta(seconds=1), timedelta(hours=1), timedelta(hours=12)]),
+            grace=choice([timedelta(0), timedelta(seconds=60)]),
+            strict=self.chance.random() < 0.2,
+            rules=rules,
+            inactive={person.user_id for person in everyone if not person.active},
+        )
+
+    # The rules
+
+    def random_rules(self, code):
+        chance, choice = self.chance, self.chance.choice
+        meters = tuple(
+            MeterRule(
+                meter, f"{meter}s", self.rate(meter) if chance.random() < 0.85 else None
+            )
+            for meter in chance.sample(METERS, choice([0, 1, 1, 2, 3]))
+        )
+        first = next((m.rate for m in meters if m.rate), None)
+        price = None
+        if first is not None and chance.random() < 0.9:
+            price = UnitPrice(
+                first.unit_price_xusd,
+                first.unit_quantity_minor,
+                whole_blocks=first.residual_mode is not None,
+            )
+        return Rules(
+            feature=FeatureFact(
+                code, choice(["ai", "ai", "ai", "art"]), active=chance.random() < 0.96
+            ),
+            entitlement=choice(
+                ["allowed"] * 12 + ["not_required"] * 8 + ["denied", "missing"]
+            ),
+            plan_code=choice(["pro", None]),
+            bundle_missing=chance.random() < 0.03,
+            policies=ranked(
+                [self.policy(code, n) for n in range(choice([0, 1, 2, 2, 3, 3, 4, 6]))]
+            ),
+            billing_mode=choice(["prepaid", "prepaid", "postpaid", "hybrid"]),
+            price=price,
+            zero_cost=chance.random() < 0.15,
+            unpriced=tuple(m.meter_code for m in meters if m.rate is None),
+            meters=meters,
+        )
+
+    def rate(self, meter):
+        choice = self.chance.choice
+        price = choice(PRICES)
+        return MeterRate(
+            meter_code=meter,
+            unit=f"{meter}s",
+            unit_price_xusd=price,
+            unit_price_base_xusd=price,
+            unit_price_dynamic_xusd=0,
+            unit_quantity_minor=choice(PER),
+            unit_cost_xusd=choice(PRICES),
+            cost_unit_quantity_minor=choice(PER),
+            effective_at=START - timedelta(days=choice([1, 2])),
+            residual_mode=choice([None, None, "prepaid", "postpaid"]),
+        )
+
+    def policy(self, code, number):
+        choice = self.chance.choice
+        kind = choice(["quota", "quota", "quota", "rate", "seats"])
+        return PolicyFact(
+            policy_id=UUID(int=self.chance.getrandbits(128)),
+            name=f"p{number}",
+            kind=kind,
+            scope=choice(["user", "account"]),
+            feature_code=choice([code, "*"]),
+            counter_key=choice(["one", "one", "two", f"policy:{number}"]),
+            unit="call",
+            window_seconds=choice(
+                [0, 60, 86_400] if kind == "seats" else [1, 60, 60, 86_400]
+            ),
+            limit=choice(LIMITS),
+            enforcement=choice(["reserve", "reserve", "optimistic"]),
+            version=START,
+        )
+
+    # What is there at the beginning
+
+    def lay_out(self):
+        self.store_rules()
+        for (user_id, _), rules in self.twin.rules.items():
+            person = next(p for p in self.people if p.user_id == user_id)
+            self.store_counters(person, rules)
+            self.store_seats(person, rules)
+        for person in self.everyone:
+            if self.chance.random() < 0.8:
+                self.store_balance(person)
+
+    def store_rules(self):
+        sets = {
+            key: rule_set_of(self.realm.pk, rules)
+            for key, rules in self.twin.rules.items()
+        }
+        RuleSet.objects.bulk_create(
+            {row.pk: row for row in sets.values()}.values(), ignore_conflicts=True
+        )
+        self.rule_ids = {key: str(row.pk) for key, row in sets.items()}
+        catalog = CatalogVersion.objects.get(pk=self.realm.pk).version
+        versions = dict(
+            AccountVersion.objects.filter(realm=self.realm).values_list(
+                "account_id", "version"
+            )
+        )
+        Projection.objects.bulk_create(
+            Projection(
+                realm=self.realm,
+                principal_id=person.principal,
+                business_user_id=person.name,
+                feature_code=code,
+                account_id=person.account_id,
+                user_id=person.user_id,
+                user_active=person.active,
+                rule_set_id=sets[person.user_id, code].pk,
+                catalog_version=catalog,
+                account_version=versions[person.account_id],
+                valid_from=START - timedelta(days=1),
+                valid_until=START + timedelta(days=365),
+            )
+            for person in self.people
+            for code in FEATURES
+        )
+
+    def amount(self, most):
+        return min(self.chance.choice(AMOUNTS), most)
+
+    def store_counters(self, person, rules):
+        for policy in rules.policies:
+            if policy.kind == "seats" or self.chance.random() < 0.55:
+                continue
+            key = counter_of(
+                policy,
+                feature_code=rules.feature.feature_code,
+                account_id=person.account_id,
+                user_id=person.user_id,
+                at=self.now,
+            )
+            name = counter_id(key, person.account_id, policy.window_seconds)
+            if name in self.twin.counters:
+                continue
+            # A rate counts requests: never as many as a number holds.
+            used = self.amount(100 if policy.kind == "rate" else INT64_MAX)
+            pair = [
+                used,
+                self.amount(INT64_MAX - used) if self.chance.random() < 0.3 else 0,
+            ]
+            self.twin.counters[name] = pair
+            execute(
+                "INSERT INTO gate_counters (id, realm_id, account_id, kind, subject_scope, subject_id, feature_code, key, window_start, window_end, used_minor, reserved_minor)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                [name, self.realm.pk, person.account_id, key.kind, key.scope, key.subject_id, key.feature_code, key.key, key.window_start, key.window_end, *pair],
+            )
+
+    def store_seats(self, person, rules):
+        for policy in rules.policies:
+            if policy.kind != "seats" or self.chance.random() < 0.5:
+                continue
+            key = self.twin.seats_key(person, policy, self.now)
+            for other in self.everyone:
+                if (
+                    other.account_id != person.account_id
+                    or other.user_id in self.twin.seats[key]
+                    or self.chance.random() < 0.5
+                ):
+                    continue
+                self.twin.seats[key].add(other.user_id)
+                execute(
+                    "INSERT INTO gate_seats (id, realm_id, account_id, user_id, scope_code, key, window_start, window_end, taken_at)"
+                    " VALUES (gen_random_uuid(), %s, %s, %s, %s, %s, %s, %s, %s)",
+                    [self.realm.pk, key[0], other.user_id, *key[1:], self.now],
+                )
+
+    def store_balance(self, person):
+        granted = self.chance.choice([0, 1, 5, 30, 200, 10_000, 10**9, INT64_MAX])
+        spent = self.amount(granted)
+        held = self.amount(granted - spent) if self.chance.random() < 0.2 else 0
+        self.twin.money[person.user_id] = [granted, spent, held]
+        execute(
+            "INSERT INTO credit_balances (realm_id, account_id, user_id, granted_xusd, spent_xusd, reserved_xusd)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            [self.realm.pk, person.account_id, person.user_id, granted, spent, held],
+        )
+
+    # What happens
+
+    def tell(self, steps):
+        self.lay_out()
+        for _ in range(steps):
+            what = self.chance.choices(
+                [self.authorizes, self.commits, self.previews, self.waits], [4, 4, 1, 1]
+            )[0]
+            what()
+        self.compare_rows()
+
+    def waits(self):
+        twin = self.twin
+        self.now += self.chance.choice(
+            [
+                INSTANT,
+                timedelta(seconds=1),
+                timedelta(seconds=59),
+                twin.ttl,
+                twin.ttl + INSTANT,
+                twin.ttl + twin.grace,
+                twin.ttl + twin.grace + INSTANT,
+                timedelta(days=1),
+            ]
+        )
+
+    def new_id(self):
+        return str(UUID(int=self.chance.getrandbits(128)))
+
+    def asked(self, person):
+        self.number += 1
+        chance, choice = self.chance, self.chance.choice
+        return {
+            "realm": self.realm.pk,
+            "principal": person.principal,
+            "user": person.name,
+            "bound": True,
+            "feature": choice(["chat", "chat", "chat", "draw"]),
+            "family": choice([None] * 12 + ["ai"] * 4 + ["art"]),
+            "estimate": choice(
+                [None, None, 0, 1, 2, 3, 7, 21, INT64_MAX, chance.randrange(200)]
+            ),
+            "budget": choice([None] * 25 + ["b"]),
+            "key": f"k{chance.randrange(6)}"
+            if chance.random() < 0.2
+            else f"n{self.number}",
+            "hash": choice(["00", "00", "00", "01"]),
+            "lease": choice([None, None, f"l{chance.randrange(12)}"]),
+            "id": self.new_id(),
+            "labels": {},
+            "trace": "0" * 32,
+        }
+
+    def authorizes(self):
+        count = self.chance.choice([1, 1, 1, 2, 3, 5, 10])
+        same = self.chance.choice(self.people) if self.chance.random() < 0.5 else None
+        asked = []
+        for _ in range(count):
+            person = same or self.chance.choice(self.people)
+            asked.append((person, self.asked(person)))
+        given = [item for _, item in asked]
+        answers = call(AUTHORIZE, given, self.now, self.twin.ttl, self.twin.grace)
+        swept = set()
+        for (person, item), answer in zip(asked, answers, strict=True):
+            expected = self.twin.authorize(person, ask_of(item), item, self.now, swept)
+            self.check(expected, answer, person, item)
+
+    def previews(self):
+        person = self.chance.choice(self.people)
+        item = self.asked(person)
+        (answer,) = call(PREFLIGHT, [item], self.now, self.twin.ttl, self.twin.grace)
+        self.check(
+            self.twin.preflight(person, ask_of(item), self.now), answer, person, item
+        )
+
+    def commits(self):
+        asked = []
+        for _ in range(self.chance.choice([1, 1, 1, 2, 4])):
+            person, item = self.used()
+            asked.append((person, item))
+        given = [item for _, item in asked]
+        answers = call(COMMIT, given, self.now, self.twin.grace, self.twin.strict)
+        for (person, item), answer in zip(asked, answers, strict=True):
+            expected = self.twin.commit(person, item, self.now)
+            self.check(expected, answer, person, item)
+
+    def used(self):
+        self.number += 1
+        chance, choice = self.chance, self.chance.choice
+        open_first = sorted(
+            self.twin.leases.values(),
+            key=lambda lease: (lease.row["state"] != "active", chance.random()),
+        )
+        person, reference, feature = choice(self.people), "nothing", "chat"
+        if open_first and chance.random() < 0.95:
+            lease = open_first[0] if chance.random() < 0.8 else choice(open_first)
+            reference, feature = lease.row["lease"], lease.row["feature_code"]
+            person = next(p for p in self.people if p.user_id == lease.row["user_id"])
+        feature = feature if chance.random() < 0.97 else choice(FEATURES)
+        quantity = choice(
+            [1, 1, 2, 3, 5, 8, 21, 1000, INT64_MAX, 1 + chance.randrange(300)]
+        )
+        return person, {
+            "realm": self.realm.pk,
+            "principal": person.principal,
+            "user": person.name,
+            "bound": True,
+            "feature": feature,
+            "lease": reference,
+            "quantity": quantity,
+            "key": f"k{chance.randrange(6)}"
+            if chance.random() < 0.15
+            else f"n{self.number}",
+            "hash": choice(["00", "00", "00", "01"]),
+            "id": self.new_id(),
+            "operation": "commit",
+            "labels": {},
+            "trace": "0" * 32,
+            "entry": self.new_id(),
+            "uses": [
+                self.use(quantity, person, feature)
+                for _ in range(choice([1, 1, 2, 3, 5]))
+            ],
+        }
+
+    def use(self, quantity, person, feature):
+        chance, choice = self.chance, self.chance.choice
+        known = [m.meter_code for m in self.twin.rules[person.user_id, feature].meters]
+        return {
+            "id": self.new_id(),
+            "meter": choice(known)
+            if known and chance.random() < 0.95
+            else choice([*METERS, "foreign"]),
+            "quantity": choice(
+                [quantity, 0, 1, 2, 5, chance.randrange(50), chance.randrange(5000)]
+            ),
+            "unit": choice([None, "piece"]),
+            "etag": None,
+        }
+
+    # What must agree
+
+    def check(self, expected, answer, person, item):
+        words = [expected["o"], expected.get("reason"), expected.get("status"), expected.get("field"), *expected.get("reasons", ())]
+        self.tally.update({"items": 1} | {word: 1 for word in words if word})
+        found = {name: answer.get(name) for name in expected}
+        if isinstance(found.get("evidence"), dict):
+            evidence = found["evidence"]
+            at = datetime.fromisoformat(evidence["expires_at"])
+            found["evidence"] = evidence | {
+                "windows": sorted(evidence["windows"]),
+                "expires_at": format_instant(at),
+            }
+        same = found == expected
+        if same and answer["o"] in {"admitted", "denied"}:
+            same = answer["rules"] == self.rule_ids[person.user_id, item["feature"]]
+        if not same:
+            raise Difference(
+                f"asked {json.dumps(item)}\nspecified {expected}\n    found {found}"
+            )
+
+    def compare_rows(self):
+        realm = [self.realm.pk]
+        counters = rows(
+            "SELECT id, used_minor, reserved_minor FROM gate_counters WHERE realm_id = %s",
+            realm,
+        )
+        agree(
+            "counters",
+            {name: (*pair,) for name, pair in self.twin.counters.items()},
+            {row[0]: row[1:] for row in counters},
+        )
+        balances = rows(
+            "SELECT user_id, granted_xusd, spent_xusd, reserved_xusd FROM credit_balances WHERE realm_id = %s",
+            realm,
+        )
+        agree(
+            "balances",
+            {name: (*pair,) for name, pair in self.twin.money.items()},
+            {row[0]: row[1:] for row in balances},
+        )
+        seats = rows(
+            "SELECT account_id, scope_code, key, window_start, window_end, user_id FROM gate_seats WHERE realm_id = %s",
+            realm,
+        )
+        agree(
+            "seats",
+            {(*key, user) for key, users in self.twin.seats.items() for user in users},
+            set(seats),
+        )
+        buckets = rows(
+            "SELECT user_id, rate_identity, remainder_numer FROM gate_residual_buckets WHERE realm_id = %s AND remainder_numer > 0",
+            realm,
+        )
+        agree(
+            "remainders",
+            {(*key, value) for key, value in self.twin.carried.items() if value},
+            set(buckets),
+        )
+        self.compare_leases()
+        self.compare_ratings()
+        spent = rows(
+            "SELECT source_ref, -amount_xusd FROM credit_entries WHERE realm_id = %s AND kind = 'spend'",
+            realm,
+        )
+        funded = {
+            (f"gate_rating:{name}", answer["funded"])
+            for name, answer in self.twin.stored.items()
+            if answer["funded"]
+        }
+        agree("entries", funded, set(spent))
+
+    def compare_leases(self):
+        names = [
+            "id", "account_id", "user_id", "lease", "feature_code", "feature_family_code", "state", "billing_mode", "policy_id",
+            "window_start", "window_end", "estimate_minor", "cap_minor", "counter_ids", "reserved_minor", "reserved_xusd",
+            "zero_cost", "authorized_at", "expires_at", "ended_at", "idempotency_key", "available_xusd", "rating_id",
+        ]  # fmt: skip
+        more = [
+            "quota_counter_ids",
+            "quota_limits",
+            "quota_held",
+            "seen_first",
+            "seen_second",
+            "rule_set_id",
+            "request_hash",
+        ]
+        found = rows(
+            f"SELECT {', '.join(names + more)} FROM gate_leases WHERE realm_id = %s",
+            [self.realm.pk],
+        )
+        stored = {}
+        for row in found:
+            kept = dict(zip(names + more, row, strict=True))
+            kept["id"] = str(kept["id"])
+            kept["rating_id"] = kept["rating_id"] and str(kept["rating_id"])
+            kept["counter_ids"] = set(kept["counter_ids"])
+            kept["quotas"] = dict(
+                zip(
+                    kept.pop("quota_counter_ids"),
+                    zip(kept.pop("quota_limits"), kept.pop("quota_held"), strict=True),
+                    strict=True,
+                )
+            )
+            kept["seen"] = tuple(
+                zip(kept.pop("seen_first"), kept.pop("seen_second"), strict=True)
+            )
+            kept["rule_set_id"], kept["request_hash"] = (
+                str(kept["rule_set_id"]),
+                bytes(kept["request_hash"]).hex(),
+            )
+            stored[kept["id"]] = kept
+        expected = {
+            lease.row["id"]: lease.row
+            | {
+                "quotas": lease.quotas,
+                "seen": lease.seen.pairs,
+                "rule_set_id": self.rule_ids[
+                    lease.row["user_id"], lease.row["feature_code"]
+                ],
+                "request_hash": lease.hash,
+            }
+            for lease in self.twin.leases.values()
+        }
+        agree("leases", expected, stored)
+
+    def compare_ratings(self):
+        found = rows(
+            "SELECT id, application_status, reason_codes, late_rating, applied_quantity_minor, applied_amount_xusd, applied_cost_xusd, funded_xusd,"
+            " canonical_amount_xusd, canonical_cost_xusd FROM gate_ratings WHERE realm_id = %s",
+            [self.realm.pk],
+        )
+        expected = {
+            name: (
+                a["status"],
+                a["reasons"],
+                a["late"],
+                a["quantity"],
+                a["amount"],
+                a["cost"],
+                a["funded"],
+                sum(a["numbers"][::6]),
+                sum(a["numbers"][1::6]),
+            )
+            for name, a in self.twin.stored.items()
+        }
+        agree("ratings", expected, {str(row[0]): row[1:] for row in found})
+        lines = rows(
+            "SELECT rating_id, meter_code, unit, rating_status, amount_xusd, cost_xusd, remainder_in, remainder_out, cost_remainder_in, cost_remainder_out"
+            " FROM gate_rated_records WHERE realm_id = %s ORDER BY rating_id, line_number",
+            [self.realm.pk],
+        )
+        specified = [
+            (name, *line, *a["numbers"][6 * n : 6 * n + 6])
+            for name, a in sorted(self.twin.stored.items())
+            for n, line in enumerate(a["lines"])
+        ]
+        agree("lines", specified, [(str(row[0]), *row[1:]) for row in lines])
+
+
+def execute(statement, parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def rows(statement, parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall()
+
+
+def agree(what, specified, found):
+    if specified != found:
+        if isinstance(specified, dict):
+            names = [
+                n
+                for n in specified.keys() | found.keys()
+                if specified.get(n) != found.get(n)
+            ]
+            specified, found = (
+                {n: x.get(n) for n in names} for x in (specified, found)
+            )
+        elif isinstance(specified, set):
+            specified, found = specified - found, found - specified
+        raise Difference(f"{what}\nspecified {specified}\n    found {found}")
+
+
+def differences(realm, everyone, *, seed, stories, steps=8):
+    """Tell stories until they differ; return what happened, and the difference or None."""
+    tally = Tally()
+    for number in range(stories):
+        story = Story(realm, everyone, f"{seed}/{number}")
+        try:
+            with transaction.atomic():
+                story.tell(steps)
+                transaction.set_rollback(True)
+        except (Difference, DatabaseError, psycopg.Error) as error:
+            return tally, f"story {seed}/{number}: {type(error).__name__}: {error}"
+        tally += story.tally
+    return tally, None

@@ -1,0 +1,108 @@
+"""The gate's functions say and do what `gating.decide`, `settle` and `pricing` specify.
+
+Random rules, counters, balances, seats and requests, in batches and alone, through the
+functions and through the specification (`twin`). A story is named by its seed and
+number, and can be told again: `differences(…, seed=seed, stories=number + 1)`.
+"""
+
+import random
+
+import pytest
+
+from tests.gating.differ import differences, people
+from tests.gating.mutants import mutated, preflight_of, texts
+from tests.tools.verification import note
+
+REACHED = {
+    "admitted", "replayed", "key_reused", "lease_taken",
+    "feature_in_other_family", "feature_inactive", "entitlement_denied", "entitlement_required",
+    "default_bundle_missing", "policy_not_found", "quota_missing", "seats_taken",
+    "quota_exhausted", "rate_exceeded", "budget_not_found", "funding_exhausted",
+    "committed", "lease_unknown", "other_feature", "meter_not_allowed", "overflow", "amount_xusd",
+    "applied", "applied_clipped", "quarantined", "overshoot", "cash_funding_applied",
+    "lease_closed_at_commit", "late_commit", "late_commit_exceeded",
+    "meter_not_allowed_for_feature", "pricing_not_configured",
+}  # fmt: skip
+
+
+@pytest.fixture
+def everyone(realm, at, by):
+    return people(realm, at, by)
+
+
+@pytest.mark.parametrize("stories", [300, pytest.param(9000, marks=pytest.mark.soak)])
+def test_the_functions_do_what_is_specified(realm, everyone, stories):
+    seed = random.SystemRandom().randrange(10**9)
+    tally, difference = differences(realm, everyone, seed=seed, stories=stories)
+
+    note(
+        "gate functions beside their specification",
+        f"seed {seed}, {tally['items']} items in {stories} stories, differences {int(difference is not None)}",
+    )
+    assert difference is None, difference
+    assert sorted(REACHED - set(tally)) == []
+
+
+def swapped(old, new, count=1):
+    def change(text):
+        assert text.count(old) >= 1, f"no {old!r}"
+        return text.replace(old, new, count)
+
+    return change
+
+
+BUGS = {
+    "room for one more": ("authorize", swapped("v_room < CASE", "v_room + 1 < CASE")),
+    "a rate without end": ("authorize", swapped("OR v_room < 1", "OR v_room < 0")),
+    "an optimistic quota that asks for the estimate": ("authorize", swapped("greatest(v_held, 1) ELSE 1 END", "greatest(v_held, 1) ELSE greatest(v_held, 1) END")),
+    "a seat too many": ("authorize", swapped("v_a >= rule.policy_limits[i]", "v_a > rule.policy_limits[i]")),
+    "an account's counter for each user": ("authorize", swapped("WHEN 'user' THEN rule.user_id ELSE rule.account_id END\n                || '|'", "WHEN 'user' THEN rule.user_id ELSE rule.user_id END\n                || '|'")),
+    "a price rounded down": ("authorize", swapped("+ rule.price_quantity_minor - 1,\n                        rule.price_quantity_minor) END", ",\n                        rule.price_quantity_minor) END")),
+    "blocks rounded down": ("authorize", swapped("v_held::numeric + rule.price_quantity_minor - 1,", "v_held::numeric,")),
+    "the last penny": ("authorize", swapped("v_available < greatest(v_wallet, 1)", "v_available <= greatest(v_wallet, 1)")),
+    "a batch that forgets what it owes": ("authorize", swapped("v_owed := v_owed + v_wallet", "v_owed := v_wallet")),
+    "a batch that forgets what it took": ("authorize", swapped("c_reserved[v_place] := c_reserved[v_place] + v_take_held[i]", "c_reserved[v_place] := c_reserved[v_place]")),
+    "funding before the quota": ("authorize", swapped("WHEN v_no_quota THEN 'quota_exhausted'\n", "")),
+    "the greatest limit of a counter": ("authorize", swapped("least(v_quota_limits[v_place]", "greatest(v_quota_limits[v_place]")),
+    "a cap of the last window": ("authorize", swapped("v_least := least(v_least, v_room)", "v_least := v_room")),
+    "nothing expired": ("authorize", swapped("IF v_overdue AND NOT p_dry THEN", "IF false THEN")),
+    "expired too early": ("expire", swapped("expires_at < p_before", "expires_at <= p_before")),
+    "an expiry that keeps the quantity": ("expire", swapped("c.reserved_minor - held.total", "c.reserved_minor - 0 * held.total")),
+    "an expiry that keeps the money": ("expire", swapped("v_held.total, 0, ''", "0, 0, ''")),
+    "no remainder": ("commit", swapped("v_carried := coalesce(v_carry_values[v_place], 0)", "v_carried := 0")),
+    "a remainder not kept": ("commit", swapped("IF NOT v_quarantined AND true = ANY", "IF v_quarantined AND true = ANY")),
+    "the cost at the price": ("commit", swapped("v_per := rule.meter_cost_quantities_minor[v_at]", "v_per := rule.meter_quantities_minor[v_at]")),
+    "late a moment early": ("commit", swapped("v_late := p_at > held.expires_at", "v_late := p_at >= held.expires_at")),
+    "grace without its last instant": ("commit", swapped("p_at - held.expires_at > p_grace", "p_at - held.expires_at >= p_grace")),
+    "a share rounded up": ("commit", swapped("div(v_revenue * v_fits, item.quantity)", "ceil(v_revenue * v_fits / item.quantity)")),
+    "a clip that charges all": ("commit", swapped("div(v_revenue * v_fits, item.quantity)", "v_revenue")),
+    "a commit that keeps its hold": ("commit", swapped("reserved_minor = c.reserved_minor - t.held", "reserved_minor = c.reserved_minor")),
+    "a hold that is not the lease's": ("commit", swapped("CASE WHEN t.held THEN held.reserved_minor ELSE 0 END", "held.reserved_minor")),
+    "a sum that wraps": ("commit", swapped("WHEN v_quantity > c_all THEN 'quantity_minor'", "")),
+    "a free feature quarantined": ("commit", swapped("v_quarantined OR NOT held.zero_cost", "true")),
+    "a spend beyond the balance": ("funding", swapped("least(p_spend, grants_lock(p_user) + p_held)", "least(p_spend, grants_lock(p_user))")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_would_be_found(realm, everyone, bug):
+    name, change = BUGS[bug]
+    with mutated({name: change}):
+        _, difference = differences(realm, everyone, seed=bug, stories=300)
+
+    print(f"\n{bug}: {str(difference)[:60]}")
+    assert difference is not None
+
+
+def test_a_bug_of_preflight_would_be_found(realm, everyone):
+    usual = texts()["authorize"]
+
+    def without_overdue(_):
+        return preflight_of(usual).replace("IF v_overdue AND p_dry", "IF false AND p_dry")
+
+    with mutated({"authorize": without_overdue}):
+        _, difference = differences(realm, everyone, seed="preflight", stories=300)
+    with mutated({"authorize": lambda text: preflight_of(text) + " "}):
+        pass
+
+    assert difference is not None
