@@ -147,5 +147,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL(sql("store.sql")),
         migrations.RunSQL(sql("authorize.sql")),
         migrations.RunSQL(preflight(sql("authorize.sql"))),
+        migrations.RunSQL(sql("book.sql")),
         migrations.RunSQL(sql("commit.sql")),
     ]

@@ -14,7 +14,9 @@
 -- changes nothing: `key_reused`, `lease_unknown`, `other_feature`, `overflow` (of a
 -- `field`), `meter_not_allowed` (`meters`); or `stale`.
 --
--- Order of locks: account, counters, balance, lease.
+-- Order of locks: the accounts' rows in order of id, then balances, counters, leases.
+-- As in gate_authorize, what the items read is kept here while they are settled, and
+-- written once at the end (gate_book); so are the remainders of one user.
 CREATE OR REPLACE FUNCTION gate_commit(
     p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean,
     p_version bigint
@@ -63,11 +65,13 @@ DECLARE
     v_line_costs text[];
     v_numbers bigint[];
     v_windows jsonb;
-    v_window_ids uuid[];
+    v_window_places integer[];
     v_window_takes bigint[];
     v_window_held bigint[];
-    v_window_limits bigint[];
-    v_window record;
+    v_id uuid;
+    v_a bigint;
+    v_b bigint;
+    v_most bigint;
     v_capacity bigint;
     v_fits bigint;
     v_late boolean;
@@ -78,8 +82,43 @@ DECLARE
     v_applied bigint;
     v_funded bigint;
     v_pays boolean;
-    v_count integer;
     v_evidence jsonb;
+    v_subject text;
+    v_of text;
+    v_governed boolean;
+    v_old_keys text[];
+    v_keys text[] := '{}';
+    -- Counters read so far, and what is added to them; releases are below 0.
+    c_ids uuid[] := '{}';
+    c_used bigint[] := '{}';
+    c_reserved bigint[] := '{}';
+    c_add_used bigint[] := '{}';
+    c_add_reserved bigint[] := '{}';
+    -- The balance of the user whose items follow each other.
+    b_user uuid;
+    b_realm text;
+    b_account uuid;
+    b_available bigint;
+    b_held bigint := 0;
+    b_spent bigint := 0;
+    b_entries uuid[] := '{}';
+    b_amounts bigint[] := '{}';
+    b_ratings uuid[] := '{}';
+    -- Remainders of that user, as they stand after the items settled so far.
+    r_of text;
+    r_user uuid;
+    r_realm text;
+    r_keys text[] := '{}';
+    r_values bigint[] := '{}';
+    r_per bigint[] := '{}';
+    r_meters text[] := '{}';
+    r_changed boolean[] := '{}';
+    -- What is to be stored.
+    l_ids uuid[] := '{}';
+    l_ratings uuid[] := '{}';
+    v_ratings gate_ratings[] := '{}';
+    v_records gate_rated_records[] := '{}';
+    v_rating_keys gate_rating_keys[] := '{}';
 BEGIN
     IF p_version <> (SELECT version FROM credential_versions WHERE id = 1) THEN
         RETURN '[{"o": "credentials"}]';
@@ -106,23 +145,30 @@ BEGIN
             lease text, quantity bigint, key text, hash text, id uuid, operation text,
             labels jsonb, trace text, entry uuid, uses jsonb)
     LOOP
-        SELECT p.account_id, p.user_id, p.plan_assignment_id, r.id AS rules,
-            r.feature_family_code, r.meter_codes, r.meter_units, r.meter_prices_xusd,
-            r.meter_quantities_minor, r.meter_costs_xusd,
-            r.meter_cost_quantities_minor, r.meter_modes, r.meter_rate_identities,
-            r.meter_cost_identities
-        INTO rule
-        FROM gate_projections p
-        JOIN gate_catalog_versions c
-            ON c.realm_id = p.realm_id AND c.version = p.catalog_version
-        JOIN gate_account_versions a
-            ON a.account_id = p.account_id AND a.version = p.account_version
-        JOIN gate_rule_sets r ON r.id = p.rule_set_id
-        WHERE p.realm_id = item.realm AND p.principal_id = item.principal
-            AND p.business_user_id = item."user" AND p.feature_code = item.feature
-            AND p.valid_from <= p_at AND p_at < p.valid_until
-            AND (item.bound OR p.user_active);
-        IF NOT FOUND THEN
+        v_subject := concat_ws(
+            E'\x01', item.realm, item.principal, item."user", item.feature, item.bound);
+        IF v_subject IS DISTINCT FROM v_of THEN
+            v_of := v_subject;
+            SELECT p.account_id, p.user_id, p.plan_assignment_id, r.id AS rules,
+                r.feature_family_code, r.meter_codes, r.meter_units, r.meter_prices_xusd,
+                r.meter_quantities_minor, r.meter_costs_xusd,
+                r.meter_cost_quantities_minor, r.meter_modes, r.meter_rate_identities,
+                r.meter_cost_identities
+            INTO rule
+            FROM gate_projections p
+            JOIN gate_catalog_versions c
+                ON c.realm_id = p.realm_id AND c.version = p.catalog_version
+            JOIN gate_account_versions a
+                ON a.account_id = p.account_id AND a.version = p.account_version
+            JOIN gate_rule_sets r ON r.id = p.rule_set_id
+            WHERE p.realm_id = item.realm AND p.principal_id = item.principal
+                AND p.business_user_id = item."user" AND p.feature_code = item.feature
+                AND p.valid_from <= p_at AND p_at < p.valid_until
+                AND (item.bound OR p.user_active);
+            v_governed := FOUND;
+            v_old_keys := NULL;
+        END IF;
+        IF NOT v_governed THEN
             v_answers := array_append(v_answers, '{"o": "stale"}'::jsonb);
             CONTINUE;
         END IF;
@@ -136,17 +182,46 @@ BEGIN
             v_locked := ARRAY[rule.account_id];
         END IF;
 
-        SELECT k.rating_id, k.rated_at, k.request_hash INTO kept
-        FROM gate_rating_keys k
-        WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
-            AND k.operation = item.operation AND k.idempotency_key = item.key;
-        IF FOUND THEN
-            v_answers := array_append(v_answers, CASE
-                WHEN kept.request_hash = decode(item.hash, 'hex') THEN
-                    jsonb_build_object('o', 'replayed', 'rating', kept.rating_id,
-                        'rated_at', kept.rated_at)
-                ELSE '{"o": "key_reused"}'::jsonb END);
-            CONTINUE;
+        IF item.operation || item.key || rule.user_id = ANY (v_keys) THEN
+            -- Of an item settled just now, and not stored yet.
+            PERFORM gate_book_money(
+                b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts,
+                b_ratings, p_at);
+            PERFORM gate_book_remainders(
+                r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
+            PERFORM gate_book(
+                c_ids, c_used, c_reserved, c_add_used, c_add_reserved, l_ids, l_ratings,
+                v_ratings, v_records, v_rating_keys, p_at);
+            v_keys := '{}'; l_ids := '{}'; l_ratings := '{}'; v_ratings := '{}';
+            v_records := '{}'; v_rating_keys := '{}'; v_old_keys := NULL;
+            c_add_used := array_fill(0::bigint, ARRAY[cardinality(c_ids)]);
+            c_add_reserved := c_add_used;
+            b_user := NULL; b_held := 0; b_spent := 0; b_entries := '{}';
+            b_amounts := '{}'; b_ratings := '{}'; r_of := NULL; r_user := NULL;
+        END IF;
+        IF v_many AND v_old_keys IS NULL THEN
+            -- One look for the keys of all items, instead of one for each.
+            SELECT coalesce(array_agg(k.operation || k.idempotency_key), '{}')
+            INTO v_old_keys
+            FROM gate_rating_keys k
+            WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
+                AND (k.operation, k.idempotency_key) IN (
+                    SELECT i.operation, i.key
+                    FROM jsonb_to_recordset(p_items) AS i(operation text, key text));
+        END IF;
+        IF NOT v_many OR item.operation || item.key = ANY (v_old_keys) THEN
+            SELECT k.rating_id, k.rated_at, k.request_hash INTO kept
+            FROM gate_rating_keys k
+            WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
+                AND k.operation = item.operation AND k.idempotency_key = item.key;
+            IF FOUND THEN
+                v_answers := array_append(v_answers, CASE
+                    WHEN kept.request_hash = decode(item.hash, 'hex') THEN
+                        jsonb_build_object('o', 'replayed', 'rating', kept.rating_id,
+                            'rated_at', kept.rated_at)
+                    ELSE '{"o": "key_reused"}'::jsonb END);
+                CONTINUE;
+            END IF;
         END IF;
 
         SELECT l.id, l.state, l.feature_code, l.feature_family_code, l.billing_mode,
@@ -166,15 +241,41 @@ BEGIN
                 'o', 'other_feature', 'feature', held.feature_code));
             CONTINUE;
         END IF;
-        v_state := held.state;
+        -- Its counters, into memory.
+        FOREACH v_id IN ARRAY held.counter_ids || held.quota_counter_ids LOOP
+            CONTINUE WHEN v_id = ANY (c_ids);
+            SELECT c.used_minor, c.reserved_minor INTO v_a, v_b
+            FROM gate_counters c WHERE c.id = v_id;
+            IF FOUND THEN
+                c_ids := c_ids || v_id;
+                c_used := c_used || v_a;
+                c_reserved := c_reserved || v_b;
+                c_add_used := c_add_used || 0::bigint;
+                c_add_reserved := c_add_reserved || 0::bigint;
+            END IF;
+        END LOOP;
+        IF rule.user_id IS DISTINCT FROM b_user THEN
+            PERFORM gate_book_money(
+                b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts,
+                b_ratings, p_at);
+            b_user := rule.user_id; b_realm := item.realm; b_account := rule.account_id;
+            b_available := NULL; b_held := 0; b_spent := 0; b_entries := '{}';
+            b_amounts := '{}'; b_ratings := '{}';
+        END IF;
+
+        v_state := CASE WHEN held.id = ANY (l_ids) THEN 'closed' ELSE held.state END;
         IF v_state = 'active' AND p_at > held.expires_at + p_grace THEN
             UPDATE gate_leases SET state = 'expired', ended_at = p_at, updated_at = p_at
             WHERE id = held.id;
-            UPDATE gate_counters SET reserved_minor = reserved_minor - held.reserved_minor
-            WHERE id = ANY (held.counter_ids);
-            IF held.reserved_xusd > 0 THEN
-                PERFORM grants_settle(item.realm, rule.account_id, rule.user_id,
-                    held.reserved_xusd, 0, '', NULL, p_at);
+            FOREACH v_id IN ARRAY held.counter_ids LOOP
+                v_place := array_position(c_ids, v_id);
+                CONTINUE WHEN v_place IS NULL;
+                c_reserved[v_place] := c_reserved[v_place] - held.reserved_minor;
+                c_add_reserved[v_place] := c_add_reserved[v_place] - held.reserved_minor;
+            END LOOP;
+            b_held := b_held + held.reserved_xusd;
+            IF b_available IS NOT NULL THEN
+                b_available := b_available + held.reserved_xusd;
             END IF;
             v_state := 'expired';
         END IF;
@@ -186,16 +287,25 @@ BEGIN
         v_line_ids := '{}'; v_line_meters := '{}'; v_line_units := '{}';
         v_line_etags := '{}'; v_line_quantities := '{}'; v_line_numbers := '{}';
         v_line_rates := '{}'; v_line_costs := '{}';
-        SELECT coalesce(array_agg(b.rate_identity), '{}'),
-            coalesce(array_agg(b.remainder_numer), '{}'),
-            coalesce(array_agg(b.denom), '{}'), coalesce(array_agg(b.meter_code), '{}'),
-            coalesce(array_agg(false), '{}')
-        INTO v_carry_keys, v_carry_values, v_carry_per, v_carry_meters, v_carry_changed
-        FROM gate_residual_buckets b
-        WHERE b.realm_id = item.realm AND b.user_id = rule.user_id
-            AND b.meter_code = ANY (rule.meter_codes)
-            AND (b.rate_identity = ANY (rule.meter_rate_identities)
-                OR b.rate_identity = ANY (rule.meter_cost_identities));
+        IF rule.user_id || rule.rules::text IS DISTINCT FROM r_of THEN
+            PERFORM gate_book_remainders(
+                r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
+            r_of := rule.user_id || rule.rules::text;
+            r_user := rule.user_id; r_realm := item.realm;
+            SELECT coalesce(array_agg(b.rate_identity), '{}'),
+                coalesce(array_agg(b.remainder_numer), '{}'),
+                coalesce(array_agg(b.denom), '{}'),
+                coalesce(array_agg(b.meter_code), '{}'),
+                coalesce(array_agg(false), '{}')
+            INTO r_keys, r_values, r_per, r_meters, r_changed
+            FROM gate_residual_buckets b
+            WHERE b.realm_id = item.realm AND b.user_id = rule.user_id
+                AND b.meter_code = ANY (rule.meter_codes)
+                AND (b.rate_identity = ANY (rule.meter_rate_identities)
+                    OR b.rate_identity = ANY (rule.meter_cost_identities));
+        END IF;
+        v_carry_keys := r_keys; v_carry_values := r_values; v_carry_per := r_per;
+        v_carry_meters := r_meters; v_carry_changed := r_changed;
         FOR v_use IN
             SELECT * FROM jsonb_to_recordset(item.uses)
                 AS u(id uuid, meter text, quantity bigint, unit text, etag text)
@@ -294,28 +404,22 @@ BEGIN
         END IF;
 
         -- What is applied of it.
-        v_windows := '[]'; v_window_ids := '{}'; v_window_takes := '{}';
-        v_window_held := '{}'; v_window_limits := '{}';
+        v_windows := '[]'; v_window_places := '{}'; v_window_takes := '{}';
+        v_window_held := '{}';
         v_fits := item.quantity;
-        FOR v_window IN
-            SELECT c.id, t.most, c.used_minor, c.reserved_minor,
-                CASE WHEN t.held THEN held.reserved_minor ELSE 0 END AS held_minor
-            FROM unnest(held.quota_counter_ids, held.quota_limits, held.quota_held)
-                AS t(id, most, held)
-            JOIN gate_counters c ON c.id = t.id
-            ORDER BY c.id
-        LOOP
-            v_capacity := least(c_all, v_window.held_minor::numeric + greatest(
-                0, coalesce(v_window.most, c_all) - v_window.used_minor
-                - v_window.reserved_minor));
+        FOR i IN 1 .. cardinality(held.quota_counter_ids) LOOP
+            v_place := array_position(c_ids, held.quota_counter_ids[i]);
+            CONTINUE WHEN v_place IS NULL;
+            v_most := held.quota_limits[i];
+            v_b := CASE WHEN held.quota_held[i] THEN held.reserved_minor ELSE 0 END;
+            v_capacity := least(c_all, v_b::numeric + greatest(
+                0, coalesce(v_most, c_all) - c_used[v_place] - c_reserved[v_place]));
             v_fits := least(v_fits, v_capacity);
-            v_window_ids := v_window_ids || v_window.id;
+            v_window_places := v_window_places || v_place;
             v_window_takes := v_window_takes || least(item.quantity, v_capacity);
-            v_window_held := v_window_held || v_window.held_minor;
-            v_window_limits := v_window_limits || coalesce(v_window.most, c_all);
+            v_window_held := v_window_held || v_b;
             v_windows := v_windows || jsonb_build_array(jsonb_build_array(
-                v_window.id, v_window.most, v_window.held_minor, v_window.used_minor,
-                v_window.reserved_minor));
+                c_ids[v_place], v_most, v_b, c_used[v_place], c_reserved[v_place]));
         END LOOP;
 
         v_late := p_at > held.expires_at;
@@ -333,7 +437,7 @@ BEGIN
                 v_reasons := v_reasons || 'late_commit'::text;
             END IF;
         END IF;
-        IF cardinality(v_window_ids) = 0 THEN
+        IF cardinality(v_window_places) = 0 THEN
             v_quarantined := true;
             v_reasons := v_reasons || 'policy_window_not_found'::text;
         END IF;
@@ -349,13 +453,18 @@ BEGIN
         v_available := 0;
         v_pays := v_state = 'active' AND (held.reserved_xusd > 0 OR v_revenue > 0);
         IF v_pays THEN
-            v_available := grants_lock(rule.user_id);
+            IF b_available IS NULL THEN
+                -- What an expired lease gave back above is free again.
+                b_available := grants_lock(b_user) + b_held;
+            END IF;
+            v_available := b_available;
         END IF;
         IF v_quarantined THEN
             v_status := 'quarantined';
             v_fits := 0;
             v_applied := 0;
-            v_window_takes := array_fill(0::bigint, ARRAY[cardinality(v_window_ids)]);
+            v_window_takes := array_fill(
+                0::bigint, ARRAY[cardinality(v_window_places)]);
         ELSE
             v_applied := v_revenue;
             IF held.billing_mode = 'prepaid' THEN
@@ -371,38 +480,36 @@ BEGIN
         END IF;
         -- point: decided
 
-        IF v_state = 'active' AND cardinality(v_window_ids) > 0 THEN
-            UPDATE gate_counters c
-            SET used_minor = c.used_minor + t.take,
-                reserved_minor = c.reserved_minor - t.held
-            FROM unnest(v_window_ids, v_window_takes, v_window_held, v_window_limits)
-                AS t(id, take, held, most)
-            WHERE c.id = t.id AND c.reserved_minor >= t.held
-                AND (t.take <= t.held
-                    OR t.take - t.held <= t.most - c.used_minor - c.reserved_minor)  -- guard
-            ;
-            GET DIAGNOSTICS v_count = ROW_COUNT;
-            IF v_count <> cardinality(v_window_ids) THEN
-                RAISE EXCEPTION 'the gate of account % moved', rule.account_id
-                    USING ERRCODE = 'serialization_failure';
-            END IF;
-        END IF;
         v_funded := 0;
         IF v_pays THEN
             -- A postpaid balance pays what it has; the rest is owed.
-            v_funded := grants_settle(
-                item.realm, rule.account_id, rule.user_id, held.reserved_xusd,
-                v_applied, 'gate_rating:' || item.id, item.entry, p_at);
+            v_funded := least(v_applied, v_available + held.reserved_xusd);
+            b_available := b_available + held.reserved_xusd - v_funded;
+            b_held := b_held + held.reserved_xusd;
+            b_spent := b_spent + v_funded;
+            IF v_funded > 0 THEN
+                b_entries := b_entries || item.entry;
+                b_amounts := b_amounts || v_funded;
+                b_ratings := b_ratings || item.id;
+            END IF;
         END IF;
         IF v_funded < v_applied THEN
             v_reasons := v_reasons || 'cash_funding_applied'::text;
         END IF;
-        -- point: paid
         IF v_state = 'active' THEN
-            UPDATE gate_leases SET state = 'closed', ended_at = p_at, updated_at = p_at,
-                rating_id = item.id, rated_at = p_at
-            -- Not `state`: its partial index would look usable for this.
-            WHERE id = held.id AND ended_at IS NULL;
+            FOR i IN 1 .. cardinality(v_window_places) LOOP
+                v_place := v_window_places[i];
+                c_used[v_place] := c_used[v_place] + v_window_takes[i];
+                c_reserved[v_place] := c_reserved[v_place] - v_window_held[i];
+                c_add_used[v_place] := c_add_used[v_place] + v_window_takes[i];
+                c_add_reserved[v_place] := c_add_reserved[v_place] - v_window_held[i];
+            END LOOP;
+            l_ids := l_ids || held.id;
+            l_ratings := l_ratings || item.id;
+        END IF;
+        IF NOT v_quarantined THEN
+            r_keys := v_carry_keys; r_values := v_carry_values; r_per := v_carry_per;
+            r_meters := v_carry_meters; r_changed := v_carry_changed;
         END IF;
 
         v_evidence := jsonb_build_object(
@@ -411,53 +518,29 @@ BEGIN
             'held_xusd', held.reserved_xusd, 'available_xusd', v_available,
             'unpriced', v_unpriced, 'not_allowed', v_foreign,
             'zero_cost', held.zero_cost);
-        INSERT INTO gate_ratings (
-            id, realm_id, account_id, user_id, rating_kind, lease_id, direction,
-            feature_code, feature_family_code, billing_mode, plan_assignment_id,
-            canonical_quantity_minor, canonical_amount_xusd, canonical_cost_xusd,
-            application_status, reason_codes, late_rating, applied_quantity_minor,
-            applied_amount_xusd, applied_cost_xusd, funded_xusd, rule_set_id, labels,
-            evidence, rated_at, operation, idempotency_key, trace_id)
-        VALUES (
-            item.id, item.realm, rule.account_id, rule.user_id, 'gate', held.id, 'debit',
-            held.feature_code, held.feature_family_code, held.billing_mode,
-            held.plan_assignment_id, item.quantity, v_revenue, v_cost, v_status,
-            v_reasons, v_late, v_fits, v_applied,
-            CASE WHEN v_quarantined THEN 0 ELSE v_cost END, v_funded, rule.rules,
-            held.labels || item.labels, v_evidence, p_at, item.operation, item.key,
-            item.trace);
-        INSERT INTO gate_rated_records (
-            id, realm_id, rating_id, line_number, meter_code, unit, rating_status,
-            quantity_minor, amount_xusd, cost_xusd, rate_identity, cost_rate_identity,
-            remainder_in, remainder_out, cost_remainder_in, cost_remainder_out,
-            client_pricing_etag, rated_at)
-        SELECT t.id, item.realm, item.id, t.n, t.meter, t.unit,
-            CASE WHEN t.rate IS NULL THEN 'missing_price' ELSE 'priced' END, t.quantity,
-            v_line_numbers[6 * t.n - 5], v_line_numbers[6 * t.n - 4], t.rate, t.cost,
-            v_line_numbers[6 * t.n - 3], v_line_numbers[6 * t.n - 2],
-            v_line_numbers[6 * t.n - 1], v_line_numbers[6 * t.n], t.etag, p_at
-        FROM unnest(v_line_ids, v_line_meters, v_line_units, v_line_quantities,
-                v_line_rates, v_line_costs, v_line_etags)
-            WITH ORDINALITY AS t(id, meter, unit, quantity, rate, cost, etag, n);
-        IF NOT v_quarantined AND true = ANY (v_carry_changed) THEN
-            INSERT INTO gate_residual_buckets AS b (
-                id, realm_id, user_id, meter_code, rate_identity, denom, remainder_numer)
-            SELECT md5(rule.user_id || '|' || t.meter || '|' || t.identity)::uuid,
-                item.realm, rule.user_id, t.meter, t.identity, t.per, t.carried
-            FROM unnest(v_carry_keys, v_carry_values, v_carry_per, v_carry_meters,
-                    v_carry_changed) AS t(identity, carried, per, meter, changed)
-            WHERE t.changed
-            ON CONFLICT (realm_id, user_id, meter_code, rate_identity)
-            DO UPDATE SET remainder_numer = excluded.remainder_numer;
-        END IF;
-        INSERT INTO gate_rating_keys (
-            rating_id, realm_id, user_id, operation, idempotency_key, request_hash,
-            rated_at, lease_id)
-        VALUES (
-            item.id, item.realm, rule.user_id, item.operation, item.key,
-            decode(item.hash, 'hex'), p_at,
-            CASE WHEN NOT v_quarantined THEN held.id END);
-        -- point: stored
+        -- One expression per row, in the table's order (see gate_authorize).
+        v_ratings := v_ratings || ROW(
+            item.id, 'gate', 'debit', held.feature_code, held.feature_family_code,
+            held.billing_mode, item.quantity, v_revenue, v_cost, v_status, v_reasons,
+            v_late, v_fits, v_applied, CASE WHEN v_quarantined THEN 0 ELSE v_cost END,
+            v_funded, rule.rules, held.labels || item.labels, v_evidence, p_at,
+            item.operation, item.key, item.trace, rule.account_id, held.id,
+            held.plan_assignment_id, item.realm, NULL, rule.user_id)::gate_ratings;
+        FOR i IN 1 .. cardinality(v_line_ids) LOOP
+            v_records := v_records || ROW(
+                v_line_ids[i], i, v_line_meters[i], v_line_units[i],
+                CASE WHEN v_line_rates[i] IS NULL THEN 'missing_price' ELSE 'priced' END,
+                v_line_quantities[i], v_line_numbers[6 * i - 5],
+                v_line_numbers[6 * i - 4], v_line_rates[i], v_line_costs[i],
+                v_line_numbers[6 * i - 3], v_line_numbers[6 * i - 2],
+                v_line_numbers[6 * i - 1], v_line_numbers[6 * i], v_line_etags[i], p_at,
+                item.realm, item.id)::gate_rated_records;
+        END LOOP;
+        v_keys := v_keys || (item.operation || item.key || rule.user_id);
+        v_rating_keys := v_rating_keys || ROW(
+            item.id, item.operation, item.key, decode(item.hash, 'hex'), p_at,
+            CASE WHEN NOT v_quarantined THEN held.id END, item.realm,
+            rule.user_id)::gate_rating_keys;
         v_answers := array_append(v_answers, jsonb_build_object(
             'o', 'committed', 'rules', rule.rules, 'lease', held.id,
             'feature', held.feature_code, 'mode', held.billing_mode,
@@ -466,5 +549,13 @@ BEGIN
             'cost', CASE WHEN v_quarantined THEN 0 ELSE v_cost END,
             'funded', v_funded, 'numbers', v_line_numbers));
     END LOOP;
+    PERFORM gate_book_money(
+        b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts, b_ratings,
+        p_at);
+    PERFORM gate_book_remainders(
+        r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
+    PERFORM gate_book(
+        c_ids, c_used, c_reserved, c_add_used, c_add_reserved, l_ids, l_ratings,
+        v_ratings, v_records, v_rating_keys, p_at);
     RETURN to_jsonb(v_answers);
 END $$;

@@ -34,7 +34,7 @@ BEGIN
         GROUP BY user_id ORDER BY user_id
     LOOP
         PERFORM grants_settle(
-            p_realm, p_account, v_held.user_id, v_held.total, 0, '', NULL, p_at);
+            p_realm, p_account, v_held.user_id, v_held.total, '{}', '{}', '{}', p_at);
     END LOOP;
     RETURN cardinality(v_leases);
 END $$;

@@ -35,35 +35,29 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Ends a hold and spends, or as much of it as is then available; returns the spend.
+-- Ends a hold, and spends amounts, each under its source: all of them, or it raises.
 CREATE OR REPLACE FUNCTION grants_settle(
-    p_realm text, p_account uuid, p_user uuid, p_held bigint, p_spend bigint,
-    p_source text, p_entry uuid, p_at timestamptz
-) RETURNS bigint
-LANGUAGE plpgsql AS $$
+    p_realm text, p_account uuid, p_user uuid, p_held bigint, p_entries uuid[],
+    p_amounts bigint[], p_sources text[], p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_spend bigint := least(p_spend, grants_lock(p_user) + p_held);
+    v_spent bigint := (SELECT coalesce(sum(a), 0) FROM unnest(p_amounts) AS a);
 BEGIN
-    IF p_held = 0 AND v_spend = 0 THEN
-        RETURN 0;
-    END IF;
     UPDATE credit_balances
     SET reserved_xusd = reserved_xusd - p_held,
-        spent_xusd = spent_xusd + v_spend,
+        spent_xusd = spent_xusd + v_spent,
         updated_at = p_at
-    WHERE user_id = p_user AND reserved_xusd >= p_held;
+    WHERE user_id = p_user AND reserved_xusd >= p_held
+        AND granted_xusd - spent_xusd - reserved_xusd >= v_spent - p_held;  -- guard
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'user % does not hold % xusd', p_user, p_held
+        RAISE EXCEPTION 'the balance of user % moved', p_user
             USING ERRCODE = 'serialization_failure';
     END IF;
-    IF v_spend > 0 THEN
-        INSERT INTO credit_entries (
-            id, realm_id, account_id, user_id, kind, amount_xusd, source_ref,
-            actor_kind, actor_id, operator, reason, ticket_id, trace_id,
-            effective_at, occurred_at)
-        VALUES (
-            p_entry, p_realm, p_account, p_user, 'spend', -v_spend, p_source,
-            '', '', '', '', '', '', p_at, p_at);
-    END IF;
-    RETURN v_spend;
+    INSERT INTO credit_entries (
+        id, realm_id, account_id, user_id, kind, amount_xusd, source_ref, actor_kind,
+        actor_id, operator, reason, ticket_id, trace_id, effective_at, occurred_at)
+    SELECT t.id, p_realm, p_account, p_user, 'spend', -t.amount, t.source, '', '', '',
+        '', '', '', p_at, p_at
+    FROM unnest(p_entries, p_amounts, p_sources) AS t(id, amount, source);
 END $$;

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "authorize": ROOT / "gating/sql/authorize.sql",
     "store": ROOT / "gating/sql/store.sql",
+    "book": ROOT / "gating/sql/book.sql",
     "commit": ROOT / "gating/sql/commit.sql",
     "expire": ROOT / "gating/sql/expire.sql",
     "funding": ROOT / "grants/sql/funding.sql",
@@ -117,12 +118,9 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
         changes.append(without_marked("lock"))
     if pause_seconds:
         changes.append(at_point("decided", f"PERFORM pg_sleep({pause_seconds});"))
-    of_gate = list(changes)
-    if not guarded:
-        of_gate.append(without_marked("guard"))
-    found = {"commit": chained(*of_gate)}
+    found = {}
     if changes:
-        found["authorize"] = chained(*changes)
+        found = {"authorize": chained(*changes), "commit": chained(*changes)}
     if not guarded:
-        found |= {name: without_marked("guard") for name in ("store", "funding")}
+        found |= {name: without_marked("guard") for name in ("store", "book", "funding")}
     return mutated(found)

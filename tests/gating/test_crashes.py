@@ -157,7 +157,7 @@ def test_a_commit_whose_database_dies_takes_nothing(priced, crasher, point, roun
         gate.credit(1000)
         lease = gate.lease(75)
 
-        with crashed_at("commit", point):
+        with crashed_at("commit" if point == "decided" else "book", point):
             assert crasher.run(gate, "commit", lease, 60, key="k") != 0
 
         committed_once(gate, lease, before=False)
@@ -189,7 +189,7 @@ def test_a_commit_whose_caller_is_killed_is_all_or_nothing(
     priced, crasher, chance, rounds
 ):
     tally = Counter()
-    with paused_at("commit", "paid", 0.05):
+    with paused_at("book", "paid", 0.05):
         for number in range(rounds):
             gate = priced.of_principal(f"p-{number}")
             gate.credit(1000)

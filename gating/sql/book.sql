@@ -1,0 +1,81 @@
+-- Writes what items of gate_commit were settled to take: counters, the ends of leases,
+-- ratings. Of the counters p_used and p_reserved are what they come to; one that does
+-- not stand where that leads from was moved by somebody else.
+CREATE OR REPLACE FUNCTION gate_book(
+    p_counters uuid[], p_used bigint[], p_reserved bigint[], p_add_used bigint[],
+    p_add_reserved bigint[], p_leases uuid[], p_lease_ratings uuid[],
+    p_ratings gate_ratings[], p_records gate_rated_records[], p_keys gate_rating_keys[],
+    p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    FOR i IN 1 .. cardinality(p_counters) LOOP
+        CONTINUE WHEN p_add_used[i] = 0 AND p_add_reserved[i] = 0;
+        UPDATE gate_counters
+        SET used_minor = used_minor + p_add_used[i],
+            reserved_minor = reserved_minor + p_add_reserved[i]
+        WHERE id = p_counters[i]
+            AND used_minor = p_used[i] - p_add_used[i]  -- guard
+            AND reserved_minor = p_reserved[i] - p_add_reserved[i]  -- guard
+        ;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the counter % moved', p_counters[i]
+                USING ERRCODE = 'serialization_failure';
+        END IF;
+    END LOOP;
+    -- point: paid
+    IF cardinality(p_leases) > 0 THEN
+        UPDATE gate_leases l
+        SET state = 'closed', ended_at = p_at, updated_at = p_at, rating_id = t.rating,
+            rated_at = p_at
+        FROM unnest(p_leases, p_lease_ratings) AS t(id, rating)
+        -- Not `state`: its partial index would look usable for this.
+        WHERE l.id = t.id AND l.ended_at IS NULL;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        IF v_count <> cardinality(p_leases) THEN
+            RAISE EXCEPTION 'a lease of % moved', p_leases
+                USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
+    INSERT INTO gate_ratings SELECT * FROM unnest(p_ratings);
+    INSERT INTO gate_rated_records SELECT * FROM unnest(p_records);
+    INSERT INTO gate_rating_keys SELECT * FROM unnest(p_keys);
+    -- point: stored
+END $$;
+
+-- Ends what a user's items held, and spends what they came to, each under its rating.
+CREATE OR REPLACE FUNCTION gate_book_money(
+    p_realm text, p_account uuid, p_user uuid, p_held bigint, p_spent bigint,
+    p_entries uuid[], p_amounts bigint[], p_ratings uuid[], p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_held > 0 OR p_spent > 0 THEN
+        PERFORM grants_settle(
+            p_realm, p_account, p_user, p_held, p_entries, p_amounts,
+            ARRAY(SELECT 'gate_rating:' || r.id FROM unnest(p_ratings)
+                WITH ORDINALITY AS r(id, n) ORDER BY r.n), p_at);
+    END IF;
+END $$;
+
+-- Stores the remainders that a user's items changed.
+CREATE OR REPLACE FUNCTION gate_book_remainders(
+    p_realm text, p_user uuid, p_keys text[], p_values bigint[], p_per bigint[],
+    p_meters text[], p_changed boolean[]
+) RETURNS void
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    IF true = ANY (p_changed) THEN
+        INSERT INTO gate_residual_buckets (
+            id, realm_id, user_id, meter_code, rate_identity, denom, remainder_numer)
+        SELECT md5(p_user || '|' || t.meter || '|' || t.identity)::uuid, p_realm, p_user,
+            t.meter, t.identity, t.per, t.carried
+        FROM unnest(p_keys, p_values, p_per, p_meters, p_changed)
+            AS t(identity, carried, per, meter, changed)
+        WHERE t.changed
+        ON CONFLICT (realm_id, user_id, meter_code, rate_identity)
+        DO UPDATE SET remainder_numer = excluded.remainder_numer;
+    END IF;
+END $$;
