@@ -125,6 +125,10 @@ def test_worker_is_not_the_schemas_owner(committed):
     """Started plainly, with nothing said about a role."""
     owner, app_ = database_url("plangate_owner"), database_url()
     name = f"worker-{os.getpid()}"
+    ServiceKeyNonce.objects.create(
+        key_id="pk-role", nonce="old", seen_at=now() - timedelta(hours=1)
+    )
+    purge_nonces.configure(queueing_lock=None).defer(timestamp=0)
     with running_worker(
         DATABASE_URL=owner,
         DATABASE_APP_URL=app_,
@@ -140,11 +144,16 @@ def test_worker_is_not_the_schemas_owner(committed):
                 )
                 return {role for (role,) in cursor.fetchall()}
 
-        wait_for(roles)
+        wait_for(lambda: not ServiceKeyNonce.objects.filter(key_id="pk-role").exists())
         assert roles() == {"plangate_app"}
 
 
 def test_job_of_a_killed_worker_is_requeued(committed):
+    with connection.cursor() as cursor:
+        # What the worker of another test was about to do as it was ended.
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET status = 'cancelled' WHERE status = 'todo'"
+        )
     job_id = purge_nonces.configure(queueing_lock=None).defer(timestamp=1)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -6,7 +6,7 @@
 import psycopg
 import pytest
 
-from tests.test_history import APPEND_ONLY, AUDITED
+from tests.test_history import APPEND_ONLY, AUDITED, NEVER_DELETED
 from tests.tools.server import database_url
 from tests.tools.tables import own_tables, rows
 
@@ -60,6 +60,8 @@ def expected(table):
         return {"SELECT"}
     if table in APPEND_ONLY:
         return {"SELECT", "INSERT"}
+    if table in NEVER_DELETED:
+        return {"SELECT", "INSERT", "UPDATE"}
     return {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 

@@ -79,7 +79,7 @@ def _named(state: BillingState, key: str | None, found: BundleProjection) -> str
     if key is None:
         return NO_BUNDLE
     if found.is_default:
-        return f"{key} (the realm's default)"
+        return "the realm's default bundle"
     plan = next(
         plan
         for plan in state.effective

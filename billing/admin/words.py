@@ -2,11 +2,7 @@
 
 from datetime import datetime
 
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-
 from billing.models import AssignmentScope, PlanAssignment
-from billing.policies.effective import AssignedPlan
 
 STATE_COLORS = {
     "In effect": "success",
@@ -69,8 +65,3 @@ def holder_text(assignment: PlanAssignment) -> str:
     if assignment.scope == AssignmentScope.ACCOUNT:
         return "Whole account"
     return f"User {assignment.user}"
-
-
-def plan_line(plan: AssignedPlan) -> SafeString:
-    """Return a plan in one line of a table."""
-    return format_html("{} <span>({})</span>", plan.plan_name, plan.plan_code)

@@ -54,7 +54,11 @@ class CommandForm(forms.Form):
     def grouped(self) -> list[tuple[str | None, dict[str, Any]]]:
         """Return the fieldsets, last the questions why that none of them placed."""
         asked = [name for name in (*NAMES, EFFECTIVE) if name in self.fields]
-        own = [name for name in self.fields if name not in asked]
+        own = [
+            name
+            for name, field in self.fields.items()
+            if name not in asked and not field.widget.is_hidden
+        ]
         groups = list(self.fieldsets or ([(None, {"fields": own})] if own else []))
         placed = {name for _title, options in groups for name in options["fields"]}
         why = tuple(name for name in asked if name not in placed)

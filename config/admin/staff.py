@@ -17,7 +17,6 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 
 from config.admin.bases import (
     ACCESS,
-    ActionVariant,
     Menu,
     PlangateAdmin,
     RecordAdmin,
@@ -91,6 +90,11 @@ class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
         staff: models.QuerySet[User] = super().get_queryset(request)
         return staff.prefetch_related("groups")
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the read-only fields: a user name is fixed, as history tells by it."""
+        fixed = super().get_readonly_fields(request, obj)
+        return fixed if obj is None else [*fixed, "username"]
+
     def save_model(self, request: Any, obj: User, form: Any, change: bool) -> None:
         """Write the member; a new one may sign in, and do nothing without a role."""
         obj.is_staff = obj.is_staff or not change
@@ -113,7 +117,6 @@ class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
         permission="auth.change_user",
         form=AccessForm,
         icon="admin_panel_settings",
-        variant=ActionVariant.DANGER,
         description="What somebody may do from their next click on. Kept in the "
         "history of the member.",
     )
@@ -129,7 +132,8 @@ class StaffAdmin(UserPages, PlangateAdmin):  # type: ignore[misc]
         """Set the roles of a member, and whether they come in."""
         answers = form.cleaned_data
         flags = {name: answers[name] for name in FLAGS}
-        if set_access(member=member, roles=answers["roles"], by=by, **flags):
+        roles, seen = answers["roles"], answers["seen"]
+        if set_access(member=member, roles=roles, seen=seen, by=by, **flags):
             return f"The access of {member} is set."
         return f"Nothing to change: {member} already may do exactly that."
 

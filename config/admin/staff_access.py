@@ -18,6 +18,7 @@ from config.admin.differences import differences
 from config.admin.forms import CommandForm
 from config.admin.history import Change, Entry
 from config.admin.values import NOTHING, Value, plain
+from config.admin.versions import ChangedMeanwhile
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
 
@@ -51,27 +52,40 @@ class AccessForm(CommandForm):
         required=False,
         help_text="May do everything, this page included.",
     )
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.initial["roles"] = list(self.subject.groups.all())
         for name in FLAGS:
             self.initial[name] = getattr(self.subject, name)
+        self.initial["seen"] = json.dumps(_access(self.subject))
 
 
 def set_access(
-    *, member: User, roles: Sequence[Group], by: AuditContext, **flags: bool
+    *,
+    member: User,
+    roles: Sequence[Group],
+    seen: str = "",
+    by: AuditContext,
+    **flags: bool,
 ) -> bool:
     """Give a member exactly these roles and flags; return whether that changed any.
 
-    `flags` are is_active, is_staff and is_superuser. Records who, why, before and
-    after. Refuses (`Conflict`) to leave the installation without a superuser.
+    `flags` are is_active, is_staff and is_superuser; `seen` is what the form carried.
+    Records who, why, before and after. Refuses (`ChangedMeanwhile`) access that is no
+    longer as it was seen, and (`Conflict`) to leave nobody a superuser.
     """
     # One at a time over all superusers, so that two cannot remove each other.
     roots = User.objects.select_for_update().filter(is_superuser=True).order_by("pk")
     others = [root for root in roots if root.pk != member.pk and root.is_active]
     member = User.objects.select_for_update().get(pk=member.pk)
     before = _access(member)
+    if seen not in {"", json.dumps(before)}:
+        raise ChangedMeanwhile(
+            f"Somebody else changed the access of {member} after you opened the page. "
+            "Nothing of yours is saved. Open the page again to see it as it is now."
+        )
     if not others and before["is_superuser"] and before["is_active"]:
         _refuse_last(**flags)
     for name, value in flags.items():

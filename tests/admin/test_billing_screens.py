@@ -455,7 +455,7 @@ def test_exception_that_is_given_replaces_the_one_there(
     url = command_url(account, "assign")
     sent = assignment_answers(
         plans["pro"], metadata='{"note": {"ticket": 7}}',
-        metadata__gate_bundle_key="default",
+        metadata__gate_bundle_key="__default_bundle__",
     )  # fmt: skip
 
     preview = support.post(url, sent)
@@ -463,7 +463,7 @@ def test_exception_that_is_given_replaces_the_one_there(
 
     paused.refresh_from_db()
     assert paused.metadata == {
-        "gate_bundle_key": "default",
+        "gate_bundle_key": "__default_bundle__",
         "note": {"by": "sales", "ticket": 7},
     }
 
@@ -516,7 +516,7 @@ def test_account_names_the_bundle_that_the_gate_uses(
         page = text_of(support.get(change_url(account), query))
         return page.split("Policy bundle ")[1].split(" Seats")[0]
 
-    assert told() == "default (the realm&#x27;s default)"
+    assert told() == "the realm&#x27;s default bundle"
     named("max", "no-such")
     assert told() == "none that is active: the gate refuses"
     bundle()

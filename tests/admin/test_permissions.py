@@ -178,14 +178,13 @@ def test_access_does_not_change_by_the_page_of_a_member(staff, member):
 
     response = root.post(
         change_url(member),
-        {"username": "new", "groups": [role.pk], "is_superuser": "on", "email": ""},
+        {"username": "renamed", "groups": [role.pk], "is_superuser": "on", "email": ""},
     )
 
     assert response.status_code == 302
     member.refresh_from_db()
-    assert (member.is_active, member.is_staff, member.is_superuser) == (
-        True, True, False,
-    )  # fmt: skip
+    assert (member.username, member.is_active, member.is_staff) == ("new", True, True)
+    assert not member.is_superuser
     assert not member.groups.exists()
 
 
@@ -196,6 +195,18 @@ def test_same_access_leaves_no_entry(staff, member):
 
     assert "Nothing to change" in messages_of(response)[0][1]
     assert not LogEntry.objects.exists()
+
+
+def test_stale_form_does_not_give_a_role_back(staff, member):
+    root, url = staff(superuser=True), command_url(member, "set-access")
+    member.groups.add(Group.objects.get(name="Ops"))
+    opened = root.get(url).context["adminform"].form.initial["seen"]
+    root.post(url, access())
+
+    refused = root.post(url, access("Ops", "Finance", seen=opened))
+
+    assert "Somebody else changed the access" in errors_of(refused)["__all__"][0]
+    assert not member.groups.exists()
 
 
 def test_last_superuser_stays_one(staff, member):

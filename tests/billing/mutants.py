@@ -155,7 +155,23 @@ class LooseSwitch(Naive):
         return super().switch(op, key, wrong)
 
 
+class RulesAsTheyAreNow(Naive):
+    """A plan always had the rules that it has now."""
+
+    def rules_known(self, plan, known):
+        return inf
+
+
+class FirstRuleFromTheBeginning(Naive):
+    """The first rule of a plan governs before it was given, too."""
+
+    def rules_known(self, plan, known):
+        return max(known, self.first_rules(plan))
+
+
 MUTANTS = [
+    RulesAsTheyAreNow,
+    FirstRuleFromTheBeginning,
     ClosedEnd,
     OpenStart,
     StatusWithoutTime,

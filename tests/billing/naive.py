@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 ACCOUNT = "account"
+MADE = 0
+"""When the plans were made."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Naive:
     def __init__(self, plans):
         self.rows = []
         self.kinds = [kind for kind, _priority in plans]
+        self.rules = [[] for _plan in plans]
         self.facts = [
             Fact("plan", number, 0, (True, priority))
             for number, (_kind, priority) in enumerate(plans)
@@ -182,6 +185,19 @@ class Naive:
             self.facts.append(Fact("plan", op.plan, recorded, said))
         return "done"
 
+    def edit_rules(self, op, key):
+        """Let the plan's only rule on the one feature be this; None is no rule."""
+        if op.effective > op.at:
+            raise Refusal("AUDIT.EFFECTIVE_IN_FUTURE", "audit.effective_at")
+        standing = [rule for rule in self.rules[op.plan] if rule[-1][1] is not None]
+        if not standing:
+            if op.status is not None:
+                self.rules[op.plan].append([(op.at, op.status)])
+        elif standing[0][-1][1] != op.status:
+            recorded = max(op.at, standing[0][-1][0])
+            standing[0].append((recorded, op.status))
+        return "done"
+
     def create(self, op, key, window, status, tag):
         number = len(self.rows)
         self.rows.append(Row(key, op.subject, op.plan, op.ref))
@@ -274,7 +290,38 @@ class Naive:
                 active,
                 priority,
             )
-        return facts, self.order(facts, at)
+        order = self.order(facts, at)
+        return facts, order, self.access(facts, order, at, limit)
+
+    def access(self, facts, order, at, limit):
+        """Return what the plans in effect say about the one feature."""
+        said = [
+            (facts[number][4], self.effects(self.rows[number].plan, at, limit))
+            for number in order
+        ]
+        said = [(priority, effects) for priority, effects in said if effects]
+        if not said:
+            return None
+        top = max(priority for priority, _effects in said)
+        strongest = [effects for priority, effects in said if priority == top]
+        denied = any("deny" in effects for effects in strongest)
+        return "denied" if denied else "allowed"
+
+    def effects(self, plan, at, limit):
+        """Return the effects of the plan's rules that count."""
+        known = inf if limit == inf else self.rules_known(plan, min(at, limit))
+        last = [
+            [effect for recorded, effect in rule if recorded <= known][-1:]
+            for rule in self.rules[plan]
+        ]
+        return {effect for found in last for effect in found if effect is not None}
+
+    def rules_known(self, plan, known):
+        """Return by when rules count: before the plan was made, its first ones do."""
+        return known if known >= MADE else self.first_rules(plan)
+
+    def first_rules(self, plan):
+        return min((rule[0][0] for rule in self.rules[plan]), default=inf)
 
     def order(self, facts, at):
         left = [

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from billing.models import BillingAccount, BillingUser, Plan
-from billing.policies.effective import effective_plans
-from billing.selectors.effective import assigned_plans
+from billing.selectors.effective import billing_state, entitled_features
 from billing.services import assignment_changes as changes
 from billing.services.assignments import Identity, assign_plan, change_assignment
+from billing.services.entitlements import Target, replace_entitlements
 from billing.services.plans import change_plan_definition
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.errors import DomainError
 from config.kernel.windows import Window
 from config.tenancy.history import auditing
 from tests.billing.naive import ACCOUNT, Operation
+from tests.catalog.make import make_feature
 
 ORIGIN = datetime(2026, 1, 1, tzinfo=UTC)
 AUTHOR = AuditContext(
@@ -29,6 +30,8 @@ AUTHOR = AuditContext(
     trace_id="0" * 32,
 )
 USERS = 2
+FEATURE = "story"
+WORDS = {None: None, "included in x": "allowed", "denied by x": "denied"}
 KINDS = ("base", "base", "addon")
 STATUSES = ("active",) * 7 + ("paused", "canceled", "expired")
 
@@ -62,13 +65,13 @@ def random_operation(dice, clock, rows):
     at = clock - dice.choice([0, 0, 0, 0, 1, 2])
     effective = dice.choice([at, at, at, at - 1, at - 3, at - 6, at + 1])
     verb = dice.choice(
-        ["assign"] * 8 + ["edit_plan"] * 2 + ["change"] * 3 + ["upgrade", "downgrade"] * 2
+        ["assign"] * 8 + ["edit_plan", "edit_rules"] * 2 + ["change"] * 3 + ["upgrade", "downgrade"] * 3
         + ["pause", "pause", "resume", "cancel", "extend", "end"]
     )  # fmt: skip
-    if not rows and verb != "edit_plan":
+    if not rows and verb not in {"edit_plan", "edit_rules"}:
         verb = "assign"
     op = Operation(verb, at, effective)
-    if verb not in {"assign", "edit_plan"}:
+    if verb not in {"assign", "edit_plan", "edit_rules"}:
         op = replace(op, row=dice.randrange(len(rows)))
     op = _ARGUMENTS.get(verb, _nothing)(dice, op)
     if verb == "assign" and rows and dice.random() < 0.6:
@@ -155,6 +158,11 @@ def _edit_plan(dice, op):
     )
 
 
+def _edit_rules(dice, op):
+    plan = dice.choice([0, 0, 1, 2])
+    return replace(op, plan=plan, status=dice.choice(["allow", "allow", "deny", None]))
+
+
 _ARGUMENTS = {
     "assign": _assign,
     "change": _change,
@@ -163,6 +171,7 @@ _ARGUMENTS = {
     "upgrade": _switch,
     "downgrade": _switch,
     "edit_plan": _edit_plan,
+    "edit_rules": _edit_rules,
 }
 
 
@@ -254,6 +263,12 @@ class Stage:
         self.plans[op.plan] = plan
         return "done", plan
 
+    def _edit_rules(self, op, at, by):
+        targets = [Target(op.status, feature_code=FEATURE)] if op.status else []
+        plan = self.plans[op.plan]
+        replace_entitlements(plan=plan, targets=targets, at=at, by=by)
+        return "done", plan
+
     def _named(self, op, at, by):
         call = {"assignment": self.rows[op.row], "at": at, "by": by}
         if op.verb in {"upgrade", "downgrade"}:
@@ -272,17 +287,18 @@ class Stage:
 
     def read(self, viewer, at, known, present):
         """Return what the selector and the policy say, as the naive model words it."""
-        found = assigned_plans(
+        state = billing_state(
             account=self.account,
-            user_id=None if viewer == ACCOUNT else self.users[viewer].pk,
+            user=None if viewer == ACCOUNT else self.users[viewer],
             as_of=instant(at),
             known_at=instant(known),
             at=instant(present),
         )
         number = {row.pk: place for place, row in enumerate(self.rows)}
-        facts = {number[plan.assignment_id]: _facts(plan) for plan in found}
-        effective = effective_plans(found, instant(at))
-        return facts, [number[plan.assignment_id] for plan in effective]
+        facts = {number[plan.assignment_id]: _facts(plan) for plan in state.assigned}
+        order = [number[plan.assignment_id] for plan in state.effective]
+        said = entitled_features(state).get(FEATURE)
+        return facts, order, WORDS[said]
 
 
 def _tagged(tag):
@@ -300,6 +316,18 @@ def _facts(plan):
         plan.metadata.get("tag"),
         plan.plan_active,
         plan.priority,
+    )
+
+
+def offered(realm):
+    """Make the one feature that the stories' plans speak about."""
+    make_feature(
+        realm,
+        instant(-10),
+        replace(AUTHOR, effective_at=instant(-10)),
+        FEATURE,
+        "stories",
+        entitlement_required=True,
     )
 
 

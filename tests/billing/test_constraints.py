@@ -141,7 +141,12 @@ def test_later_status_in_the_future_is_refused(user, at, by):
             recorded_at=at,
         )
 
-    give(2, at)
+    def pause():
+        with auditing(by, at=at):
+            PlanAssignment.objects.filter(pk=assignment.pk).update(status="paused")
+            give(2, at)
+
+    pause()
     future = at + timedelta(microseconds=1)
     assert (
         violated(at, by, lambda: give(3, future))

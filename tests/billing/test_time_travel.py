@@ -21,7 +21,14 @@ from config.kernel.windows import Window, tiles
 from config.tenancy.history import auditing
 from tests.billing.mutants import MUTANTS
 from tests.billing.naive import Naive
-from tests.billing.stories import AUTHOR, ORIGIN, first_difference, instant, play
+from tests.billing.stories import (
+    AUTHOR,
+    ORIGIN,
+    first_difference,
+    instant,
+    offered,
+    play,
+)
 from tests.conftest import make_realm
 from tests.tools.verification import note
 
@@ -32,7 +39,7 @@ SOAK_STORIES = 12_000
 BATCH = 100
 VERBS = {
     "assign", "change", "extend", "end", "pause", "resume", "cancel", "upgrade",
-    "downgrade", "edit_plan",
+    "downgrade", "edit_plan", "edit_rules",
 }  # fmt: skip
 REFUSALS = {
     ("VALIDATION.INVALID_INPUT", "window_end"),
@@ -55,6 +62,7 @@ def played(numbers):
     """Play the stories of those numbers; nothing of them stays in the database."""
     with transaction.atomic():
         realm = make_realm(ORIGIN, AUTHOR)
+        offered(realm)
         stories = [play(realm, number, seed=SEED) for number in numbers]
         transaction.set_rollback(True)
     return stories

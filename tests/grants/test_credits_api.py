@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from billing.services.accounts import ensure_account
 from config.kernel.ids import new_id
 from config.tenancy.models import Scope
 from config.tenancy.services.service_keys import create_service_key
@@ -169,8 +170,9 @@ def test_credit_needs_the_admin_scope(realm, user, at, by):
 
 
 def test_key_limited_to_other_accounts(realm, user, at, by):
+    other = ensure_account(realm=realm, principal_id="other", at=at, by=by)
     key = create_service_key(
-        realm=realm, allowed_accounts=[str(new_id())], at=at, by=by
+        realm=realm, allowed_accounts=[str(other.pk)], at=at, by=by
     )
     client = SignedClient(realm, key)
 

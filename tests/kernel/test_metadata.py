@@ -96,9 +96,9 @@ def refused(contract, document, **options):
             ["gate_bundle_key", "billing.period.billing_mode", "billing.period.issue_anchor",
              "operator", "reason", "ticket_id", "effective_at"],
         ),
-        (FeatureFamilyMetadata, []),
-        (FeatureMetadata, []),
-        (MeterMetadata, ["residual_mode"]),
+        (FeatureFamilyMetadata, ["auto_registry"]),
+        (FeatureMetadata, ["auto_registry"]),
+        (MeterMetadata, ["auto_registry", "residual_mode"]),
         (
             PolicyMetadata,
             ["feature_code", "counter_key", "params.feature_code", "params.counter_key",
