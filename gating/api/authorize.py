@@ -63,10 +63,12 @@ class AuthorizeBody(PreflightBody):
 class AuthorizeOut(WireModel):
     """Permission for one commit until `expires_at`.
 
-    The window is that of the tightest quota.
+    The window is that of the tightest quota. `decision_id` is what the decision is
+    explained by.
     """
 
     lease: str
+    decision_id: str
     feature_code: str
     feature_family_code: str
     window_start: Instant

@@ -6,6 +6,7 @@ from gating.api.authorize import AuthorizeView, CancelView, PreflightView
 from gating.api.batches import AuthorizeBatchView, CommitBatchView
 from gating.api.bundles import BundlesView, BundleView
 from gating.api.commits import CommitsView
+from gating.api.decisions import ExplainView
 from gating.api.limits import FeatureLimitsView, MeterLimitsView
 from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
 
@@ -16,6 +17,7 @@ urlpatterns = [
     path("gate/cancel", CancelView.as_view()),
     path("gate/commits", CommitsView.as_view()),
     path("gate/commits/batch", CommitBatchView.as_view()),
+    path("gate/decisions/<str:decision_id>/explain", ExplainView.as_view()),
     path("gate/limits", FeatureLimitsView.as_view()),
     path("gate/meters", MeterLimitsView.as_view()),
     path("gate/policy-bundles", BundlesView.as_view()),

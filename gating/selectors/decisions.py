@@ -1,9 +1,41 @@
-"""Decisions as they were made: what was asked, and what was known."""
+"""Decisions as they were made: what was asked, what was known, what was said."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from config.kernel.errors import NotFound
+from config.kernel.ids import parse_uuid
+from config.tenancy.models import Realm
+from gating.evidence import read_ask, read_facts
+from gating.explanations import Explanation, explain
 from gating.facts import Ask, Facts
-from gating.models import Lease
+from gating.models import Denial, Lease
 from gating.rules import Seen, facts_of
 from gating.selectors.rules import stored_rules
+
+log = structlog.get_logger("plangate.gate")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A stored decision, made again from its evidence.
+
+    `times` is how often it was given in its minute; `agrees` says that today's
+    specification comes to what was stored, and `stored` what that was: the reason of a
+    denial, empty for an admission.
+    """
+
+    row: Lease | Denial
+    decided_at: datetime
+    times: int
+    ask: Ask
+    facts: Facts
+    explanation: Explanation
+    stored: str
+    agrees: bool
 
 
 def admission_of(lease: Lease) -> tuple[Ask, Facts]:
@@ -22,3 +54,76 @@ def admission_of(lease: Lease) -> tuple[Ask, Facts]:
         user_id=lease.user_id,
         at=lease.authorized_at,
     )
+
+
+def decision_of(realm: Realm, decision_id: str) -> Decision:
+    """Return the decision of that id: a lease's, or a denial's.
+
+    Where it comes out otherwise today, that is logged as critical. Refuses an id that
+    the realm does not have (404).
+    """
+    key = parse_uuid(decision_id)
+    lease, denial = (_lease(realm, key), _denial(realm, key)) if key else (None, None)
+    if lease is not None:
+        return decision_on_lease(lease)
+    if denial is not None:
+        return decision_on_denial(denial)
+    raise NotFound(f"There is no decision {decision_id}.")
+
+
+def _lease(realm: Realm, key: UUID) -> Lease | None:
+    found = Lease.objects.in_realm(realm).select_related("account", "user")
+    return found.filter(pk=key).first()
+
+
+def _denial(realm: Realm, key: UUID) -> Denial | None:
+    found = Denial.objects.in_realm(realm).select_related("account", "user")
+    return found.filter(pk=key).first()
+
+
+def decision_on_lease(lease: Lease) -> Decision:
+    """Return the decision that admitted a lease, made again."""
+    ask, facts = admission_of(lease)
+    again = explain(ask, facts)
+    held = max((hold.quantity_minor for hold in again.verdict.holds), default=0)
+    agrees = again.verdict.allowed and (held, again.verdict.wallet_xusd) == (
+        lease.reserved_minor,
+        lease.reserved_xusd,
+    )
+    return _checked(
+        Decision(lease, lease.authorized_at, 1, ask, facts, again, "", agrees)
+    )
+
+
+def decision_on_denial(denial: Denial) -> Decision:
+    """Return the decision that denied, made again."""
+    ask = read_ask(denial.evidence["ask"])
+    facts = read_facts(denial.evidence["facts"])
+    again = explain(ask, facts)
+    told = again.verdict.denial
+    agrees = told is not None and (told.reason, told.sentence) == (
+        denial.reason,
+        denial.sentence,
+    )
+    return _checked(
+        Decision(
+            denial,
+            denial.first_at,
+            denial.count,
+            ask,
+            facts,
+            again,
+            denial.reason,
+            agrees,
+        )
+    )
+
+
+def _checked(decision: Decision) -> Decision:
+    if not decision.agrees:
+        log.critical(
+            "a stored decision comes out otherwise today",
+            decision=str(decision.row.pk),
+            stored=decision.stored or "admitted",
+        )
+    return decision

@@ -115,11 +115,12 @@ class Decision:
 
 
 def admitted(
-    answer: Document, request: AuthorizeRequest, lease: str, *, at: datetime
+    answer: Document, request: AuthorizeRequest, lease_id: str, *, at: datetime
 ) -> Admission:
-    """Return the answer to an admission of `at`, under the lease of that reference."""
+    """Return the answer to an admission of `at`, under the lease of that id."""
+    lease = request.reference or f"lease.{lease_id}"
     data, hints = Decision.told(answer).admission(
-        request.ask, at=at, before={"lease": lease}
+        request.ask, at=at, before={"lease": lease, "decision_id": lease_id}
     )
     data["expires_at"] = format_instant(at + options().lease_ttl)
     return Admission(data, hints)
@@ -128,7 +129,9 @@ def admitted(
 def replayed(answer: Document, request: AuthorizeRequest) -> Admission:
     """Return the answer that was given to the same request before."""
     data, hints = Decision.told(answer).admission(
-        request.ask, at=parse_instant(answer["at"]), before={"lease": answer["lease"]}
+        request.ask,
+        at=parse_instant(answer["at"]),
+        before={"lease": answer["lease"], "decision_id": answer["id"]},
     )
     data["expires_at"] = format_instant(parse_instant(answer["expires"]))
     return Admission(data, hints, replayed=True, trace_id=answer["trace"])

@@ -127,8 +127,7 @@ def settled(
     if answer is not None and outcome == "replayed":
         return replayed(answer, request)
     if answer is not None and outcome == "admitted":
-        reference = request.reference or f"lease.{lease_id}"
-        return admitted(answer, request, reference, at=at)
+        return admitted(answer, request, lease_id, at=at)
     facts = Decision.told(answer).facts(at) if answer else Facts(at)
     denial = denied(request.ask, facts, answer)
     if answer is None:
@@ -136,9 +135,10 @@ def settled(
         whose = account.pk, user.pk
     else:
         whose = UUID(answer["account"]), UUID(answer["user"])
-    record_denial(
+    decision_id = record_denial(
         subject.realm_id, *whose, ask=request.ask, facts=facts, trace_id=by.trace_id
     )
+    denial.meta["decision_id"] = str(decision_id)
     raise denial
 
 

@@ -24,6 +24,7 @@ VALUES (%(id)s, %(realm)s, %(account)s, %(user)s, %(feature)s, %(reason)s, %(min
 ON CONFLICT (realm_id, account_id, feature_code, reason, minute)
 DO UPDATE SET count = denial.count + 1,
               last_at = greatest(denial.last_at, excluded.last_at)
+RETURNING id
 """  # noqa: S608 - the table name is ours.
 
 
@@ -60,11 +61,12 @@ def record_denial(
     ask: Ask,
     facts: Facts,
     trace_id: str,
-) -> None:
+) -> UUID:
     """Keep the evidence of a denial: the first of its minute in full, the rest counted.
 
-    One statement, after the transaction that decided: a denial changes nothing else,
-    and holds no lock while it is written.
+    Returns the id that the denial is explained by. One statement, after the
+    transaction that decided: a denial changes nothing else, and holds no lock while it
+    is written.
     """
     verdict = decide(ask, facts)
     denial = verdict.denial
@@ -91,6 +93,8 @@ def record_denial(
                 "trace": trace_id,
             },
         )
+        decision_id: UUID = cursor.fetchone()[0]
+    return decision_id
 
 
 def _minute(at: datetime) -> datetime:

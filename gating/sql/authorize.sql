@@ -182,7 +182,8 @@ BEGIN
                         WHEN kept.request_hash = decode(item.hash, 'hex') THEN
                             jsonb_build_object(
                                 'o', 'replayed', 'account', rule.account_id,
-                                'user', rule.user_id, 'lease', kept.lease,
+                                'user', rule.user_id, 'id', kept.id,
+                                'lease', kept.lease,
                                 'at', kept.authorized_at, 'expires', kept.expires_at,
                                 'trace', kept.trace_id,
                                 'rules', kept.rule_set_id, 'first', kept.seen_first,

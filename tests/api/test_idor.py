@@ -36,7 +36,7 @@ WITH_IDS = [route for route in ROUTES if route.parameters]
 UNLINKED = {"subscription_item_id"}
 """Ids in bodies that stand for things outside this product."""
 
-OF_ACCOUNTS = {"billing_account_id", "billing_user_id", "assignment_id"}
+OF_ACCOUNTS = {"billing_account_id", "billing_user_id", "assignment_id", "decision_id"}
 """Ids in addresses that belong to an account."""
 
 

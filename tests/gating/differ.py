@@ -235,7 +235,19 @@ class Story:
             execute(
                 "INSERT INTO gate_counters (id, realm_id, account_id, kind, subject_scope, subject_id, feature_code, key, window_start, window_end, used_minor, reserved_minor)"
                 " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [name, self.realm.pk, person.account_id, key.kind, key.scope, key.subject_id, key.feature_code, key.key, key.window_start, key.window_end, *pair],
+                [
+                    name,
+                    self.realm.pk,
+                    person.account_id,
+                    key.kind,
+                    key.scope,
+                    key.subject_id,
+                    key.feature_code,
+                    key.key,
+                    key.window_start,
+                    key.window_end,
+                    *pair,
+                ],
             )
 
     def store_seats(self, person, rules):
@@ -411,7 +423,13 @@ class Story:
     # What must agree
 
     def check(self, expected, answer, person, item):
-        words = [expected["o"], expected.get("reason"), expected.get("status"), expected.get("field"), *expected.get("reasons", ())]
+        words = [
+            expected["o"],
+            expected.get("reason"),
+            expected.get("status"),
+            expected.get("field"),
+            *expected.get("reasons", ()),
+        ]
         self.tally.update({"items": 1} | {word: 1 for word in words if word})
         found = {name: answer.get(name) for name in expected}
         if isinstance(found.get("evidence"), dict):

@@ -122,5 +122,7 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
     if changes:
         found = {"authorize": chained(*changes), "commit": chained(*changes)}
     if not guarded:
-        found |= {name: without_marked("guard") for name in ("store", "book", "funding")}
+        found |= {
+            name: without_marked("guard") for name in ("store", "book", "funding")
+        }
     return mutated(found)

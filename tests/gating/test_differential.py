@@ -98,7 +98,9 @@ def test_a_bug_of_preflight_would_be_found(realm, everyone):
     usual = texts()["authorize"]
 
     def without_overdue(_):
-        return preflight_of(usual).replace("IF v_overdue AND p_dry", "IF false AND p_dry")
+        return preflight_of(usual).replace(
+            "IF v_overdue AND p_dry", "IF false AND p_dry"
+        )
 
     with mutated({"authorize": without_overdue}):
         _, difference = differences(realm, everyone, seed="preflight", stories=300)

@@ -12,6 +12,7 @@ IDS = {
     "feature_id": lambda world: world.feature.pk,
     "meter_id": lambda world: world.meter.pk,
     "policy_id": lambda world: world.policy.pk,
+    "decision_id": lambda world: world.lease.removeprefix("lease."),
     "bundle_id": lambda world: world.bundle.pk,
 }
 """By the name of an id in an address: the row of a world that it stands for."""

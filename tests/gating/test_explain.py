@@ -1,0 +1,144 @@
+"""Why the gate decided as it did, told and made again."""
+
+import json
+
+import pytest
+from django.db import connection
+
+from config.kernel.errors import NotFound
+from gating.explanations import ORDER, explain
+from gating.models import Denial
+from gating.selectors.decisions import decision_of
+from tests.gating import build
+from tests.gating.mutants import mutated
+from tests.gating.refusals import refusal
+
+
+def told(explanation):
+    return {check.name: check.outcome for check in explanation.checks}
+
+
+def test_a_denial_names_the_check_that_failed_and_its_numbers():
+    facts = build.facts(build.quota(500, used=10, reserved=450))
+
+    again = explain(build.ask(75), facts)
+
+    assert told(again) == {
+        "feature": "passed",
+        "entitlement": "passed",
+        "policies": "passed",
+        "seats": "passed",
+        "quota": "failed",
+        "rate": "not_reached",
+        "budget": "not_reached",
+        "funding": "not_reached",
+    }
+    assert again.headline == (
+        "Blocked at 2026-03-10T12:00:00Z: Quota api_calls: 10 of 500 used and 450 held "
+        "in the window that ends 2026-03-11T00:00:00Z; 75 asked."
+    )
+
+
+def test_an_admission_tells_every_check():
+    facts = build.facts(
+        build.quota(None, used=1000),
+        rates=[build.rate(10, used=3)],
+        seats=[build.seats(5, taken=2)],
+        funding=build.prepaid(2_000_000),
+    )
+
+    again = explain(build.ask(75), facts)
+
+    assert set(told(again).values()) == {"passed"}
+    sentences = [text for check in again.checks for text in check.sentences]
+    assert "Quota api_calls: 1,000 of unlimited used" in " ".join(sentences)
+    assert all(text[0].isupper() and text.endswith(".") for text in sentences)
+
+
+def test_every_reason_belongs_to_a_check():
+    from gating.admin.words import DENIAL_REASONS
+
+    assert set(DENIAL_REASONS) == {r for reasons in ORDER.values() for r in reasons}
+
+
+def test_a_lease_and_a_denial_are_explained_and_agree(gate):
+    gate.feature(price=10)
+    gate.credit(1000)
+    gate.quota(500)
+    gate.rate(3)
+    lease = gate.row(gate.lease(75))
+    refusal(gate.authorize, 426)
+    (denial,) = gate.denials()
+
+    admitted = decision_of(gate.realm, str(lease.pk))
+    denied = decision_of(gate.realm, str(denial.pk))
+
+    assert (admitted.agrees, admitted.stored) == (True, "")
+    assert (denied.agrees, denied.stored) == (True, "quota_exhausted")
+    assert denial.sentence in denied.explanation.headline
+
+
+def test_the_callers_ids_lead_to_the_explanation(gate, signed, api):
+    gate.feature()
+    gate.quota(100)
+    admitted = signed.post(
+        "gate/authorize", {"feature_code": "chat", "estimated_quantity_minor": "60"}
+    ).json()
+    denied = signed.post(
+        "gate/authorize", {"feature_code": "chat", "estimated_quantity_minor": "60"}
+    ).json()
+
+    for decision_id, kind in (
+        (admitted["data"]["decision_id"], "admission"),
+        (denied["meta"]["decision_id"], "denial"),
+    ):
+        answer = api.get(f"gate/decisions/{decision_id}/explain")
+        assert answer.status_code == 200, answer.content
+        data = answer.json()["data"]
+        assert (data["kind"], data["replay"]["agrees"]) == (kind, True)
+        assert (data["principal_id"], data["user_id"]) == ("acme", "u-1")
+    assert data["headline"].startswith("Blocked at ")
+    assert [c["name"] for c in data["checks"] if c["outcome"] == "failed"] == ["quota"]
+
+
+@pytest.mark.parametrize("wrong", ["x", "01990000-0000-7000-8000-000000000000"])
+def test_an_unknown_decision_is_not_found(gate, wrong):
+    with pytest.raises(NotFound):
+        decision_of(gate.realm, wrong)
+
+
+def test_a_decision_that_comes_out_otherwise_raises_the_alarm(gate, capfd):
+    gate.feature()
+    gate.quota(0)
+    refusal(gate.authorize)
+    (denial,) = gate.denials()
+    evidence = json.loads(json.dumps(denial.evidence))
+    evidence["facts"]["quotas"][0]["limit"] = "100"
+    Denial.objects.filter(pk=denial.pk).update(evidence=evidence)
+
+    again = decision_of(gate.realm, str(denial.pk))
+
+    assert not again.agrees
+    assert "comes out otherwise" in "".join(capfd.readouterr())
+
+
+def test_a_function_that_denies_wrongly_raises_the_alarm(gate, capfd):
+    """Every denial is judged by the specification as well."""
+    gate.feature()
+    gate.quota(100)
+    with mutated(
+        {"authorize": lambda text: text.replace("v_room < CASE", "v_room <= CASE")}
+    ):
+        gate.authorize(99)
+        error = refusal_of_any(gate)
+    assert error.code == "SERVER.BUSY"
+    assert "diverges" in "".join(capfd.readouterr())
+    assert connection.in_atomic_block
+
+
+def refusal_of_any(gate):
+    from gating.services.functions import GateMoved
+
+    with pytest.raises(GateMoved) as caught:
+        gate.authorize(1)
+    return caught.value
