@@ -23,8 +23,9 @@ from config.api.wire import AuditFields, WireModel
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.clock import now
 from config.kernel.errors import Forbidden, Invalid, Malformed
-from config.tenancy.authentication import header, spend_nonce
+from config.tenancy.authentication import spend_nonce
 from config.tenancy.callers import Caller
+from config.tenancy.headers import header
 from config.tenancy.models import Realm, Scope
 from config.tenancy.services.idempotency import WriteIdentity, claim, keep_answer
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import connection
@@ -13,15 +12,14 @@ from config.kernel.clock import now
 from config.kernel.errors import (
     DomainError,
     Forbidden,
-    Invalid,
     Malformed,
     NotFound,
     Unauthenticated,
 )
 from config.kernel.ids import parse_uuid
-from config.kernel.windows import parse_instant
 from config.tenancy import signing
 from config.tenancy.callers import Bindings, Caller
+from config.tenancy.headers import header, header_any_length
 from config.tenancy.models import (
     Realm,
     RealmStatus,
@@ -30,49 +28,11 @@ from config.tenancy.models import (
     ServiceKeyStatus,
 )
 from config.tenancy.remembered import remembered
-from config.tenancy.services.service_keys import secret_of
+from config.tenancy.signed_requests import bad_signature, check_signature
 from config.tenancy.tokens import read_token
 
-CLOCK_SKEW = timedelta(seconds=300)
 NONCE_KEPT = timedelta(seconds=600)
 USE_NOTED_EVERY = timedelta(minutes=1)
-
-_SIGNED = (
-    "content-digest",
-    "x-realm-id",
-    "x-principal-id",
-    "x-user-id",
-    "x-billing-account-id",
-    "x-billing-user-id",
-    "idempotency-key",
-)
-_LONGEST_HEADER = 512
-
-
-def header(request: HttpRequest, name: str) -> str:
-    """Return a request header as UTF-8 text, '' when absent.
-
-    Refuses (`Malformed`) undecodable bytes, control characters and values longer
-    than 512 characters.
-    """
-    key = name.upper().replace("-", "_")
-    raw = request.META.get(f"HTTP_{key}", "")
-    if raw.isascii():
-        value: str = raw
-    else:
-        try:
-            value = raw.encode("latin-1").decode("utf-8")
-        except UnicodeError:
-            raise Malformed(f"Header {name} is not UTF-8 text.", field=name) from None
-    if len(value) > _LONGEST_HEADER:
-        raise Malformed(
-            f"Header {name} is {len(value)} characters long; the most is "
-            f"{_LONGEST_HEADER}.",
-            field=name,
-        )
-    if not value.isprintable():
-        raise Malformed(f"Header {name} holds a control character.", field=name)
-    return value
 
 
 def realm_of(request: HttpRequest) -> Realm:
@@ -118,10 +78,6 @@ def _bindings(request: HttpRequest) -> Bindings:
     )
 
 
-def _bad_signature(sentence: str) -> Unauthenticated:
-    return Unauthenticated(sentence, code="AUTH.INVALID_SERVICE_SIGNATURE")
-
-
 def authenticate_service_key(request: HttpRequest) -> Caller:
     """Return the caller that signed this request.
 
@@ -134,7 +90,7 @@ def authenticate_service_key(request: HttpRequest) -> Caller:
     credentials = signing.parse_authorization(authorization)
     if credentials is None:
         _refuse_token(request, authorization)
-        raise _bad_signature("The Authorization header is not a SVC-AUTH signature.")
+        raise bad_signature("The Authorization header is not a SVC-AUTH signature.")
     key = ServiceKey.objects.filter(pk=credentials.key_id).first()
     return _authenticated(request, credentials, realm, key)
 
@@ -180,7 +136,7 @@ def _authenticated(
     claimed = bindings.billing_account_id
     if claimed and not caller.may_use_account(parse_uuid(claimed)):
         raise account_forbidden()
-    _check_signature(request, credentials, key, at=at)
+    check_signature(request, credentials, key, at=at)
     _note_use(key, at=at)
     return caller
 
@@ -226,63 +182,6 @@ def _usable_key(key: ServiceKey | None, realm: Realm, *, at: datetime) -> Servic
     return key
 
 
-def _check_signature(
-    request: HttpRequest,
-    credentials: signing.Credentials,
-    key: ServiceKey,
-    *,
-    at: datetime,
-) -> None:
-    try:
-        skew = abs(parse_instant(credentials.ts) - at)
-    except Invalid:
-        raise _bad_signature("The signature's ts is not an ISO-8601 instant.") from None
-    if skew > CLOCK_SKEW:
-        raise _bad_signature(
-            f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
-            f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
-        )
-    if "HTTP_TRANSFER_ENCODING" in request.META:
-        raise Malformed(
-            "Send the body with its Content-Length: one in chunks is not read.",
-            field="Transfer-Encoding",
-        )
-    digest = header(request, "Content-Digest")
-    if not signing.is_same(digest, signing.content_digest(request.body)):
-        raise _bad_signature("Content-Digest does not match the body.")
-    headers = {name: header(request, name) for name in _SIGNED}
-    headers["content-type"] = request.META.get("CONTENT_TYPE", "")
-    secret = secret_of(key)
-    for path in _paths_and_query(request):
-        text = signing.signed_text(
-            method=request.method or "",
-            path_and_query=path,
-            credentials=credentials,
-            headers=headers,
-        )
-        if signing.is_same(credentials.sig, signing.sign(secret, text)):
-            return
-    raise _bad_signature("The signature does not match the request.")
-
-
-_PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
-_SENT_UNENCODED = '"[\\]^{|}'
-
-
-def _paths_and_query(request: HttpRequest) -> list[str]:
-    """Return the ways the address may have been written; the query is as sent.
-
-    WSGI hands over the decoded path only. What a caller signs is its canonical
-    percent-encoding or, as some clients send it, that with brackets and their like
-    left as they are. Neither can be read as another path.
-    """
-    query = request.META.get("QUERY_STRING", "")
-    end = f"?{query}" if query else ""
-    path = quote(request.path, safe=_PATH_CHARACTERS)
-    plain = quote(request.path, safe=_PATH_CHARACTERS + _SENT_UNENCODED)
-    return [path + end] if plain == path else [path + end, plain + end]
-
-
 def _note_use(key: ServiceKey, *, at: datetime) -> None:
     if key.last_used_at is None or at - key.last_used_at > USE_NOTED_EVERY:
         ServiceKey.objects.filter(pk=key.pk).update(last_used_at=at)
@@ -304,7 +203,7 @@ def spend_nonce(caller: Caller, *, at: datetime) -> None:
             [caller.identifier, caller.nonce, at],
         )
         if cursor.rowcount == 0:
-            raise _bad_signature("This signed request was already used (same nonce).")
+            raise bad_signature("This signed request was already used (same nonce).")
 
 
 def authenticate_token(request: HttpRequest) -> Caller:
@@ -330,9 +229,3 @@ def authenticate_token(request: HttpRequest) -> Caller:
             billing_user_id=claims["billing_user_id"],
         ),
     )
-
-
-def header_any_length(request: HttpRequest, name: str) -> str:
-    """Return an ASCII header of any length (tokens are long), '' when absent."""
-    value: str = request.META.get(f"HTTP_{name.upper().replace('-', '_')}", "")
-    return value if value.isascii() else ""

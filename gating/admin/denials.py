@@ -9,9 +9,11 @@ from catalog.admin.filters import TimeFilter
 from catalog.admin.words import linked, moment
 from catalog.models import Feature
 from config.admin.bases import GATE, Menu, RecordAdmin, instant_text
+from gating.admin.explained import explained
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import DENIAL_REASONS, reason_text
 from gating.models import Denial
+from gating.selectors.decisions import decision_on_denial
 
 
 class ReasonFilter(admin.SimpleListFilter):
@@ -56,11 +58,13 @@ class DenialAdmin(RecordAdmin):
             {"fields": ("told", "reason_label", account, user, "feature_link",
                         "realm")},
         ),
+        ("Why", {"fields": ("explanation",)}),
         ("When", {"fields": ("first", "last", "times")}),
         (
             "What the gate knew",
             {
                 "fields": ("evidence",),
+                "classes": ("collapse",),
                 "description": "The request, the facts and the verdict of the first "
                 "denial of that minute: enough to make the same decision again.",
             },
@@ -77,6 +81,11 @@ class DenialAdmin(RecordAdmin):
     def told(self, denial: Denial) -> str:
         """Return the sentence that the caller was given."""
         return denial.sentence[:1].upper() + denial.sentence[1:]
+
+    @display(description="Why it was refused")
+    def explanation(self, denial: Denial) -> Any:
+        """Return each check of the decision, made again."""
+        return explained(decision_on_denial(denial))
 
     @display(description="Reason", ordering="reason")
     def reason_label(self, denial: Denial) -> str:

@@ -30,12 +30,13 @@ from config.admin.bases import (
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.tenancy.models import DomainEvent
+from gating.admin.explained import explained
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import age_text, window_text
 from gating.decide import decide
 from gating.evidence import decision_document
 from gating.models import GatePolicy, Lease, LeaseState, Rating
-from gating.selectors.decisions import admission_of
+from gating.selectors.decisions import admission_of, decision_on_lease
 from gating.services.leases import CANCELED, cancel_lease
 
 OVERDUE = "Overdue"
@@ -131,16 +132,15 @@ class LeaseAdmin(RecordAdmin):
         (
             "Decision",
             {
-                "fields": ("policy", "plan_assignment", "billing_mode", "zero_cost",
-                           "decision"),
-                "classes": ("collapse",),
+                "fields": ("explanation", "policy", "plan_assignment", "billing_mode",
+                           "zero_cost"),
             },
         ),
         (
             "For engineers",
             {
                 "fields": ("id", "idempotency_key", "trace_id", "labels",
-                           "rule_set_id"),
+                           "rule_set_id", "decision"),
                 "classes": ("collapse",),
             },
         ),
@@ -227,6 +227,11 @@ class LeaseAdmin(RecordAdmin):
             return "The service that held it"
         told = event.payload
         return f"{told['operator']}: {told['reason']} ({told['ticket_id']})"
+
+    @display(description="Why it was admitted")
+    def explanation(self, lease: Lease) -> Any:
+        """Return each check of the decision, made again."""
+        return explained(decision_on_lease(lease))
 
     @display(description="What was known")
     def decision(self, lease: Lease) -> Any:

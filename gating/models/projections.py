@@ -160,10 +160,17 @@ class Projection(models.Model):
 
 
 class CatalogVersion(models.Model):
-    """Counts the changes of a realm's catalog, plans and policies, by trigger."""
+    """Counts the changes of a realm's catalog, plans and policies, by trigger.
+
+    Outlives its realm: one that comes again under the same id counts on.
+    """
 
     realm = models.OneToOneField(
-        Realm, models.PROTECT, primary_key=True, related_name="+", db_constraint=False
+        Realm,
+        models.DO_NOTHING,
+        primary_key=True,
+        related_name="+",
+        db_constraint=False,
     )
     version = models.BigIntegerField(default=1)
 
@@ -177,11 +184,14 @@ class CatalogVersion(models.Model):
 
 
 class AccountVersion(models.Model):
-    """Counts the changes of an account, its users and assignments, by trigger."""
+    """Counts the changes of an account, its users and assignments, by trigger.
+
+    Goes with its account: the database deletes it.
+    """
 
     account = models.OneToOneField(
         BillingAccount,
-        models.PROTECT,
+        models.DO_NOTHING,
         primary_key=True,
         related_name="+",
         db_constraint=False,

@@ -5,7 +5,7 @@
 -- A month whose rows stand in the default partition already is left there.
 CREATE OR REPLACE FUNCTION gate_make_partitions(p_first date, p_months integer)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp AS $$
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     v_table text;
     v_name text;
@@ -24,7 +24,7 @@ BEGIN
                 (v_month + interval '1 month')::date || ' 00:00+00') INTO v_taken;
             CONTINUE WHEN v_taken;
             EXECUTE format(
-                'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+                'CREATE TABLE public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L)',
                 v_name, v_table, v_month || ' 00:00+00',
                 (v_month + interval '1 month')::date || ' 00:00+00');
             PERFORM gate_seal_partition(v_name);
@@ -44,10 +44,11 @@ BEGIN
     PERFORM plangate_revoke(p_name, 'INSERT, UPDATE, DELETE, TRUNCATE');
 END $$;
 
--- Drops the partitions of months that end by p_before; returns their names.
+-- Drops the partitions of months that end by p_before; returns their names. As the
+-- caller: whoever serves requests may add room for ratings, and not take any away.
 CREATE OR REPLACE FUNCTION gate_drop_partitions(p_before date)
-RETURNS text[] LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp AS $$
+RETURNS text[] LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     v_name text;
     v_dropped text[] := '{}';
