@@ -25,6 +25,7 @@ from tests.tools.tables import (
     insert_copy,
     judge_at_once,
     models,
+    partitions,
     primary_key,
     row_of,
     rows,
@@ -68,7 +69,8 @@ ONE_OF_A_KIND = {
 """Tables of which the world has room for one more row, and not for two."""
 
 APPEND_ONLY = {
-    "billing_plan_assignment_statuses", "credit_entries", "domain_events", "gate_rated_records", "gate_ratings", "platform_tokens",
+    "billing_plan_assignment_statuses", "credit_entries", "domain_events", "gate_rated_records", "gate_ratings", "gate_rule_sets",
+    "platform_tokens",
 }  # fmt: skip
 
 EXPLANATION = {
@@ -545,6 +547,13 @@ def test_window_of_a_price_ends_once(world):
 def test_kept_table_refuses_its_owner(world, table, statement):
     with refused(KEPT), auditing(BY, at=AT):
         run(statement.format(table=table, column=columns(table)[0]))
+
+
+@pytest.mark.parametrize("statement", REWRITES.values(), ids=REWRITES)
+def test_partition_refuses_its_owner(world, statement):
+    for table in partitions():
+        with refused(KEPT):
+            run(statement.format(table=table, column=columns(table)[0]))
 
 
 @pytest.mark.parametrize("table", sorted(AUDITED))

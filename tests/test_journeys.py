@@ -258,8 +258,26 @@ async def _gate(call, acting):
         context=acting,
     )
     assert used.amount_xusd == "4500"
+    more = await call("gate_authorize", body=ask, context=acting)
+    batch = await call(
+        "gate_commit_batch",
+        body={
+            "items": [
+                {
+                    "idempotency_key": key,
+                    "lease": lease,
+                    "feature_code": "chat.large",
+                    "quantity_minor": "500",
+                }
+                for key, lease in (("b-1", more.lease), ("b-2", "unheard-of"))
+            ]
+        },
+        context=acting,
+    )
+    assert (batch.committed_count, batch.failed_count) == (1, 1)
+    assert batch.items[0].commit.amount_xusd == "1500"
     balance = await call("get_credit_balance", context=acting)
-    assert balance.available_balance.xusd == str(1_000_000 - 4_500)
+    assert balance.available_balance.xusd == str(1_000_000 - 6_000)
     limits = await call(
         "gate_list_feature_limits", query={"expand": "quotas,rates"}, context=acting
     )
@@ -305,7 +323,7 @@ async def _as_end_user(base, realm_id, token):
         state = await call("get_current_billing_state", context=bearing)
         assert state.user_id == "u-1"
         balance = await call("get_credit_balance", context=bearing)
-        assert balance.available_balance.xusd == str(1_000_000 - 4_500)
+        assert balance.available_balance.xusd == str(1_000_000 - 6_000)
     finally:
         await client.close()
     return call.worked
@@ -349,6 +367,7 @@ WORKING_SERVICE = {
     "gate_authorize",
     "gate_preflight",
     "gate_commit",
+    "gate_commit_batch",
     "gate_list_feature_limits",
     "gate_list_meter_limits",
     "get_credit_balance",

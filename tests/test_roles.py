@@ -8,7 +8,7 @@ import pytest
 
 from tests.test_history import APPEND_ONLY, AUDITED, NEVER_DELETED
 from tests.tools.server import database_url
-from tests.tools.tables import own_tables, rows
+from tests.tools.tables import own_tables, partitions, rows
 
 APP, OWNER = "plangate_app", "plangate_owner"
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
@@ -41,6 +41,8 @@ FORBIDDEN = [
     "COPY realms FROM '/etc/passwd'",
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT pg_reload_conf()",
+    "SELECT gate_drop_partitions('2200-01-01')",
+    "SELECT gate_seal_partition('gate_ratings')",
     "SELECT setval('realms_history_history_id_seq', 1)",
     "ALTER SEQUENCE realms_history_history_id_seq RESTART",
 ]
@@ -65,19 +67,44 @@ def expected(table):
     return {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
-def test_application_has_what_it_needs_and_no_more(db):
-    found = {
-        table: {
-            verb
-            for verb in ALL
-            if rows("SELECT has_table_privilege(%s, %s, %s)", [APP, table, verb])
-            == [(True,)]
-        }
-        for table in own_tables()
+def privileges(table):
+    """Return what the application may do with a table."""
+    return {
+        verb
+        for verb in ALL
+        if rows("SELECT has_table_privilege(%s, %s, %s)", [APP, table, verb])
+        == [(True,)]
     }
+
+
+def test_application_has_what_it_needs_and_no_more(db):
+    found = {table: privileges(table) for table in own_tables()}
 
     print(f"\n{len(found)} tables x {len(ALL)} privileges")
     assert found == {table: expected(table) for table in own_tables()}
+
+
+def test_application_writes_partitions_through_their_table_only(db):
+    found = {table: privileges(table) for table in partitions()}
+
+    assert found == {table: {"SELECT"} for table in partitions()}
+    assert len(found) >= 4
+
+
+def test_application_makes_room_for_months_to_come(application):
+    """As the owner of what it makes, so that it is sealed like the rest."""
+    with application.transaction(force_rollback=True):
+        made = application.execute(
+            "SELECT gate_make_partitions('2101-01-15', 2)"
+        ).fetchone()
+        [(schema, owner, may_write)] = application.execute(
+            "SELECT relnamespace::regnamespace::text, pg_get_userbyid(relowner),"
+            " has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
+            " FROM pg_class WHERE relname = 'gate_ratings_210102'"
+        ).fetchall()
+
+    assert made == (4,)
+    assert (schema, owner, may_write) == ("public", OWNER, False)
 
 
 def test_public_has_no_privilege_on_tables(db):

@@ -130,18 +130,26 @@ def whole(name: str, broken: str, **events: tuple[str, str]) -> RunSQL:
 
 
 def references(
-    table: str, columns: str, parent: str, parent_columns: str, *, name: str
+    table: str,
+    columns: str,
+    parent: str,
+    parent_columns: str,
+    *,
+    name: str,
+    dependent: bool = False,
 ) -> RunSQL:
     """Return a composite foreign key, such as (realm_id, plan_id) → plans.
 
     Django's own foreign keys name one column, so a row could point into another
     realm; this one cannot. `parent_columns` must be unique together. `name` says
-    what is true.
+    what is true. A row that is `dependent` goes with its parent; others keep theirs.
     """
+    deletion = "ON DELETE CASCADE" if dependent else ""
     return RunSQL(
         sql=f"""
         ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({columns})
-            REFERENCES {parent} ({parent_columns}) DEFERRABLE INITIALLY IMMEDIATE;
+            REFERENCES {parent} ({parent_columns}) {deletion}
+            DEFERRABLE INITIALLY IMMEDIATE;
         """,
         reverse_sql=f"ALTER TABLE {table} DROP CONSTRAINT {name};",
     )

@@ -197,7 +197,11 @@ class AccountVersion(models.Model):
         db_constraint=False,
     )
     realm = models.ForeignKey(
-        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+        Realm,
+        models.DO_NOTHING,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     version = models.BigIntegerField(default=1)
 

@@ -7,7 +7,8 @@ CREATE OR REPLACE FUNCTION gate_book(
     p_ratings gate_ratings[], p_records gate_rated_records[], p_keys gate_rating_keys[],
     p_at timestamptz
 ) RETURNS void
-LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_count integer;
 BEGIN

@@ -21,7 +21,8 @@ CREATE OR REPLACE FUNCTION gate_commit(
     p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean,
     p_version bigint
 ) RETURNS jsonb
-LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     c_all CONSTANT bigint := 9223372036854775807;
     v_many CONSTANT boolean := jsonb_array_length(p_items) > 1;
@@ -197,7 +198,7 @@ BEGIN
             c_add_used := array_fill(0::bigint, ARRAY[cardinality(c_ids)]);
             c_add_reserved := c_add_used;
             b_user := NULL; b_held := 0; b_spent := 0; b_entries := '{}';
-            b_amounts := '{}'; b_ratings := '{}'; r_of := NULL; r_user := NULL;
+            b_amounts := '{}'; b_ratings := '{}'; r_of := NULL; r_changed := '{}';
         END IF;
         IF v_many AND v_old_keys IS NULL THEN
             -- One look for the keys of all items, instead of one for each.
@@ -301,8 +302,8 @@ BEGIN
             FROM gate_residual_buckets b
             WHERE b.realm_id = item.realm AND b.user_id = rule.user_id
                 AND b.meter_code = ANY (rule.meter_codes)
-                AND (b.rate_identity = ANY (rule.meter_rate_identities)
-                    OR b.rate_identity = ANY (rule.meter_cost_identities));
+                AND b.rate_identity = ANY (
+                    rule.meter_rate_identities || rule.meter_cost_identities);
         END IF;
         v_carry_keys := r_keys; v_carry_values := r_values; v_carry_per := r_per;
         v_carry_meters := r_meters; v_carry_changed := r_changed;

@@ -4,7 +4,8 @@
 CREATE OR REPLACE FUNCTION gate_expire(
     p_realm text, p_account uuid, p_before timestamptz, p_at timestamptz, p_most integer
 ) RETURNS integer
-LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_leases uuid[];
     v_held record;

@@ -50,17 +50,21 @@ CREATE OR REPLACE FUNCTION gate_drop_partitions(p_before date)
 RETURNS text[] LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
+    v_parent text;
     v_name text;
     v_dropped text[] := '{}';
 BEGIN
-    FOR v_name IN
-        SELECT c.relname FROM pg_inherits i
+    -- Lines before ratings, as they are named: a line needs its rating.
+    FOR v_parent, v_name IN
+        SELECT i.inhparent::regclass, c.relname FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('gate_ratings'::regclass, 'gate_rated_records'::regclass)
             AND c.relname ~ '_\d{6}$'
             AND to_date(right(c.relname, 6), 'YYYYMM') + interval '1 month' <= p_before
         ORDER BY c.relname
     LOOP
+        -- While attached, the lines' reference to ratings depends on it.
+        EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', v_parent, v_name);
         EXECUTE format('DROP TABLE %I', v_name);
         v_dropped := v_dropped || v_name;
     END LOOP;

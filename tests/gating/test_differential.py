@@ -30,7 +30,7 @@ def everyone(realm, at, by):
     return people(realm, at, by)
 
 
-@pytest.mark.parametrize("stories", [300, pytest.param(9000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("stories", [120, pytest.param(3600, marks=pytest.mark.soak)])
 def test_the_functions_do_what_is_specified(realm, everyone, stories):
     seed = random.SystemRandom().randrange(10**9)
     tally, difference = differences(realm, everyone, seed=seed, stories=stories)
@@ -68,27 +68,39 @@ BUGS = {
     "nothing expired": ("authorize", swapped("IF v_overdue AND NOT p_dry THEN", "IF false THEN")),
     "expired too early": ("expire", swapped("expires_at < p_before", "expires_at <= p_before")),
     "an expiry that keeps the quantity": ("expire", swapped("c.reserved_minor - held.total", "c.reserved_minor - 0 * held.total")),
-    "an expiry that keeps the money": ("expire", swapped("v_held.total, 0, ''", "0, 0, ''")),
+    "an expiry that keeps the money": ("expire", swapped("v_held.total, '{}'", "0, '{}'")),
     "no remainder": ("commit", swapped("v_carried := coalesce(v_carry_values[v_place], 0)", "v_carried := 0")),
-    "a remainder not kept": ("commit", swapped("IF NOT v_quarantined AND true = ANY", "IF v_quarantined AND true = ANY")),
+    "a remainder not kept": ("commit", swapped("r_meters := v_carry_meters; r_changed := v_carry_changed;\n        END IF;", "END IF;")),
     "the cost at the price": ("commit", swapped("v_per := rule.meter_cost_quantities_minor[v_at]", "v_per := rule.meter_quantities_minor[v_at]")),
     "late a moment early": ("commit", swapped("v_late := p_at > held.expires_at", "v_late := p_at >= held.expires_at")),
     "grace without its last instant": ("commit", swapped("p_at - held.expires_at > p_grace", "p_at - held.expires_at >= p_grace")),
     "a share rounded up": ("commit", swapped("div(v_revenue * v_fits, item.quantity)", "ceil(v_revenue * v_fits / item.quantity)")),
     "a clip that charges all": ("commit", swapped("div(v_revenue * v_fits, item.quantity)", "v_revenue")),
-    "a commit that keeps its hold": ("commit", swapped("reserved_minor = c.reserved_minor - t.held", "reserved_minor = c.reserved_minor")),
-    "a hold that is not the lease's": ("commit", swapped("CASE WHEN t.held THEN held.reserved_minor ELSE 0 END", "held.reserved_minor")),
+    "a commit that keeps its hold": ("commit", swapped("c_add_reserved[v_place] := c_add_reserved[v_place] - v_window_held[i]", "c_add_reserved[v_place] := c_add_reserved[v_place]")),
+    "a hold that is not the lease's": ("commit", swapped("CASE WHEN held.quota_held[i] THEN held.reserved_minor ELSE 0 END", "held.reserved_minor")),
     "a sum that wraps": ("commit", swapped("WHEN v_quantity > c_all THEN 'quantity_minor'", "")),
     "a free feature quarantined": ("commit", swapped("v_quarantined OR NOT held.zero_cost", "true")),
-    "a spend beyond the balance": ("funding", swapped("least(p_spend, grants_lock(p_user) + p_held)", "least(p_spend, grants_lock(p_user))")),
+    "a spend beyond the balance": ("commit", swapped("v_funded := least(v_applied, v_available + held.reserved_xusd)", "v_funded := v_applied")),
+    "a batch of commits that forgets what it spent": ("commit", swapped("b_available := b_available + held.reserved_xusd - v_funded", "b_available := b_available + held.reserved_xusd")),
+    "remainders of another user": ("commit", swapped("IF rule.user_id || rule.rules::text IS DISTINCT FROM r_of", "IF r_of IS NULL")),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("bug", BUGS)
+# Found as well, after longer.
+LATE = {
+    "the last penny", "expired too early", "an expiry that keeps the money",
+    "grace without its last instant", "a share rounded up", "a sum that wraps",
+    "blocks rounded down", "a batch that forgets what it owes", "a seat too many",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, marks=[pytest.mark.soak] * (bug in LATE)) for bug in BUGS]
+)
 def test_a_bug_would_be_found(realm, everyone, bug):
     name, change = BUGS[bug]
     with mutated({name: change}):
-        _, difference = differences(realm, everyone, seed=bug, stories=300)
+        _, difference = differences(realm, everyone, seed=bug, stories=400)
 
     print(f"\n{bug}: {str(difference)[:60]}")
     assert difference is not None
@@ -104,7 +116,5 @@ def test_a_bug_of_preflight_would_be_found(realm, everyone):
 
     with mutated({"authorize": without_overdue}):
         _, difference = differences(realm, everyone, seed="preflight", stories=300)
-    with mutated({"authorize": lambda text: preflight_of(text) + " "}):
-        pass
 
     assert difference is not None

@@ -1,0 +1,166 @@
+"""The gate's functions find what they need by index, whatever the statistics say.
+
+A table that was analyzed or vacuumed while empty looks to the planner as if reading
+all of it were cheap, and a cached plan stays. So: empty tables, analyzed, plans made;
+then many rows; then analyzed again. In one transaction, rolled back.
+"""
+
+import pytest
+
+from gating.services.leases import expire_overdue
+from tests.gating.mutants import mutated
+from tests.tools.tables import rows, run
+
+MANY = 20_000
+EMPTIED = (
+    "gate_account_versions", "gate_catalog_versions", "gate_counters", "gate_denials", "gate_leases", "gate_projections",
+    "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
+    "credit_entries", "credit_balances",
+)  # fmt: skip
+LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname = 'billing_users'"
+MOST_PER_ITEM = 60
+
+# Each filled with copies of one row, most of them of the same user: {column: expression of n}.
+FILLED = {
+    "billing_accounts": {"id": "md5('a' || n)", "billing_principal_id": "'p' || n"},
+    "billing_users": {"id": "md5('u' || n)", "business_user_id": "'u' || n"},
+    "gate_account_versions": {"account_id": "md5('a' || n)"},
+    "gate_states": {"account_id": "md5('a' || n)"},
+    "gate_rule_sets": {"id": "md5('r' || n)"},
+    "gate_projections": {"id": "md5('p' || n)", "business_user_id": "'u' || n", "user_id": "md5('u' || n)"},
+    "gate_counters": {"id": "md5('c' || n)", "key": "'k' || n"},
+    "gate_leases": {
+        "id": "md5('l' || n)", "lease": "'l' || n", "idempotency_key": "'k' || n",
+        "authorized_at": "(kept).authorized_at - make_interval(secs => n)",
+        "expires_at": "(kept).expires_at - make_interval(secs => n)",
+    },
+    "gate_ratings": {"id": "md5('x' || n)", "lease_id": "md5('l' || n)", "rated_at": "(kept).rated_at - make_interval(secs => n)"},
+    "gate_rated_records": {"id": "md5('y' || n)", "line_number": "n + 1"},
+    "gate_rating_keys": {"rating_id": "md5('x' || n)", "idempotency_key": "'k' || n", "lease_id": "NULL"},
+    "gate_residual_buckets": {"id": "md5('b' || n)", "rate_identity": "'r' || n"},
+    "gate_seats": {"id": "md5('s' || n)", "key": "'other ' || n"},
+    "credit_balances": {"user_id": "md5('u' || n)"},
+    "credit_entries": {"id": "md5('e' || n)", "source_ref": "'e' || n"},
+}  # fmt: skip
+
+
+def with_partitions(tables):
+    found = rows(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent::regclass::text = ANY (%s)",
+        [list(tables)],
+    )
+    return [*tables, *(name for (name,) in found)]
+
+
+def analyze(tables):
+    for table in tables:
+        run(f"ANALYZE {table}")
+
+
+@pytest.fixture
+def empty(gate):
+    """The gate, its tables empty and analyzed so; then one row in each."""
+    gate.feature(price=7, cost=3, per=2)
+    gate.quota(10**9)
+    gate.quota(10**9, subject_scope="account")
+    gate.rate(10**6)
+    gate.seats(5)
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    tables = with_partitions(EMPTIED)
+    for table in tables:
+        run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+    run(f"TRUNCATE {', '.join(EMPTIED)}")
+    for table in tables:
+        run(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+    analyze(EMPTIED)
+    sizes = rows(
+        "SELECT DISTINCT reltuples FROM pg_class WHERE relname = ANY (%s) AND relkind = 'r'",
+        [list(EMPTIED)],
+    )
+    assert sizes == [(0.0,)]
+    # Plans are made, and kept by this connection, of empty tables.
+    gate.credit(10**9)
+    everything(gate)
+    return gate
+
+
+def everything(gate):
+    """Every statement of the functions' ways; return how many items that were."""
+    lease, late = gate.lease(3), gate.lease(3)
+    gate.preflight(3)
+    gate.commit(lease, 3)
+    expire_overdue(gate.realm.pk, gate.account.pk, at=gate.later(hours=13).at)
+    gate.commit(late, 1)
+    return 5
+
+
+def fill():
+    """Make many rows of one."""
+    for table, changes in FILLED.items():
+        run(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        pairs = ", ".join(f"'{name}', {value}" for name, value in changes.items())
+        made = run(
+            f"INSERT INTO {table} SELECT r.* FROM (SELECT t AS kept FROM {table} t ORDER BY {next(iter(changes))} DESC LIMIT 1) one,"
+            f" generate_series(1, {MANY}) n, LATERAL jsonb_populate_record(one.kept, jsonb_build_object({pairs})) r"
+        )
+        assert made == MANY
+        run("SET CONSTRAINTS ALL IMMEDIATE")
+        run(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+
+
+def read():
+    """What this transaction has read so far: {table: (sequential scans, rows)}."""
+    found = rows(
+        f"SELECT relname, seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE {LOOKED_AT}",
+        [],
+    )
+    return {name: (scans, tuples) for name, scans, tuples in found}
+
+
+def reading(gate):
+    """Return the tables scanned by everything, and the rows read for each item."""
+    before = read()
+    items = everything(gate)
+    after = read()
+    scanned = {name for name in after if after[name][0] > before.get(name, (0, 0))[0]}
+    tuples = sum(after[name][1] - before.get(name, (0, 0))[1] for name in after)
+    return scanned, tuples / items
+
+
+def test_plans_made_of_empty_tables_stay_good(empty):
+    assert reading(empty)[0] == set()
+    fill()
+
+    scanned, per_item = reading(empty)
+    print(f"\nplans of empty tables: {per_item:.0f} rows per item")
+    assert scanned == set()
+    assert per_item <= MOST_PER_ITEM
+
+    analyze([*EMPTIED, "billing_users"])
+    scanned, per_item = reading(empty)
+    print(f"\nplans of full tables: {per_item:.0f} rows per item")
+    assert scanned == set()
+    assert per_item <= MOST_PER_ITEM
+
+    # With leases overdue, which only a preflight has to look at one by one.
+    empty.lease(3)
+    before = read()
+    empty.later(hours=13).preflight(1)
+    after = read()
+    assert (
+        sum(after[name][1] - before.get(name, (0, 0))[1] for name in after)
+        <= MOST_PER_ITEM
+    )
+
+
+def test_without_its_setting_a_function_would_scan(empty):
+    def unpinned(text):
+        return text.replace("SET enable_seqscan = off ", "")
+
+    with mutated(dict.fromkeys(("authorize", "store", "commit", "expire"), unpinned)):
+        everything(empty)
+        fill()
+
+        scanned, _ = reading(empty)
+
+    assert scanned
