@@ -1,5 +1,6 @@
 """What a run stands on: a database of its own, and the product's own server."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,10 +9,8 @@ from django.core.management import call_command
 from django.db import connection, connections
 
 from config import database
-from demo.management.commands.demo import free_port
 from demo.processes import Supervisor, manage, wait_until_healthy
 
-FIRST_PORT = 8600
 START_SECONDS = 30
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes", "wal_sync_method")
 
@@ -52,10 +51,18 @@ def _drop_database() -> None:
         server.execute(statement.format(identifier))
 
 
+def _free_port() -> int:
+    """Return a port nobody listens on, and that no run beside this one is given."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
 def new_server(supervisor: Supervisor) -> Iterator[int]:
     """Have `manage.py serve` answering inside this block; yield its port."""
-    port = free_port(FIRST_PORT)
+    port = _free_port()
     base_url = f"http://127.0.0.1:{port}"
     supervisor.start(
         "web",

@@ -107,6 +107,16 @@ def test_application_makes_room_for_months_to_come(application):
     assert (schema, owner, may_write) == ("public", OWNER, False)
 
 
+def test_owner_drops_the_months_that_are_over(db):
+    rows("SELECT gate_make_partitions('2001-01-01', 2)")
+
+    [(dropped,)] = rows("SELECT gate_drop_partitions('2001-02-28')")
+
+    assert dropped == ["gate_rated_records_200101", "gate_ratings_200101"]
+    assert "gate_ratings_200102" in partitions()
+    assert not set(dropped) & set(partitions())
+
+
 def test_public_has_no_privilege_on_tables(db):
     found = rows(
         "SELECT relname, privilege_type FROM pg_class, aclexplode(relacl) WHERE grantee = 0"

@@ -390,7 +390,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='ruleset',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('price_quantity_minor__isnull', True), ('price_xusd__isnull', True)), models.Q(('price_quantity_minor__gte', 1), ('price_xusd__gte', 0)), _connector='OR'), name='gate_rule_set_price_has_its_quantity', violation_error_message='A price is for a quantity of 1 or more.'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('price_quantity_minor__isnull', True), ('price_xusd__isnull', True)), models.Q(('price_quantity_minor__gte', 1), ('price_quantity_minor__isnull', False), ('price_xusd__gte', 0), ('price_xusd__isnull', False)), _connector='OR'), name='gate_rule_set_price_has_its_quantity', violation_error_message='A price is for a quantity of 1 or more.'),
         ),
         migrations.AddConstraint(
             model_name='ruleset',

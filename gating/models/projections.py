@@ -79,7 +79,12 @@ class RuleSet(models.Model):
             models.CheckConstraint(
                 name="gate_rule_set_price_has_its_quantity",
                 condition=Q(price_xusd__isnull=True, price_quantity_minor__isnull=True)
-                | Q(price_xusd__gte=0, price_quantity_minor__gte=1),
+                | Q(
+                    price_xusd__isnull=False,
+                    price_quantity_minor__isnull=False,
+                    price_xusd__gte=0,
+                    price_quantity_minor__gte=1,
+                ),
                 violation_error_message="A price is for a quantity of 1 or more.",
             ),
             is_object("document", name="gate_rule_set_document_is_object"),
