@@ -43,15 +43,7 @@ def check_signature(
     or from the future, 401 AUTH.INVALID_SERVICE_SIGNATURE; a body without its length
     400.
     """
-    try:
-        skew = abs(parse_instant(credentials.ts) - at)
-    except Invalid:
-        raise bad_signature("The signature's ts is not an ISO-8601 instant.") from None
-    if skew > CLOCK_SKEW:
-        raise bad_signature(
-            f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
-            f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
-        )
+    _check_age(credentials.ts, at=at)
     if "HTTP_TRANSFER_ENCODING" in request.META:
         raise Malformed(
             "Send the body with its Content-Length: one in chunks is not read.",
@@ -73,6 +65,18 @@ def check_signature(
         if signing.is_same(credentials.sig, signing.sign(secret, text)):
             return
     raise bad_signature("The signature does not match the request.")
+
+
+def _check_age(signed_at: str, *, at: datetime) -> None:
+    try:
+        skew = abs(parse_instant(signed_at) - at)
+    except Invalid:
+        raise bad_signature("The signature's ts is not an ISO-8601 instant.") from None
+    if skew > CLOCK_SKEW:
+        raise bad_signature(
+            f"The signature's ts is {int(skew.total_seconds())} seconds away from the "
+            f"server's clock; the most is {int(CLOCK_SKEW.total_seconds())}."
+        )
 
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"

@@ -51,6 +51,7 @@ class GateView(RuntimeView):
             bind,
             bound=call.user is not None,
             version=call.caller.version,
+            together=True,
         )
 
     def ask(self, call: Call, verb: Callable[[Subject], Answered]) -> Answered:

@@ -21,6 +21,7 @@ from gating.services.admissions import (
     admitted,
     replayed,
 )
+from gating.services.coalescing import authorize_together
 from gating.services.denials import GateDenied, record_denial
 from gating.services.functions import (
     Document,
@@ -84,7 +85,9 @@ def authorize_as(
 ) -> Admission:
     """Do what `authorize` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
-    answer = _asked(subject, request.ask, asked, gate_authorize, at=at)
+    function = authorize_together if subject.together else gate_authorize
+    answer = _asked(subject, request.ask, asked, function, at=at)
+    at = answer.get("sent_at", at) if answer else at
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
 
 

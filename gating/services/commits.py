@@ -16,6 +16,7 @@ from gating.rules import Rules
 from gating.selectors.ratings import stored_commit
 from gating.selectors.rules import stored_rules
 from gating.services.admissions import KeyReused, digest_of
+from gating.services.coalescing import commit_together
 from gating.services.functions import Document, GateMoved, gate_commit
 from gating.services.leases import LeaseUnknown, lease_of
 from gating.services.subjects import Subject
@@ -130,11 +131,12 @@ def commit_as(
 ) -> Admission:
     """Do what `commit_lease` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
+    function = commit_together if subject.together else gate_commit
     for _ in range(TRIES):
         item = subject.item(request.feature_code) | asked
-        (answer,) = gate_commit([item], at=at, version=subject.version)
+        (answer,) = function([item], at=at, version=subject.version)
         if answer["o"] != "stale":
-            return settled(answer, item, request, at=at)
+            return settled(answer, item, request, at=answer.get("sent_at", at))
         if not subject.project(request.feature_code, at=at):
             raise of_other_feature(subject, request)
     raise GateMoved("What governs the account")

@@ -1,6 +1,7 @@
 """Denials: how they are told, and how their evidence is kept."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -73,28 +74,31 @@ def record_denial(
     if denial is None:
         raise AssertionError("an admission is no denial")
     evidence = decision_document(ask, facts, verdict)
+    return _store(
+        {
+            "id": new_id(),
+            "realm": realm_id,
+            "account": account_id,
+            "user": user_id,
+            # Codes that the realm does not have would be a row each.
+            "feature": ask.feature_code if facts.feature else "",
+            "reason": denial.reason,
+            "minute": _minute(facts.at),
+            "status": denial.status,
+            "code": denial.code,
+            "sentence": denial.sentence,
+            "evidence": orjson.dumps(evidence).decode(),
+            "at": facts.at,
+            "trace": trace_id,
+        }
+    )
+
+
+def _store(row: dict[str, Any]) -> UUID:
     with connection.cursor() as cursor:
-        cursor.execute(
-            _RECORD,
-            {
-                "id": new_id(),
-                "realm": realm_id,
-                "account": account_id,
-                "user": user_id,
-                # Codes that the realm does not have would be a row each.
-                "feature": ask.feature_code if facts.feature else "",
-                "reason": denial.reason,
-                "minute": _minute(facts.at),
-                "status": denial.status,
-                "code": denial.code,
-                "sentence": denial.sentence,
-                "evidence": orjson.dumps(evidence).decode(),
-                "at": facts.at,
-                "trace": trace_id,
-            },
-        )
-        decision_id: UUID = cursor.fetchone()[0]
-    return decision_id
+        cursor.execute(_RECORD, row)
+        stored_id: UUID = cursor.fetchone()[0]
+    return stored_id
 
 
 def _minute(at: datetime) -> datetime:

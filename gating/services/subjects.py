@@ -18,7 +18,8 @@ class Subject:
     The gate's functions know them by these names. Where they do not, `bind` returns
     the rows, making a new user's, or refuses; a `bound` subject has been checked, and
     is served whatever its status. `version` is that of the credentials its caller was
-    known by, None where they were read for this call.
+    known by, None where they were read for this call; `together` lets the call be sent
+    with those of other threads.
     """
 
     realm_id: str
@@ -27,6 +28,7 @@ class Subject:
     bind: Callable[[], Bound]
     bound: bool = False
     version: int | None = None
+    together: bool = False
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":

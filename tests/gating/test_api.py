@@ -25,6 +25,7 @@ def test_authorize_then_commit(priced, signed):
     data = good(signed.post("gate/authorize", body), wire.AuthorizeEnvelope)["data"]
     assert set(data) == {
         "lease",
+        "decision_id",
         "feature_code",
         "feature_family_code",
         "window_start",
@@ -114,6 +115,7 @@ def test_denials_tell_code_sentence_hints_and_meta(priced, signed):
     assert document["meta"] == {
         "status": 402,
         "as_of": document["meta"]["as_of"],
+        "decision_id": document["meta"]["decision_id"],
         "resource_type": "feature",
         "feature_code": "chat",
         "feature_family_code": "ai",

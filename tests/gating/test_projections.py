@@ -299,6 +299,10 @@ def test_a_dated_status_holds_on_time(planned):
             " FROM billing_plan_assignment_statuses s WHERE s.assignment_id = %s LIMIT 1",
             [paused.isoformat(), paused.isoformat(), row.pk],
         )
+        run(
+            "UPDATE billing_plan_assignments SET status = 'paused' WHERE id = %s",
+            [row.pk],
+        )
 
     assert told(planned, planned.at) == 10
     assert around(planned, paused) == [

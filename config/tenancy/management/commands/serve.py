@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 WORKERS = 2
-THREADS = 4
+THREADS = 16
 
 
 def server_arguments(host: str, port: int) -> list[str]:

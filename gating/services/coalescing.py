@@ -1,0 +1,138 @@
+"""Requests that wait for the same function at once are sent to it together.
+
+A call of the gate's functions costs as much for its transaction as for its item. Under
+load the threads of a web worker therefore share calls: one that finds nobody leading
+sends what is waiting, its own request with it, as one batch; the others wait for their
+answers. Nobody waits for company: where no other request is there, a batch is one item.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from django.db import DatabaseError
+from psycopg import Error
+
+from gating.services.functions import Document, GateMoved, gate_authorize, gate_commit
+
+LEADERS = 2
+"""Batches in flight per worker and function: one is prepared while another is on."""
+
+MOST = 64
+"""Items of one batch."""
+
+Function = Callable[..., list[Document]]
+
+
+class _Waiter:
+    """One request, until it has its answer or is asked to lead."""
+
+    __slots__ = ("answer", "at", "error", "item", "leads", "version", "woken")
+
+    def __init__(self, item: Document, at: datetime, version: int | None) -> None:
+        self.item, self.at, self.version = item, at, version
+        self.answer: Document | None = None
+        self.error: BaseException | None = None
+        self.leads = False
+        self.woken = threading.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+
+class Coalescer:
+    """Sends the requests of many threads to one function, together where they meet."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+        self._queue: deque[_Waiter] = deque()
+        self._leading = 0
+
+    def __call__(
+        self, items: Sequence[Document], *, at: datetime, version: int | None = None
+    ) -> list[Document]:
+        """Return the answer to the one item, with `sent_at`: when it was decided.
+
+        That is `at`, or the latest instant of those it was sent with. Raises what the
+        function raised.
+        """
+        (item,) = items
+        waiter = _Waiter(item, at, version)
+        with self._lock:
+            self._queue.append(waiter)
+            waiter.leads = self._leading < LEADERS
+            self._leading += waiter.leads
+        while not waiter.is_done:
+            if waiter.leads:
+                self._lead(waiter)
+            else:
+                waiter.woken.wait()
+                waiter.woken.clear()
+        if waiter.leads:
+            # Asked to lead when another leader had sent it already.
+            self._step_down(waiter)
+        if waiter.error is not None:
+            raise waiter.error
+        return [waiter.answer] if waiter.answer is not None else []
+
+    def _lead(self, own: _Waiter) -> None:
+        """Send batches until the own request is answered, or sent by another leader."""
+        try:
+            while not own.is_done and (batch := self._taken()):
+                self._send(batch)
+        finally:
+            self._step_down(own)
+
+    def _step_down(self, own: _Waiter) -> None:
+        """Let the first of those who wait lead, or nobody where none does."""
+        with self._lock:
+            own.leads = False
+            heir = next((waiter for waiter in self._queue if not waiter.leads), None)
+            if heir is None:
+                self._leading -= 1
+            else:
+                heir.leads = True
+                heir.woken.set()
+
+    def _taken(self) -> list[_Waiter]:
+        """Take what waits and was known by the same credentials, the first first."""
+        batch: list[_Waiter] = []
+        with self._lock:
+            while (
+                self._queue
+                and len(batch) < MOST
+                and (not batch or self._queue[0].version == batch[0].version)
+            ):
+                batch.append(self._queue.popleft())
+        return batch
+
+    def _send(self, batch: list[_Waiter]) -> None:
+        try:
+            self._answer(batch)
+        except (DatabaseError, Error, GateMoved) as error:
+            if len(batch) == 1:
+                batch[0].error = error
+            else:
+                # One of them is at fault: each by itself.
+                for waiter in batch:
+                    self._send([waiter])
+        except BaseException as error:  # noqa: BLE001 - every waiter must be told.
+            for waiter in batch:
+                waiter.error = error
+        finally:
+            for waiter in batch:
+                waiter.woken.set()
+
+    def _answer(self, batch: list[_Waiter]) -> None:
+        at = max(waiter.at for waiter in batch)
+        items = [waiter.item for waiter in batch]
+        answers = self._function(items, at=at, version=batch[0].version)
+        for waiter, answer in zip(batch, answers, strict=True):
+            waiter.answer = answer | {"sent_at": at}
+
+
+authorize_together = Coalescer(gate_authorize)
+commit_together = Coalescer(gate_commit)
