@@ -73,11 +73,6 @@ APPEND_ONLY = {
     "platform_tokens",
 }  # fmt: skip
 
-EXPLANATION = {
-    "actor_kind": "user", "actor_id": "ada", "operator": "ada", "reason": "because", "ticket_id": "T-1", "trace_id": "0" * 32,
-    "effective_at": "2026-03-10T12:00:00Z", "history_date": "2026-03-10T12:00:00Z",
-}  # fmt: skip
-
 IDENTITIES = {
     "billing_accounts": {"realm_id", "billing_principal_id"},
     "billing_details": {"realm_id", "account_id"},
@@ -642,31 +637,3 @@ def test_application_may_not_rewrite(application, name, statement):
         application.execute(statement)
 
     assert problem.value.sqlstate == FORBIDDEN
-
-
-def test_application_cannot_hide_history_behind_a_table_of_its_own(application):
-    """The trigger writes as the tables' owner, to the tables it means."""
-    with application.transaction(force_rollback=True):
-        application.execute(
-            "CREATE TEMPORARY TABLE realms_history (LIKE public.realms_history)"
-        )
-        application.execute(
-            "CREATE TEMPORARY SEQUENCE numbers OWNED BY realms_history.history_id"
-        )
-        application.execute("GRANT ALL ON pg_temp.realms_history TO PUBLIC")
-        application.execute("GRANT ALL ON SEQUENCE pg_temp.numbers TO PUBLIC")
-        application.execute(
-            "SELECT set_config('plangate.audit', %s, true)", [json.dumps(EXPLANATION)]
-        )
-        application.execute(
-            "INSERT INTO realms (realm_id, name, status, metadata) VALUES ('hidden', 'Hidden', 'active', '{}')"
-        )
-
-        written = application.execute(
-            "SELECT count(*) FROM public.realms_history WHERE realm_id = 'hidden'"
-        ).fetchone()
-        hidden = application.execute(
-            "SELECT count(*) FROM pg_temp.realms_history"
-        ).fetchone()
-
-    assert (written, hidden) == ((1,), (0,))
