@@ -1,8 +1,9 @@
-"""Periodic care of leases. The job may run twice, or be cut off."""
+"""Periodic care of leases and partitions. Every job may run twice, or be cut off."""
 
 from procrastinate.contrib.django import app
 
 from config.kernel.clock import now
+from gating.services import partitions
 from gating.services.leases import expire_leases as expire_batch
 
 BATCH = 500
@@ -24,3 +25,10 @@ def expire_leases(timestamp: int) -> int:
         if expired == 0:
             break
     return gone
+
+
+@app.periodic(cron="17 3 * * *")
+@app.task(queueing_lock="make_partitions", pass_context=False)
+def make_partitions(timestamp: int) -> int:
+    """Make the partitions of the months to come; return how many."""
+    return partitions.make_partitions(at=now())

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from config.kernel.money import INT64_MAX
 from gating.facts import (
     BillingMode,
     EntitlementVerdict,
@@ -93,8 +94,7 @@ def ranked(policies: Sequence[PolicyFact]) -> tuple[PolicyFact, ...]:
             policies,
             key=lambda p: (
                 _KINDS.index(p.kind),
-                p.limit is None,
-                p.limit or 0,
+                INT64_MAX if p.limit is None else p.limit,
                 p.window_seconds,
                 p.name,
                 p.policy_id,

@@ -30,6 +30,7 @@ def test_every_periodic_job_is_known_to_the_worker():
         "config.tenancy.jobs.purge_stored_answers",
         "config.tenancy.jobs.rescue_stalled_jobs",
         "gating.jobs.expire_leases",
+        "gating.jobs.make_partitions",
     }
 
 

@@ -129,6 +129,4 @@ def json_response(body: bytes, *, status: int, trace_id: str) -> HttpResponse:
     """Return the HTTP response that carries an envelope."""
     response = HttpResponse(body, status=status, content_type="application/json")
     response["X-Trace-Id"] = trace_id
-    # Without it the server would send the answer in chunks.
-    response["Content-Length"] = str(len(body))
     return response

@@ -54,6 +54,9 @@ class Tracing:
         began = time.perf_counter()
         response = self.get_response(request)
         response["X-Trace-Id"] = trace_id
+        if not response.streaming:
+            # Without it the server would send the answer in chunks.
+            response["Content-Length"] = str(len(response.content))
         log.info(
             "request",
             method=request.method,

@@ -9,8 +9,6 @@ CREATE OR REPLACE FUNCTION gate_book(
 ) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    v_count integer;
 BEGIN
     FOR i IN 1 .. cardinality(p_counters) LOOP
         CONTINUE WHEN p_add_used[i] = 0 AND p_add_reserved[i] = 0;
@@ -27,19 +25,18 @@ BEGIN
         END IF;
     END LOOP;
     -- point: paid
-    IF cardinality(p_leases) > 0 THEN
-        UPDATE gate_leases l
-        SET state = 'closed', ended_at = p_at, updated_at = p_at, rating_id = t.rating,
-            rated_at = p_at
-        FROM unnest(p_leases, p_lease_ratings) AS t(id, rating)
+    -- One by one: a join planned while there were no leases would read all of them.
+    FOR i IN 1 .. cardinality(p_leases) LOOP
+        UPDATE gate_leases
+        SET state = 'closed', ended_at = p_at, updated_at = p_at,
+            rating_id = p_lease_ratings[i], rated_at = p_at
         -- Not `state`: its partial index would look usable for this.
-        WHERE l.id = t.id AND l.ended_at IS NULL;
-        GET DIAGNOSTICS v_count = ROW_COUNT;
-        IF v_count <> cardinality(p_leases) THEN
-            RAISE EXCEPTION 'a lease of % moved', p_leases
+        WHERE id = p_leases[i] AND ended_at IS NULL;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the lease % moved', p_leases[i]
                 USING ERRCODE = 'serialization_failure';
         END IF;
-    END IF;
+    END LOOP;
     INSERT INTO gate_ratings SELECT * FROM unnest(p_ratings);
     INSERT INTO gate_rated_records SELECT * FROM unnest(p_records);
     INSERT INTO gate_rating_keys SELECT * FROM unnest(p_keys);

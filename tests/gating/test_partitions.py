@@ -214,3 +214,14 @@ def test_what_is_found_again_stands_in_any_partition(used):
 
     assert again.replayed
     assert again.data == first.data
+
+
+def test_the_job_makes_the_months_to_come_once(db):
+    from datetime import UTC, datetime
+
+    from gating.services.partitions import make_partitions
+
+    at = datetime(2031, 11, 5, tzinfo=UTC)
+
+    assert [make_partitions(at=at), make_partitions(at=at)] == [8, 0]
+    assert make_partitions(at=at.replace(month=12)) == 2

@@ -141,7 +141,12 @@ COUNTED = [
 
 
 def test_these_tables_are_counted_whatever_happens_to_them(db):
-    assert counted() == dict.fromkeys(COUNTED, EVENTS)
+    # With an account its count goes, and no projection of it is believed.
+    expected = dict.fromkeys(COUNTED, EVENTS) | {
+        "billing_accounts": {"INSERT", "UPDATE"}
+    }
+
+    assert counted() == expected
 
 
 @pytest.mark.parametrize("table", sorted(set(COUNTED) - {"billing_accounts"}))
