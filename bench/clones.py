@@ -152,7 +152,8 @@ def _renewed(family: Family, use: int) -> Family:
     ids = dict(family.ids)
     for table, which in _USE:
         for row in _rows(family.customer, table, which):
-            ids[row["id"]] = _prefix()
+            if "id" in row:
+                ids[row["id"]] = _prefix()
     return Family(family.kind, family.customer, ids, use)
 
 

@@ -1,12 +1,13 @@
 """Whom a gate call is for, without asking the database before the gate does."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from billing.api.context import RuntimeView, spelled
 from config.api.envelope import Answer
 from config.api.operations import Call
 from config.api.views import RememberedServiceKeyAuthentication
+from config.kernel.errors import DomainError
 from config.tenancy.authentication import authenticate_service_key
 from config.tenancy.remembered import forget
 from gating.answers import Admission
@@ -26,6 +27,8 @@ class GateView(RuntimeView):
     """
 
     authentication_classes = [RememberedServiceKeyAuthentication]
+    is_current = False
+    """Whether the gate's functions were asked, and so know the caller's credentials."""
 
     def bind(self, call: Call) -> None:
         """Bind the call now only where names alone would not do."""
@@ -60,6 +63,7 @@ class GateView(RuntimeView):
         Where the caller's credentials were remembered and have changed, they are read
         and checked again; the call then goes on, or is refused.
         """
+        self.is_current = True
         try:
             return verb(self.subject(call))
         except CredentialsMoved:
@@ -68,6 +72,16 @@ class GateView(RuntimeView):
             call.caller.require(call.operation.scope)
             self.bind(call)
             return verb(self.subject(call))
+
+    def handle_exception(self, exc: Exception) -> Any:
+        """Answer a refusal; that of the credentials as they are now comes first."""
+        if isinstance(exc, DomainError) and not self.is_current:
+            try:
+                authenticate_service_key(self.request._request)
+            except DomainError as refusal:
+                forget()
+                exc = refusal
+        return super().handle_exception(exc)
 
 
 def answered(admission: Admission) -> Answer:

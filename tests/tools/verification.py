@@ -36,7 +36,11 @@ def write_page():
     on = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_revision()}, {_postgres()}"
     rows = [row for row in _kept() if row.split(" | ")[0].removeprefix("| ") not in ran]
     rows += [f"| {what} | {figures} | {on} |" for what, figures in ROWS]
-    lines = ["| what | figures | when, revision, database |", "|---|---|---|", *sorted(rows)]
+    lines = [
+        "| what | figures | when, revision, database |",
+        "|---|---|---|",
+        *sorted(rows),
+    ]
     PAGE.write_text(HEAD + "\n".join(lines) + "\n")
 
 
