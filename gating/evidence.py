@@ -6,7 +6,7 @@ as text, because a reader may have fewer than 64 bits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,6 @@ from gating.facts import (
     SeatWindow,
     UnitPrice,
 )
-from gating.settle import CommitFacts, Settlement
 from gating.verdicts import Verdict
 
 Document = dict[str, Any]
@@ -109,15 +108,4 @@ def decision_document(ask: Ask, facts: Facts, verdict: Verdict) -> Document:
             "held_minor": [str(hold.quantity_minor) for hold in verdict.holds],
             "wallet_xusd": str(verdict.wallet_xusd),
         },
-    }
-
-
-def settlement_document(facts: CommitFacts, settlement: Settlement) -> Document:
-    """Return a settlement in full: the counters and money known, and what it took."""
-    known = {item.name: getattr(facts, item.name) for item in fields(facts)}
-    known["grace"] = int(facts.grace.total_seconds())
-    known["windows"] = [asdict(window) for window in facts.windows]
-    return {
-        "facts": _written(known),
-        "takes": _written([asdict(take) for take in settlement.takes]),
     }

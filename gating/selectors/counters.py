@@ -6,32 +6,15 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from django.db import connection
-from django.db.models import Count, Q
-
-from billing.models import BillingAccount, BillingUser, UserStatus
+from billing.models import BillingAccount, BillingUser
 from gating.facts import (
     CounterKey,
     CounterKind,
     PolicyWindow,
-    SeatWindow,
     SubjectScope,
 )
-from gating.models import Counter, Lease, Seat
-from gating.projection import PolicyFact, counter_of, seats_window
-
-_OVERDUE = f"""
-SELECT counter_id, sum(reserved_minor)
-FROM {Lease._meta.db_table}, unnest(counter_ids) AS counter_id
-WHERE realm_id = %s AND account_id = %s AND state = 'active' AND expires_at < %s
-GROUP BY counter_id
-"""  # noqa: S608 - the table name is ours.
-_OVERDUE_XUSD = f"""
-SELECT coalesce(sum(reserved_xusd), 0)::bigint
-FROM {Lease._meta.db_table}
-WHERE realm_id = %s AND account_id = %s AND user_id = %s
-    AND state = 'active' AND expires_at < %s
-"""  # noqa: S608 - the same.
+from gating.models import Counter
+from gating.projection import PolicyFact, counter_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,34 +59,6 @@ def counters_of(
     }
 
 
-def without_overdue(
-    counters: Counters, *, account: BillingAccount, before: datetime
-) -> dict[CounterKey, CounterState]:
-    """Return the counters as the expiry of overdue leases will leave them.
-
-    Overdue are active leases that ran out before `before`. Writes nothing.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERDUE, [account.realm_id, account.pk, before])
-        held = {counter_id: int(total) for counter_id, total in cursor.fetchall()}
-    return {
-        key: CounterState(
-            state.counter_id,
-            state.used_minor,
-            state.reserved_minor - held.get(state.counter_id, 0),
-        )
-        for key, state in counters.items()
-    }
-
-
-def overdue_xusd(*, user: BillingUser, before: datetime) -> int:
-    """Return what the user's overdue leases still hold on the balance (10^-6 USD)."""
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERDUE_XUSD, [user.realm_id, user.account_id, user.pk, before])
-        total: int = cursor.fetchone()[0]
-    return total
-
-
 def policy_windows(
     policies: Iterable[PolicyFact],
     counters: Counters,
@@ -138,43 +93,3 @@ def policy_windows(
             )
         )
     return windows
-
-
-def seat_windows(
-    policies: Iterable[PolicyFact],
-    *,
-    account: BillingAccount,
-    user: BillingUser,
-    at: datetime,
-) -> list[SeatWindow]:
-    """Return seats policies in the window of `at`, with the seats taken."""
-    return [_seat_window(policy, account, user, at) for policy in policies]
-
-
-def _seat_window(
-    policy: PolicyFact, account: BillingAccount, user: BillingUser, at: datetime
-) -> SeatWindow:
-    start, end = seats_window(policy, at)
-    taken = Seat.objects.in_realm(account.realm_id).filter(
-        account=account,
-        scope_code=policy.feature_code,
-        key=policy.counter_key,
-        window_start=start,
-        window_end=end,
-    )
-    found = taken.aggregate(
-        taken=Count("pk", filter=Q(user__status=UserStatus.ACTIVE)),
-        held=Count("pk", filter=Q(user=user)),
-    )
-    return SeatWindow(
-        policy_id=policy.policy_id,
-        name=policy.name,
-        limit=policy.limit,
-        version=policy.version,
-        scope_code=policy.feature_code,
-        key=policy.counter_key,
-        window_start=start,
-        window_end=end,
-        taken=found["taken"],
-        holds=found["held"] > 0,
-    )
