@@ -44,6 +44,7 @@ DECLARE
     v_subject text;
     v_of text;
     v_governed boolean;
+    v_sent_keys text[];
     v_old_keys text[];
     v_payer uuid;
     v_purse bigint;
@@ -88,6 +89,8 @@ BEGIN
         RETURN '[{"o": "credentials"}]';
     END IF;
     IF v_many AND NOT p_dry THEN
+        v_sent_keys := ARRAY(
+            SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s
             WHERE s.account_id IN (
@@ -167,8 +170,7 @@ BEGIN
                 SELECT coalesce(array_agg(l.idempotency_key), '{}') INTO v_old_keys
                 FROM gate_leases l
                 WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
-                    AND l.idempotency_key IN (
-                        SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
+                    AND l.idempotency_key = ANY (v_sent_keys);
             END IF;
             IF NOT v_many OR item.key = ANY (v_old_keys) THEN
                 SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,

@@ -87,6 +87,7 @@ DECLARE
     v_subject text;
     v_of text;
     v_governed boolean;
+    v_sent_keys text[];
     v_old_keys text[];
     v_keys text[] := '{}';
     -- Counters read so far, and what is added to them; releases are below 0.
@@ -125,6 +126,8 @@ BEGIN
         RETURN '[{"o": "credentials"}]';
     END IF;
     IF v_many THEN
+        v_sent_keys := ARRAY(
+            SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s
             WHERE s.account_id IN (
@@ -206,9 +209,8 @@ BEGIN
             INTO v_old_keys
             FROM gate_rating_keys k
             WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
-                AND (k.operation, k.idempotency_key) IN (
-                    SELECT i.operation, i.key
-                    FROM jsonb_to_recordset(p_items) AS i(operation text, key text));
+                AND k.operation = item.operation
+                AND k.idempotency_key = ANY (v_sent_keys);
         END IF;
         IF NOT v_many OR item.operation || item.key = ANY (v_old_keys) THEN
             SELECT k.rating_id, k.rated_at, k.request_hash INTO kept
