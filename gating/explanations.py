@@ -60,7 +60,7 @@ def explain(ask: Ask, facts: Facts) -> Explanation:
             checks.append(Check(name, "failed", [_sentence(verdict.denial.sentence)]))
             reached = False
         elif reached:
-            checks.append(Check(name, "passed", tell(ask, facts)))
+            checks.append(Check(name, "passed", tell(ask, facts, verdict)))
         else:
             checks.append(Check(name, "not_reached", []))
     return Explanation(verdict, _headline(ask, facts, verdict), checks)
@@ -78,18 +78,18 @@ def _headline(ask: Ask, facts: Facts, verdict: Verdict) -> str:
     return f"Admitted at {at}: {ask.feature_code}, {asked}."
 
 
-def _feature(ask: Ask, facts: Facts) -> list[str]:
+def _feature(ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     family = facts.feature.feature_family_code if facts.feature else ""
     return [f"The feature {ask.feature_code}, of the family {family}, is switched on."]
 
 
-def _entitlement(ask: Ask, facts: Facts) -> list[str]:
+def _entitlement(ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     if facts.entitlement == "not_required":
         return [f"The feature {ask.feature_code} needs no plan."]
     return [f"The plan {facts.plan_code} allows {ask.feature_code}."]
 
 
-def _policies(_ask: Ask, facts: Facts) -> list[str]:
+def _policies(_ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     counts = [
         (len(facts.quotas), "quota"),
         (len(facts.rates), "rate"),
@@ -99,7 +99,7 @@ def _policies(_ask: Ask, facts: Facts) -> list[str]:
     return [f"Governed by {', '.join(named)}."]
 
 
-def _seats(_ask: Ask, facts: Facts) -> list[str]:
+def _seats(_ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     told = []
     for seats in facts.seats:
         limit = "unlimited" if seats.limit is None else f"{seats.limit:,}"
@@ -117,7 +117,7 @@ def _used(window: PolicyWindow) -> str:
     )
 
 
-def _quota(ask: Ask, facts: Facts) -> list[str]:
+def _quota(ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     return [
         f"Quota {_used(window)}; {held_minor(ask):,} "
         + ("held." if window.enforcement == "reserve" else "expected.")
@@ -125,27 +125,26 @@ def _quota(ask: Ask, facts: Facts) -> list[str]:
     ]
 
 
-def _rate(_ask: Ask, facts: Facts) -> list[str]:
+def _rate(_ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     told = [f"Rate {_used(window)}; this request is 1 more." for window in facts.rates]
     return told or ["No rate governs the feature."]
 
 
-def _budget(_ask: Ask, _facts: Facts) -> list[str]:
+def _budget(_ask: Ask, _facts: Facts, _verdict: Verdict) -> list[str]:
     return ["No budget was named."]
 
 
-def _funding(ask: Ask, facts: Facts) -> list[str]:
+def _funding(_ask: Ask, facts: Facts, verdict: Verdict) -> list[str]:
     funding = facts.funding
     if funding.billing_mode != "prepaid":
         return [f"Usage is {funding.billing_mode}: no balance is needed beforehand."]
     if funding.zero_cost:
         return ["The feature has neither price nor cost: no balance is needed."]
-    held_xusd = decide(ask, facts).wallet_xusd
     available = format_xusd(funding.available_xusd)
-    return [f"Balance: {available} available, {format_xusd(held_xusd)} held."]
+    return [f"Balance: {available} available, {format_xusd(verdict.wallet_xusd)} held."]
 
 
-_TOLD: dict[str, Callable[[Ask, Facts], list[str]]] = {
+_TOLD: dict[str, Callable[[Ask, Facts, Verdict], list[str]]] = {
     "feature": _feature,
     "entitlement": _entitlement,
     "policies": _policies,

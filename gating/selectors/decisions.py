@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 
@@ -63,22 +62,14 @@ def decision_of(realm: Realm, decision_id: str) -> Decision:
     the realm does not have (404).
     """
     key = parse_uuid(decision_id)
-    lease, denial = (_lease(realm, key), _denial(realm, key)) if key else (None, None)
-    if lease is not None:
-        return decision_on_lease(lease)
-    if denial is not None:
-        return decision_on_denial(denial)
+    if key is not None:
+        leases = Lease.objects.in_realm(realm).select_related("account", "user")
+        if lease := leases.filter(pk=key).first():
+            return decision_on_lease(lease)
+        denials = Denial.objects.in_realm(realm).select_related("account", "user")
+        if denial := denials.filter(pk=key).first():
+            return decision_on_denial(denial)
     raise NotFound(f"There is no decision {decision_id}.")
-
-
-def _lease(realm: Realm, key: UUID) -> Lease | None:
-    found = Lease.objects.in_realm(realm).select_related("account", "user")
-    return found.filter(pk=key).first()
-
-
-def _denial(realm: Realm, key: UUID) -> Denial | None:
-    found = Denial.objects.in_realm(realm).select_related("account", "user")
-    return found.filter(pk=key).first()
 
 
 def decision_on_lease(lease: Lease) -> Decision:

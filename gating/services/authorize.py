@@ -1,6 +1,5 @@
 """Asking the gate: authorize takes what it admits, preflight only says so."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -30,11 +29,9 @@ from gating.services.functions import (
     gate_preflight,
 )
 from gating.services.subjects import Subject
+from gating.verdicts import Verdict
 
 log = structlog.get_logger("plangate.gate")
-
-TRIES = 3
-"""How often a projection that went stale meanwhile is resolved again."""
 
 
 class LeaseTaken(Conflict):
@@ -86,7 +83,7 @@ def authorize_as(
     """Do what `authorize` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
     function = authorize_together if subject.together else gate_authorize
-    answer = _asked(subject, request.ask, asked, function, at=at)
+    (answer,) = subject.asked(function, [request.ask.feature_code], [asked], at=at)
     at = answer.get("sent_at", at) if answer else at
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
 
@@ -132,17 +129,21 @@ def settled(
     if answer is not None and outcome == "admitted":
         return admitted(answer, request, lease_id, at=at)
     facts = Decision.told(answer).facts(at) if answer else Facts(at)
-    denial = denied(request.ask, facts, answer)
+    verdict = judged(request.ask, facts, answer)
     if answer is None:
         account, user = subject.bind()
         whose = account.pk, user.pk
     else:
         whose = UUID(answer["account"]), UUID(answer["user"])
     decision_id = record_denial(
-        subject.realm_id, *whose, ask=request.ask, facts=facts, trace_id=by.trace_id
+        subject.realm_id,
+        *whose,
+        ask=request.ask,
+        facts=facts,
+        verdict=verdict,
+        trace_id=by.trace_id,
     )
-    denial.meta["decision_id"] = str(decision_id)
-    raise denial
+    raise denied(request.ask, facts, verdict, decision_id)
 
 
 def preflight(
@@ -162,37 +163,24 @@ def preflight_as(subject: Subject, *, ask: Ask, at: datetime) -> Admission:
         "estimate": ask.estimate_minor,
         "budget": ask.budget,
     }
-    answer = _asked(subject, ask, asked, gate_preflight, at=at)
+    (answer,) = subject.asked(gate_preflight, [ask.feature_code], [asked], at=at)
     if answer is None:
-        raise denied(ask, Facts(at), None)
+        facts = Facts(at)
+        raise denied(ask, facts, judged(ask, facts, None))
     decision = Decision.told(answer)
     if answer["o"] != "admitted":
-        raise denied(ask, decision.facts(at), answer)
+        facts = decision.facts(at)
+        raise denied(ask, facts, judged(ask, facts, answer))
     data, hints = decision.admission(ask, at=at, before={"as_of": format_instant(at)})
     return Admission(data, hints)
 
 
-def _asked(
-    subject: Subject,
-    ask: Ask,
-    asked: Document,
-    function: Callable[..., Sequence[Document]],
-    *,
-    at: datetime,
-) -> Document | None:
-    """Return the function's answer; None where the realm has no such feature."""
-    for _ in range(TRIES):
-        item = subject.item(ask.feature_code) | asked
-        (answer,) = function([item], at=at, version=subject.version)
-        if answer["o"] != "stale":
-            return answer
-        if not subject.project(ask.feature_code, at=at):
-            return None
-    raise GateMoved("What governs the account")
+def judged(ask: Ask, facts: Facts, answer: Document | None) -> Verdict:
+    """Return the specification's verdict on what the function denied.
 
-
-def denied(ask: Ask, facts: Facts, answer: Document | None) -> GateDenied:
-    """Return the refusal that tells a denial, in the words of the specification."""
+    Logs as critical where the two differ; refuses (`GateMoved`) to answer where the
+    specification would admit.
+    """
     verdict = decide(ask, facts)
     if verdict.denial is None or (
         answer is not None and verdict.denial.reason != answer["reason"]
@@ -200,4 +188,16 @@ def denied(ask: Ask, facts: Facts, answer: Document | None) -> GateDenied:
         log.critical("gate diverges from its specification", answer=answer, ask=ask)
     if verdict.denial is None:
         raise GateMoved("The account's gate")
-    return GateDenied(verdict.denial, ask, facts)
+    return verdict
+
+
+def denied(
+    ask: Ask, facts: Facts, verdict: Verdict, decision_id: UUID | None = None
+) -> GateDenied:
+    """Return the refusal that tells a denial, and by which id it is explained."""
+    if verdict.denial is None:
+        raise AssertionError("an admission is no denial")
+    refusal = GateDenied(verdict.denial, ask, facts)
+    if decision_id is not None:
+        refusal.meta["decision_id"] = str(decision_id)
+    return refusal

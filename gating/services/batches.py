@@ -10,8 +10,6 @@ from gating.services import authorize, commits
 from gating.services.admissions import AuthorizeRequest
 from gating.services.commits import CommitRequest
 from gating.services.functions import (
-    Document,
-    GateMoved,
     gate_authorize,
     gate_commit,
 )
@@ -35,7 +33,7 @@ def authorize_batch(
     """
     asked = [authorize.item_of(request, key, by) for request, key in requests]
     features = [request.ask.feature_code for request, _key in requests]
-    answers = _answers(subject, asked, features, gate_authorize, at=at)
+    answers = subject.asked(gate_authorize, features, asked, at=at)
 
     def told(place: int) -> Admission:
         return authorize.settled(
@@ -63,7 +61,7 @@ def commit_batch(
     """
     asked = [commits.item_of(request, key, by) for request, key in requests]
     features = [request.feature_code for request, _key in requests]
-    answers = _answers(subject, asked, features, gate_commit, at=at)
+    answers = subject.asked(gate_commit, features, asked, at=at)
 
     def told(place: int) -> Admission:
         answer, request = answers[place], requests[place][0]
@@ -73,36 +71,6 @@ def commit_batch(
         return commits.settled(answer, item, request, at=at)
 
     return [_outcome(told, place) for place in range(len(requests))]
-
-
-def _answers(
-    subject: Subject,
-    asked: Sequence[Document],
-    features: Sequence[str],
-    function: Callable[..., list[Document]],
-    *,
-    at: datetime,
-) -> list[Document | None]:
-    """Return an answer per item; None where the realm has no such feature."""
-    answers: list[Document | None] = [{"o": "stale"}] * len(asked)
-    open_places = list(range(len(asked)))
-    for _ in range(authorize.TRIES):
-        items = [subject.item(features[place]) | asked[place] for place in open_places]
-        told = function(items, at=at, version=subject.version)
-        for place, answer in zip(open_places, told, strict=True):
-            answers[place] = answer
-        stale = [place for place in open_places if answers[place] == {"o": "stale"}]
-        known = {
-            code: subject.project(code, at=at)
-            for code in dict.fromkeys(features[place] for place in stale)
-        }
-        for place in stale:
-            if not known[features[place]]:
-                answers[place] = None
-        open_places = [place for place in stale if known[features[place]]]
-        if not open_places:
-            return answers
-    raise GateMoved("What governs the account")
 
 
 def _outcome(told: Callable[[int], Admission], place: int) -> Outcome:

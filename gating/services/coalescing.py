@@ -8,21 +8,25 @@ answers. Nobody waits for company: where no other request is there, a batch is o
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import DatabaseError
 from psycopg import Error
 
-from gating.services.functions import Document, GateMoved, gate_authorize, gate_commit
+from gating.services.functions import (
+    Document,
+    Function,
+    GateMoved,
+    gate_authorize,
+    gate_commit,
+)
 
 LEADERS = 2
 """Batches in flight per worker and function: one is prepared while another is on."""
 
 MOST = 64
 """Items of one batch."""
-
-Function = Callable[..., list[Document]]
 
 
 class _Waiter:

@@ -17,7 +17,7 @@ from gating.selectors.ratings import stored_commit
 from gating.selectors.rules import stored_rules
 from gating.services.admissions import KeyReused, digest_of
 from gating.services.coalescing import commit_together
-from gating.services.functions import Document, GateMoved, gate_commit
+from gating.services.functions import Document, gate_commit
 from gating.services.leases import LeaseUnknown, lease_of
 from gating.services.subjects import Subject
 from gating.services.usage import MeterUse, committed_of
@@ -26,7 +26,6 @@ from gating.settle import settle
 log = structlog.get_logger("plangate.gate")
 
 OPERATION = "commit"
-TRIES = 3
 
 
 class OtherFeature(Refused):
@@ -132,14 +131,11 @@ def commit_as(
     """Do what `commit_lease` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
     function = commit_together if subject.together else gate_commit
-    for _ in range(TRIES):
-        item = subject.item(request.feature_code) | asked
-        (answer,) = function([item], at=at, version=subject.version)
-        if answer["o"] != "stale":
-            return settled(answer, item, request, at=answer.get("sent_at", at))
-        if not subject.project(request.feature_code, at=at):
-            raise of_other_feature(subject, request)
-    raise GateMoved("What governs the account")
+    (answer,) = subject.asked(function, [request.feature_code], [asked], at=at)
+    if answer is None:
+        raise of_other_feature(subject, request)
+    item = subject.item(request.feature_code) | asked
+    return settled(answer, item, request, at=answer.get("sent_at", at))
 
 
 def of_other_feature(subject: Subject, request: CommitRequest) -> OtherFeature:
@@ -174,7 +170,7 @@ def settled(
     match answer["o"]:
         case "committed":
             rules = stored_rules(UUID(answer["rules"]))
-            data, hints = told(rules, committed_of(answer, item, at))
+            data, hints = told(rules, committed_of(answer, item, rules, at))
             return Admission(data, hints)
         case "replayed":
             rules, committed, trace_id = stored_commit(

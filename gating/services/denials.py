@@ -9,11 +9,10 @@ from django.db import connection
 
 from config.kernel.errors import Refused
 from config.kernel.ids import new_id
-from gating.decide import decide
 from gating.evidence import decision_document
 from gating.facts import Ask, Facts
 from gating.models import Denial as StoredDenial
-from gating.verdicts import Denial
+from gating.verdicts import Denial, Verdict
 
 _RECORD = f"""
 INSERT INTO {StoredDenial._meta.db_table} AS denial
@@ -61,6 +60,7 @@ def record_denial(
     *,
     ask: Ask,
     facts: Facts,
+    verdict: Verdict,
     trace_id: str,
 ) -> UUID:
     """Keep the evidence of a denial: the first of its minute in full, the rest counted.
@@ -69,7 +69,6 @@ def record_denial(
     transaction that decided: a denial changes nothing else, and holds no lock while it
     is written.
     """
-    verdict = decide(ask, facts)
     denial = verdict.denial
     if denial is None:
         raise AssertionError("an admission is no denial")

@@ -1,6 +1,6 @@
 """Calling the gate's functions in the database: one prepared round trip each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ _PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true, %s)::text"
 _COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s, %s)::text"
 
 Document = dict[str, Any]
+Function = Callable[..., list[Document]]
+"""One of these, or what sends its items together (`gating.services.coalescing`)."""
 
 
 class GateMoved(Unavailable):

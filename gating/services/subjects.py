@@ -1,14 +1,17 @@
 """For whom a gate call is: by the names callers use, resolved only when need be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from billing.models import BillingAccount, BillingUser
-from gating.services.functions import Document
+from gating.services.functions import Document, Function, GateMoved
 from gating.services.projections import project
 
 Bound = tuple[BillingAccount, BillingUser]
+
+TRIES = 3
+"""How often a projection that went stale meanwhile is resolved again."""
 
 
 @dataclass(slots=True)
@@ -50,6 +53,39 @@ class Subject:
             "bound": self.bound,
             "feature": feature_code,
         }
+
+    def asked(
+        self,
+        function: Function,
+        features: Sequence[str],
+        asked: Sequence[Document],
+        *,
+        at: datetime,
+    ) -> list[Document | None]:
+        """Return the function's answer to each item, of the feature beside it.
+
+        None where the realm has no such feature. What went stale is projected again
+        and asked anew, after the others; refuses (`GateMoved`) after three times.
+        """
+        answers: list[Document | None] = [None] * len(asked)
+        places = list(range(len(asked)))
+        for _ in range(TRIES):
+            items = [self.item(features[place]) | asked[place] for place in places]
+            stale = []
+            told = function(items, at=at, version=self.version)
+            for place, answer in zip(places, told, strict=True):
+                if answer["o"] == "stale":
+                    stale.append(place)
+                else:
+                    answers[place] = answer
+            known = {
+                code: self.project(code, at=at)
+                for code in dict.fromkeys(features[place] for place in stale)
+            }
+            places = [place for place in stale if known[features[place]]]
+            if not places:
+                return answers
+        raise GateMoved("What governs the account")
 
     def project(self, feature_code: str, *, at: datetime) -> bool:
         """Let the functions know the subject; False where there is no such feature."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from gating.answers import Committed, Line
-from gating.selectors.rules import stored_rules
+from gating.rules import Rules
 from gating.services.functions import Document
 
 NUMBERS = 6
@@ -42,7 +42,9 @@ class MeterUse:
         }
 
 
-def committed_of(answer: Document, item: Document, at: datetime) -> Committed:
+def committed_of(
+    answer: Document, item: Document, rules: Rules, at: datetime
+) -> Committed:
     """Return the rating that the function has just stored for the item at `at`."""
     return Committed(
         rating_id=UUID(item["id"]),
@@ -54,13 +56,12 @@ def committed_of(answer: Document, item: Document, at: datetime) -> Committed:
         applied_minor=answer["quantity"],
         applied_xusd=answer["amount"],
         cost_xusd=answer["cost"],
-        lines=_lines(answer, item),
+        lines=_lines(answer, item, rules),
         evidence=answer["evidence"],
     )
 
 
-def _lines(answer: Document, item: Document) -> list[Line]:
-    rules = stored_rules(UUID(answer["rules"]))
+def _lines(answer: Document, item: Document, rules: Rules) -> list[Line]:
     rates, units, numbers = rules.rates, rules.units, answer["numbers"]
     lines = []
     for place, use in enumerate(item["uses"]):
