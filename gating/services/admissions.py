@@ -60,6 +60,11 @@ class AuthorizeRequest:
         )
 
 
+def as_uuid(value: UUID | str) -> UUID:
+    """Return an id of an answer: known already, or as its text."""
+    return value if isinstance(value, UUID) else UUID(value)
+
+
 def digest_of(document: Any) -> bytes:
     """Return the SHA-256 of a JSON document, whatever the order of its keys."""
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
@@ -78,13 +83,13 @@ class Decision:
     @classmethod
     def told(cls, answer: Document) -> "Decision":
         """Return the decision of an answer."""
-        rule_set_id = UUID(answer["rules"])
+        rule_set_id = as_uuid(answer["rules"])
         pairs = zip(answer["first"], answer["second"], strict=True)
         return cls(
             rules=stored_rules(rule_set_id),
             seen=Seen(tuple(pairs), answer["available"]),
-            account_id=UUID(answer["account"]),
-            user_id=UUID(answer["user"]),
+            account_id=as_uuid(answer["account"]),
+            user_id=as_uuid(answer["user"]),
             rule_set_id=rule_set_id,
         )
 

@@ -18,16 +18,13 @@ from gating.services.admissions import (
     Decision,
     KeyReused,
     admitted,
+    as_uuid,
     replayed,
 )
+from gating.services.admitting import authorize_items
 from gating.services.coalescing import authorize_together
 from gating.services.denials import GateDenied, record_denial
-from gating.services.functions import (
-    Document,
-    GateMoved,
-    gate_authorize,
-    gate_preflight,
-)
+from gating.services.functions import Document, GateMoved, gate_preflight
 from gating.services.subjects import Subject
 from gating.verdicts import Verdict
 
@@ -82,7 +79,7 @@ def authorize_as(
 ) -> Admission:
     """Do what `authorize` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
-    function = authorize_together if subject.together else gate_authorize
+    function = authorize_together if subject.together else authorize_items
     (answer,) = subject.asked(function, [request.ask.feature_code], [asked], at=at)
     at = answer.get("sent_at", at) if answer else at
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
@@ -134,7 +131,7 @@ def settled(
         account, user = subject.bind()
         whose = account.pk, user.pk
     else:
-        whose = UUID(answer["account"]), UUID(answer["user"])
+        whose = as_uuid(answer["account"]), as_uuid(answer["user"])
     decision_id = record_denial(
         subject.realm_id,
         *whose,
@@ -182,9 +179,8 @@ def judged(ask: Ask, facts: Facts, answer: Document | None) -> Verdict:
     specification would admit.
     """
     verdict = decide(ask, facts)
-    if verdict.denial is None or (
-        answer is not None and verdict.denial.reason != answer["reason"]
-    ):
+    told = answer["reason"] if answer is not None else None
+    if verdict.denial is None or told not in {None, verdict.denial.reason}:
         log.critical("gate diverges from its specification", answer=answer, ask=ask)
     if verdict.denial is None:
         raise GateMoved("The account's gate")

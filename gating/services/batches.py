@@ -8,11 +8,9 @@ from config.kernel.errors import DomainError
 from gating.answers import Admission
 from gating.services import authorize, commits
 from gating.services.admissions import AuthorizeRequest
+from gating.services.admitting import authorize_items
+from gating.services.closing import commit_items
 from gating.services.commits import CommitRequest
-from gating.services.functions import (
-    gate_authorize,
-    gate_commit,
-)
 from gating.services.subjects import Subject
 
 Outcome = Admission | DomainError
@@ -33,7 +31,7 @@ def authorize_batch(
     """
     asked = [authorize.item_of(request, key, by) for request, key in requests]
     features = [request.ask.feature_code for request, _key in requests]
-    answers = subject.asked(gate_authorize, features, asked, at=at)
+    answers = subject.asked(authorize_items, features, asked, at=at)
 
     def told(place: int) -> Admission:
         return authorize.settled(
@@ -61,7 +59,7 @@ def commit_batch(
     """
     asked = [commits.item_of(request, key, by) for request, key in requests]
     features = [request.feature_code for request, _key in requests]
-    answers = subject.asked(gate_commit, features, asked, at=at)
+    answers = subject.asked(commit_items, features, asked, at=at)
 
     def told(place: int) -> Admission:
         answer, request = answers[place], requests[place][0]

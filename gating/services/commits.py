@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 
@@ -15,9 +14,10 @@ from gating.answers import Admission, Committed, commit_answer, commit_facts
 from gating.rules import Rules
 from gating.selectors.ratings import stored_commit
 from gating.selectors.rules import stored_rules
-from gating.services.admissions import KeyReused, digest_of
+from gating.services.admissions import KeyReused, as_uuid, digest_of
+from gating.services.closing import commit_items
 from gating.services.coalescing import commit_together
-from gating.services.functions import Document, gate_commit
+from gating.services.functions import Document
 from gating.services.leases import LeaseUnknown, lease_of
 from gating.services.subjects import Subject
 from gating.services.usage import MeterUse, committed_of
@@ -130,7 +130,7 @@ def commit_as(
 ) -> Admission:
     """Do what `commit_lease` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
-    function = commit_together if subject.together else gate_commit
+    function = commit_together if subject.together else commit_items
     (answer,) = subject.asked(function, [request.feature_code], [asked], at=at)
     if answer is None:
         raise of_other_feature(subject, request)
@@ -169,7 +169,7 @@ def settled(
     """Return the answer to a commit that the function told, or raise its refusal."""
     match answer["o"]:
         case "committed":
-            rules = stored_rules(UUID(answer["rules"]))
+            rules = stored_rules(as_uuid(answer["rules"]))
             data, hints = told(rules, committed_of(answer, item, rules, at))
             return Admission(data, hints)
         case "replayed":

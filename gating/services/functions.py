@@ -1,6 +1,6 @@
 """Calling the gate's functions in the database: one prepared round trip each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,45 @@ ATTEMPTS = 3
 _AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false, %s)::text"
 _PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true, %s)::text"
 _COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s, %s)::text"
+_ADMIT = f"""SELECT gate_admit({
+    ", ".join(
+        f"%({name})s::{kind}"
+        for name, kind in (
+            ("realm", "text"), ("principal", "text"), ("user", "text"),
+            ("bound", "boolean"), ("feature", "text"), ("account_id", "uuid"),
+            ("user_id", "uuid"), ("rules", "uuid"), ("family", "text"),
+            ("mode", "text"), ("zero_cost", "boolean"), ("policy", "uuid"),
+            ("counters", "uuid[]"), ("starts", "timestamptz[]"),
+            ("ends", "timestamptz[]"), ("limits", "bigint[]"), ("needs", "bigint[]"),
+            ("uses", "bigint[]"), ("reserves", "boolean[]"), ("quotas", "uuid[]"),
+            ("quota_limits", "bigint[]"), ("quota_held", "boolean[]"),
+            ("held_on", "uuid[]"), ("pays", "boolean"), ("count", "bigint"),
+            ("held", "bigint"), ("wallet", "bigint"), ("purse", "bigint"),
+            ("key", "text"), ("hash", "text"), ("lease", "text"), ("id", "uuid"),
+            ("labels", "jsonb"), ("trace", "text"), ("estimate", "bigint"),
+            ("items", "jsonb"), ("at", "timestamptz"), ("ttl", "interval"),
+            ("grace", "interval"), ("version", "bigint"),
+        )
+    )
+})::text"""  # fmt: skip
+
+_CLOSE = f"""SELECT gate_close({
+    ", ".join(
+        f"%({name})s::{kind}"
+        for name, kind in (
+            ("realm", "text"), ("principal", "text"), ("user", "text"),
+            ("bound", "boolean"), ("feature", "text"), ("account_id", "uuid"),
+            ("user_id", "uuid"), ("rules", "uuid"), ("meter", "text"),
+            ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
+            ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
+            ("cost_rate", "text"), ("lease", "text"), ("quantity", "bigint"),
+            ("used", "bigint"), ("key", "text"), ("hash", "text"), ("id", "uuid"),
+            ("operation", "text"), ("labels", "jsonb"), ("trace", "text"),
+            ("entry", "uuid"), ("use", "uuid"), ("etag", "text"),
+            ("at", "timestamptz"), ("grace", "interval"), ("version", "bigint"),
+        )
+    )
+})::text"""  # fmt: skip
 
 Document = dict[str, Any]
 Function = Callable[..., list[Document]]
@@ -42,6 +81,29 @@ class CredentialsMoved(Exception):
     """The credentials that the caller was known by have changed since: read them."""
 
 
+def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> list[int] | None:
+    """Return what `gating/sql/admit.sql` answers at `at`; None where it is not plain.
+
+    `arguments` are those of the function by name, but for the deployment's.
+    """
+    ttl, grace = options().lease_ttl, options().lease_grace
+    given = {**arguments, "at": at, "ttl": ttl, "grace": grace}
+    told: str | None = _call(_ADMIT, given)
+    if told is None:
+        return None
+    return [int(number) for number in told[1:-1].split(",")]
+
+
+def gate_close(arguments: Mapping[str, Any], *, at: datetime) -> Document | None:
+    """Return what `gating/sql/close.sql` answers at `at`; None where it is not plain.
+
+    `arguments` are those of the function by name, but for the deployment's.
+    """
+    grace = options().lease_grace
+    told: str | None = _call(_CLOSE, {**arguments, "at": at, "grace": grace})
+    return None if told is None else orjson.loads(told)
+
+
 def gate_authorize(
     items: Sequence[Document], *, at: datetime, version: int | None = None
 ) -> list[Document]:
@@ -51,7 +113,7 @@ def gate_authorize(
     of the credentials.
     """
     ttl, grace = options().lease_ttl, options().lease_grace
-    return _call(_AUTHORIZE, items, at, ttl, grace, version)
+    return _told(_AUTHORIZE, items, at, ttl, grace, version)
 
 
 def gate_preflight(
@@ -59,7 +121,7 @@ def gate_preflight(
 ) -> list[Document]:
     """Return what it would answer, of one snapshot; nothing is written."""
     ttl, grace = options().lease_ttl, options().lease_grace
-    return _call(_PREFLIGHT, items, at, ttl, grace, version)
+    return _told(_PREFLIGHT, items, at, ttl, grace, version)
 
 
 def gate_commit(
@@ -70,34 +132,52 @@ def gate_commit(
     Refuses as `gate_authorize` does.
     """
     grace, strict = options().lease_grace, options().strict_meters
-    return _call(_COMMIT, items, at, grace, strict, version)
+    return _told(_COMMIT, items, at, grace, strict, version)
 
 
-def _call(statement: str, items: Sequence[Document], *arguments: Any) -> list[Document]:
-    """Return the answers, one per item.
+def _told(statement: str, items: Sequence[Document], *arguments: Any) -> list[Document]:
+    """Return the answers, one per item."""
+    text = _call(statement, (orjson.dumps(items).decode(), *arguments))
+    answers: list[Document] = orjson.loads(text)
+    if answers and answers[0]["o"] == "credentials":
+        raise CredentialsMoved
+    return answers
 
-    Tries again, outside a transaction of the caller's, where another writer was in
-    the way; refuses (`GateMoved`) after three times.
+
+def _call(statement: str, given: Any) -> Any:
+    """Return what a function answers.
+
+    Tries again, outside a transaction of the caller's, where another writer was in the
+    way, or the connection was lost before it was used: a repeat is answered from its
+    key. Refuses (`GateMoved`) after three times.
     """
-    given = (orjson.dumps(items).decode(), *arguments)
-    attempts = 1 if connection.in_atomic_block else ATTEMPTS
+    alone = not connection.in_atomic_block
+    attempts = ATTEMPTS if alone else 1
     for attempt in range(1, attempts + 1):
         try:
             return _execute(statement, given)
         except (errors.SerializationFailure, errors.DeadlockDetected):
             if attempt == attempts:
                 raise GateMoved("The account's gate") from None
+        except psycopg.OperationalError:
+            if not (alone and attempt == 1 and _is_lost()):
+                raise
+            connection.close()
     raise AssertionError("unreachable")
 
 
-def _execute(statement: str, given: tuple[Any, ...]) -> list[Document]:
-    # Django's own cursor binds on the client, so that nothing could be prepared.
-    with connection.cursor():
-        raw: Any = connection.connection
+def _is_lost() -> bool:
+    raw: Any = connection.connection
+    return raw is not None and bool(raw.broken or raw.closed)
+
+
+def _execute(statement: str, given: Any) -> Any:
+    # Not by Django's cursor: it binds on the client, so that nothing could be prepared,
+    # and asks the server whether it is there before each request's first statement.
+    if connection.connection is None:
+        connection.ensure_connection()
+    raw: Any = connection.connection
     cursor = psycopg.Cursor(raw)
     cursor.execute(statement, given, prepare=True)
     row: Any = cursor.fetchone()
-    answers: list[Document] = orjson.loads(row[0])
-    if answers and answers[0]["o"] == "credentials":
-        raise CredentialsMoved
-    return answers
+    return row[0]

@@ -91,16 +91,17 @@ BEGIN
     IF v_many AND NOT p_dry THEN
         v_sent_keys := ARRAY(
             SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
+        -- One look-up per item: a join planned while there was nothing would read all.
+        v_locked := ARRAY(
+            SELECT DISTINCT (
+                SELECT p.account_id FROM gate_projections p
+                WHERE p.realm_id = i.realm AND p.principal_id = i.principal
+                    AND p.business_user_id = i."user" AND p.feature_code = i.feature)
+            FROM jsonb_to_recordset(p_items)
+                AS i(realm text, principal text, "user" text, feature text));
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s
-            WHERE s.account_id IN (
-                SELECT p.account_id
-                FROM jsonb_to_recordset(p_items)
-                    AS i(realm text, principal text, "user" text, feature text)
-                JOIN gate_projections p ON p.realm_id = i.realm
-                    AND p.principal_id = i.principal
-                    AND p.business_user_id = i."user"
-                    AND p.feature_code = i.feature)
+            WHERE s.account_id = ANY (v_locked)
             ORDER BY s.account_id
             FOR NO KEY UPDATE  -- lock
         ) locked;
@@ -166,11 +167,14 @@ BEGIN
                 v_old_keys := NULL;
             END IF;
             IF v_many AND v_old_keys IS NULL THEN
-                -- One look for the keys of all items, instead of one for each.
-                SELECT coalesce(array_agg(l.idempotency_key), '{}') INTO v_old_keys
-                FROM gate_leases l
-                WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
-                    AND l.idempotency_key = ANY (v_sent_keys);
+                -- One statement for the keys of all items, and one look-up for each:
+                -- a join would read all leases of the user.
+                SELECT coalesce(array_agg(k.key), '{}') INTO v_old_keys
+                FROM unnest(v_sent_keys) AS k(key)
+                WHERE (
+                    SELECT l.id FROM gate_leases l
+                    WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
+                        AND l.idempotency_key = k.key LIMIT 1) IS NOT NULL;
             END IF;
             IF NOT v_many OR item.key = ANY (v_old_keys) THEN
                 SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,

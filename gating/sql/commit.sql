@@ -128,16 +128,17 @@ BEGIN
     IF v_many THEN
         v_sent_keys := ARRAY(
             SELECT i.key FROM jsonb_to_recordset(p_items) AS i(key text));
+        -- One look-up per item: a join planned while there was nothing would read all.
+        v_locked := ARRAY(
+            SELECT DISTINCT (
+                SELECT p.account_id FROM gate_projections p
+                WHERE p.realm_id = i.realm AND p.principal_id = i.principal
+                    AND p.business_user_id = i."user" AND p.feature_code = i.feature)
+            FROM jsonb_to_recordset(p_items)
+                AS i(realm text, principal text, "user" text, feature text));
         SELECT array_agg(account_id) INTO v_locked FROM (
             SELECT s.account_id FROM gate_states s
-            WHERE s.account_id IN (
-                SELECT p.account_id
-                FROM jsonb_to_recordset(p_items)
-                    AS i(realm text, principal text, "user" text, feature text)
-                JOIN gate_projections p ON p.realm_id = i.realm
-                    AND p.principal_id = i.principal
-                    AND p.business_user_id = i."user"
-                    AND p.feature_code = i.feature)
+            WHERE s.account_id = ANY (v_locked)
             ORDER BY s.account_id
             FOR NO KEY UPDATE  -- lock
         ) locked;
@@ -204,13 +205,14 @@ BEGIN
             b_amounts := '{}'; b_ratings := '{}'; r_of := NULL; r_changed := '{}';
         END IF;
         IF v_many AND v_old_keys IS NULL THEN
-            -- One look for the keys of all items, instead of one for each.
-            SELECT coalesce(array_agg(k.operation || k.idempotency_key), '{}')
-            INTO v_old_keys
-            FROM gate_rating_keys k
-            WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
-                AND k.operation = item.operation
-                AND k.idempotency_key = ANY (v_sent_keys);
+            -- One statement for the keys of all items, and one look-up for each.
+            SELECT coalesce(array_agg(item.operation || s.key), '{}') INTO v_old_keys
+            FROM unnest(v_sent_keys) AS s(key)
+            WHERE (
+                SELECT k.rating_id FROM gate_rating_keys k
+                WHERE k.realm_id = item.realm AND k.user_id = rule.user_id
+                    AND k.operation = item.operation AND k.idempotency_key = s.key
+                LIMIT 1) IS NOT NULL;
         END IF;
         IF NOT v_many OR item.operation || item.key = ANY (v_old_keys) THEN
             SELECT k.rating_id, k.rated_at, k.request_hash INTO kept
@@ -545,7 +547,8 @@ BEGIN
             CASE WHEN NOT v_quarantined THEN held.id END, item.realm,
             rule.user_id)::gate_rating_keys;
         v_answers := array_append(v_answers, jsonb_build_object(
-            'o', 'committed', 'rules', rule.rules, 'lease', held.id,
+            'o', 'committed', 'rules', rule.rules, 'account', rule.account_id,
+            'user', rule.user_id, 'lease', held.id,
             'feature', held.feature_code, 'mode', held.billing_mode,
             'evidence', v_evidence, 'status', v_status, 'reasons', v_reasons,
             'quantity', v_fits, 'amount', v_applied,

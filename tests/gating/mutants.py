@@ -12,7 +12,9 @@ from django.db import connection
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
+    "admit": ROOT / "gating/sql/admit.sql",
     "authorize": ROOT / "gating/sql/authorize.sql",
+    "close": ROOT / "gating/sql/close.sql",
     "store": ROOT / "gating/sql/store.sql",
     "book": ROOT / "gating/sql/book.sql",
     "commit": ROOT / "gating/sql/commit.sql",

@@ -69,7 +69,7 @@ def test_everybody_gets_the_own_answer_and_calls_are_shared():
     assert max(sizes) > 4
     assert max(sizes) <= MOST
     assert echo.most <= LEADERS
-    assert (together._leading, len(together._queue)) == (0, 0)
+    assert together._lines == {}
 
 
 def test_an_item_is_decided_at_the_latest_instant_of_its_batch():
@@ -81,6 +81,33 @@ def test_an_item_is_decided_at_the_latest_instant_of_its_batch():
     for n, future in enumerate(futures):
         assert future.result()["sent_at"] in sent
         assert future.result()["sent_at"] >= NOON + timedelta(microseconds=n)
+
+
+def test_only_items_of_one_kind_are_sent_together_one_batch_of_each_at_a_time():
+    flying, most, mixed, lock = Counter(), Counter(), [], threading.Lock()
+
+    def function(items, *, at, version=None):
+        kinds = {item["n"] % 5 for item in items}
+        mixed.extend(kinds if len(kinds) > 1 else ())
+        (kind, *_) = kinds
+        with lock:
+            flying[kind] += 1
+            most[kind] = max(most[kind], flying[kind])
+        time.sleep(0.001)
+        with lock:
+            flying[kind] -= 1
+        return [{"o": "echo", "n": item["n"]} for item in items]
+
+    together = Coalescer(function, kind=lambda item: item["n"] % 5, leaders=1)
+    with ThreadPoolExecutor(32) as pool:
+        futures = [
+            pool.submit(lambda n: together([{"n": n}], at=NOON)[0]["n"], n)
+            for n in range(1000)
+        ]
+
+    assert [future.result(timeout=30) for future in futures] == list(range(1000))
+    assert (mixed, set(most), set(most.values())) == ([], set(range(5)), {1})
+    assert together._lines == {}
 
 
 def test_one_alone_is_sent_at_once():
@@ -102,7 +129,7 @@ def test_credentials_of_different_versions_are_not_mixed():
 
     assert [future.result()["n"] for future in futures] == list(range(600))
     assert {version for _, version, _ in echo.batches} == {0, 1, 2}
-    assert together._leading == 0
+    assert together._lines == {}
 
 
 def test_a_bad_item_fails_alone():
@@ -112,7 +139,7 @@ def test_a_bad_item_fails_alone():
 
     failed = {n for n, future in enumerate(futures) if future.exception()}
     assert failed == {n for n in range(400) if n % 50 == 7}
-    assert together._leading == 0
+    assert together._lines == {}
 
 
 def test_a_bug_reaches_everybody_and_the_next_call_works():
@@ -127,7 +154,7 @@ def test_a_bug_reaches_everybody_and_the_next_call_works():
 
     found = [future.exception() for future in futures]
     assert any(isinstance(error, RuntimeError) for error in found)
-    assert (together._leading, len(together._queue)) == (0, 0)
+    assert together._lines == {}
 
 
 @pytest.mark.usefixtures("committed")

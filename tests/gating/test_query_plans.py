@@ -5,9 +5,16 @@ all of it were cheap, and a cached plan stays. So: empty tables, analyzed, plans
 then many rows; then analyzed again. In one transaction, rolled back.
 """
 
+from uuid import uuid4
+
 import pytest
 
+from gating.facts import Ask
+from gating.services.admissions import AuthorizeRequest
+from gating.services.batches import authorize_batch, commit_batch
+from gating.services.commits import CommitRequest
 from gating.services.leases import expire_overdue
+from gating.services.subjects import Subject
 from tests.gating.mutants import mutated
 from tests.tools.tables import rows, run
 
@@ -90,11 +97,38 @@ def empty(gate):
 
 def everything(gate):
     """Every statement of the functions' ways; return how many items that were."""
+    # In batches, of which the second repeats a key: the long way.
+    numbers = range(3)
+    keys = [f"batch-{uuid4()}" for _ in numbers]
+    authorize_all(gate, keys)
+    commit_all(gate, authorize_all(gate, [*keys, f"batch-{uuid4()}"]))
     lease, late = gate.lease(3), gate.lease(3)
     gate.preflight(3)
     gate.commit(lease, 3)
     gate.commit(late, 1)
-    return 5
+    return 5 + 3 + 4 + 4
+
+
+def authorize_all(gate, keys):
+    ask = AuthorizeRequest(Ask("chat", estimate_minor=3))
+    return authorize_batch(
+        Subject.of(gate.account, gate.user),
+        [(ask, key) for key in keys],
+        at=gate.at,
+        by=gate.by,
+    )
+
+
+def commit_all(gate, admitted):
+    commit_batch(
+        Subject.of(gate.account, gate.user),
+        [
+            (CommitRequest(each.data["lease"], "chat", 2), f"c-{uuid4()}")
+            for each in admitted
+        ],
+        at=gate.at,
+        by=gate.by,
+    )
 
 
 def fill(tables):
@@ -160,9 +194,13 @@ def test_plans_made_of_empty_tables_stay_good(empty):
 
 def test_without_its_setting_a_function_would_scan(empty):
     def unpinned(text):
-        return text.replace("SET enable_seqscan = off ", "")
+        return text.replace("SET enable_seqscan = off", "")
 
-    with mutated(dict.fromkeys(("authorize", "store", "commit", "expire"), unpinned)):
+    with mutated(
+        dict.fromkeys(
+            ("admit", "authorize", "store", "close", "commit", "expire"), unpinned
+        )
+    ):
         everything(empty)
         fill(FILLED)
 
