@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from config.kernel.money import INT64_MAX
 from config.kernel.windows import fixed_window, format_instant, parse_instant
 from gating.facts import Ask, Hint
 from gating.hints import NEARLY, advice, rate_hints
@@ -50,18 +51,25 @@ def admission_hints(
 ) -> list[Hint]:
     """Return the hints of an admission."""
     # Most have none, and the facts need not be made to know it.
-    if not ask.estimate_minor and not _nearly(rules, seen):
+    if not _may_hint(ask, rules, seen):
         return []
     facts = facts_of(rules, seen, account_id=account_id, user_id=user_id, at=at)
     return [*rate_hints(facts), *advice(ask, facts)]
 
 
-def _nearly(rules: Rules, seen: Seen) -> bool:
-    return any(
-        policy.kind == "rate"
-        and policy.limit is not None
-        and policy.limit - sum(pair) - 1 <= NEARLY
-        for policy, pair in zip(rules.policies, seen.pairs, strict=True)
+def _may_hint(ask: Ask, rules: Rules, seen: Seen) -> bool:
+    """Return whether `rate_hints` or `advice` may have something to say."""
+    asked = ask.estimate_minor or 0
+    for policy, (used, reserved) in zip(rules.policies, seen.pairs, strict=True):
+        limit = INT64_MAX if policy.limit is None else policy.limit
+        spare = NEARLY + 1 if policy.kind == "rate" else asked
+        if policy.kind != "seats" and limit - used - reserved <= spare:
+            return True
+    if not asked:
+        return False
+    price = rules.price if rules.billing_mode == "prepaid" else None
+    return bool(rules.unpriced) or (
+        price is not None and price.at_most(asked) > seen.available_xusd
     )
 
 

@@ -1,17 +1,16 @@
 """Denials: how they are told, and how their evidence is kept."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection
 
 from config.kernel.errors import Refused
 from config.kernel.ids import new_id
 from gating.evidence import decision_document
 from gating.facts import Ask, Facts
 from gating.models import Denial as StoredDenial
+from gating.services.functions import prepared
 from gating.verdicts import Denial, Verdict
 
 _RECORD = f"""
@@ -26,6 +25,19 @@ DO UPDATE SET count = denial.count + 1,
               last_at = greatest(denial.last_at, excluded.last_at)
 RETURNING id
 """  # noqa: S608 - the table name is ours.
+
+
+_COUNT = f"""
+UPDATE {StoredDenial._meta.db_table}
+SET count = count + 1, last_at = greatest(last_at, %(at)s)
+WHERE id = %(id)s
+RETURNING id
+"""  # noqa: S608 - the table name is ours.
+
+MOST = 4096
+"""Denials of the last minutes whose row is remembered; then all is forgotten."""
+
+_rows: dict[tuple[UUID, str, str, datetime], UUID] = {}
 
 
 class GateDenied(Refused):
@@ -72,33 +84,32 @@ def record_denial(
     denial = verdict.denial
     if denial is None:
         raise AssertionError("an admission is no denial")
-    evidence = decision_document(ask, facts, verdict)
-    return _store(
+    # Codes that the realm does not have would be a row each.
+    feature = ask.feature_code if facts.feature else ""
+    minute = facts.at.replace(second=0, microsecond=0)
+    place = account_id, feature, denial.reason, minute
+    known = _rows.get(place)
+    if known and prepared(_COUNT, {"id": known, "at": facts.at}):
+        return known
+    stored_id: UUID = prepared(
+        _RECORD,
         {
             "id": new_id(),
             "realm": realm_id,
             "account": account_id,
             "user": user_id,
-            # Codes that the realm does not have would be a row each.
-            "feature": ask.feature_code if facts.feature else "",
+            "feature": feature,
             "reason": denial.reason,
-            "minute": _minute(facts.at),
+            "minute": minute,
             "status": denial.status,
             "code": denial.code,
             "sentence": denial.sentence,
-            "evidence": orjson.dumps(evidence).decode(),
+            "evidence": orjson.dumps(decision_document(ask, facts, verdict)).decode(),
             "at": facts.at,
             "trace": trace_id,
-        }
+        },
     )
-
-
-def _store(row: dict[str, Any]) -> UUID:
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD, row)
-        stored_id: UUID = cursor.fetchone()[0]
+    if len(_rows) >= MOST:
+        _rows.clear()
+    _rows[place] = stored_id
     return stored_id
-
-
-def _minute(at: datetime) -> datetime:
-    return at.replace(second=0, microsecond=0)

@@ -88,7 +88,7 @@ def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> list[int] | Non
     """
     ttl, grace = options().lease_ttl, options().lease_grace
     given = {**arguments, "at": at, "ttl": ttl, "grace": grace}
-    told: str | None = _call(_ADMIT, given)
+    told: str | None = prepared(_ADMIT, given)
     if told is None:
         return None
     return [int(number) for number in told[1:-1].split(",")]
@@ -100,7 +100,7 @@ def gate_close(arguments: Mapping[str, Any], *, at: datetime) -> Document | None
     `arguments` are those of the function by name, but for the deployment's.
     """
     grace = options().lease_grace
-    told: str | None = _call(_CLOSE, {**arguments, "at": at, "grace": grace})
+    told: str | None = prepared(_CLOSE, {**arguments, "at": at, "grace": grace})
     return None if told is None else orjson.loads(told)
 
 
@@ -137,15 +137,15 @@ def gate_commit(
 
 def _told(statement: str, items: Sequence[Document], *arguments: Any) -> list[Document]:
     """Return the answers, one per item."""
-    text = _call(statement, (orjson.dumps(items).decode(), *arguments))
+    text = prepared(statement, (orjson.dumps(items).decode(), *arguments))
     answers: list[Document] = orjson.loads(text)
     if answers and answers[0]["o"] == "credentials":
         raise CredentialsMoved
     return answers
 
 
-def _call(statement: str, given: Any) -> Any:
-    """Return what a function answers.
+def prepared(statement: str, given: Any) -> Any:
+    """Return the one value that a prepared statement answers; None for no row.
 
     Tries again, outside a transaction of the caller's, where another writer was in the
     way, or the connection was lost before it was used: a repeat is answered from its
@@ -180,4 +180,4 @@ def _execute(statement: str, given: Any) -> Any:
     cursor = psycopg.Cursor(raw)
     cursor.execute(statement, given, prepare=True)
     row: Any = cursor.fetchone()
-    return row[0]
+    return None if row is None else row[0]
