@@ -33,6 +33,7 @@ from config.database import EmbeddedDatabaseError
 from config.kernel.clock import now
 from config.tenancy.services.service_keys import secret_of
 from demo.processes import Supervisor
+from gating.models import Projection
 
 DENIED_PART = 10
 """One customer in so many is one whose requests are denied, beside the others."""
@@ -151,6 +152,7 @@ def variables(options: Options, family: clones.Family) -> dict[str, str | int]:
         "step": options.accounts // options.called,
         "account_prefix": family.ids[str(customer.account.pk)],
         "user_prefix": family.ids[str(customer.user.pk)],
+        "rules": str(Projection.objects.get(user=customer.user).rule_set_id),
     }
 
 
