@@ -4,7 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import IntegrityError
 
+from billing.models import ContractTerm
 from billing.selectors.contracts import contract_in_force, list_terms, pricing_terms
 from billing.services.accounts import ensure_account
 from billing.services.contract_terms import TermStands, add_contract_term
@@ -394,6 +396,29 @@ def test_one_of_many_writers_adds_the_version(committed_realm, at, by):
     (term,) = contract.terms.all()
     assert set(found) == {term.pk, None}
     assert sum(1 for pk in found if pk) == 4
+
+
+def test_plain_inserts_of_the_same_race_do_collide(committed_realm, at, by):
+    """The control: without the lock, the losers meet the unique key."""
+    account = ensure_account(realm=committed_realm, principal_id="acme", at=at, by=by)
+    contract = agreed(account, at, at=at, by=by)
+
+    def insert(_number):
+        try:
+            ContractTerm.objects.create(
+                realm=committed_realm, contract=contract, kind="e2r_param",
+                term_key="limit", effective_at=at, value_json=1, recorded_at=at,
+                actor_kind="x", actor_id="x", operator="x", reason="x", ticket_id="x",
+                trace_id="x",
+            )  # fmt: skip
+        except IntegrityError as error:
+            return error.__cause__.diag.constraint_name
+        return "inserted"
+
+    found = race(insert)
+
+    assert found.count("inserted") == 1
+    assert set(found) == {"inserted", "contract_term_once_per_identity"}
 
 
 def test_one_of_many_writers_makes_the_contract(committed_realm, at, by):
