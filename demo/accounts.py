@@ -4,15 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from billing.models import BillingAccount, BillingUser, Plan, PlanAssignment
+from billing.models import (
+    BillingAccount,
+    BillingUser,
+    Plan,
+    PlanAssignment,
+    TermKind,
+)
+from billing.policies.contract_pricing import SCHEMA_V2
 from billing.services import assignment_changes as verbs
 from billing.services.accounts import ensure_account, set_seat_limit
 from billing.services.assignments import Identity, assign_plan
+from billing.services.contract_terms import add_contract_term
+from billing.services.contracts import upsert_contract
 from billing.services.users import change_user, create_user
 from config.kernel.audit import AuditContext
 from config.kernel.windows import Window
 from config.tenancy.models import Realm
 from grants.services.credits import credit_balance
+
+CHAT = "chat.completion"
 
 
 @dataclass
@@ -59,6 +70,33 @@ class Customer:
         )
         return assignment
 
+    def agree(self, name: str, ref: str, multipliers: dict[float, str]) -> None:
+        """Agree on a contract that multiplies the price of chat from each day on."""
+        start = self.when(min(multipliers))
+        contract, _created = upsert_contract(
+            account=self.account,
+            effective_at=start,
+            values={"name": name},
+            at=start,
+            by=self.why("signed contract", ref, start),
+        )
+        for day, multiplier in multipliers.items():
+            at = self.when(day)
+            step = {"op": "multiplier", "multiplier": multiplier}
+            add_contract_term(
+                contract=contract,
+                kind=TermKind.PRICING,
+                term_key=CHAT,
+                effective_at=at,
+                value={
+                    "schema": SCHEMA_V2,
+                    "meter_code": CHAT,
+                    "price": {"adjustments": [step]},
+                },
+                at=at,
+                by=self.why(f"price agreed: {multiplier} of the list price", ref, at),
+            )
+
     def credit(self, dollars: int, ref: str) -> None:
         """Give the first user credit."""
         at = self.when(-20)
@@ -93,6 +131,7 @@ def _upgraded(c: Customer) -> None:
 
 def _ends_soon(c: Customer) -> None:
     c.assign("business", -355, 9, ref="CN-0930", reason="yearly contract")
+    c.agree("Cobalt Enterprise", "CN-0930", {-355: "0.9", -60: "0.8"})
 
 
 def _promised(c: Customer) -> None:

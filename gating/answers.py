@@ -51,7 +51,7 @@ def admission_hints(
 ) -> list[Hint]:
     """Return the hints of an admission."""
     # Most have none, and the facts need not be made to know it.
-    if not _may_hint(ask, rules, seen):
+    if not rules.faults and not _may_hint(ask, rules, seen):
         return []
     facts = facts_of(rules, seen, account_id=account_id, user_id=user_id, at=at)
     return [*rate_hints(facts), *advice(ask, facts)]
@@ -176,7 +176,9 @@ def commit_answer(
             for line, priced in zip(committed.lines, rated, strict=True)
         ],
     }
-    return data, [*map(dict, settlement.hints), *changed]
+    used = {line.meter_code for line in committed.lines}
+    faults = [fault.hint for fault in rules.faults if fault.meter_code in used]
+    return data, [*map(dict, settlement.hints), *changed, *faults]
 
 
 def _changed(line: Line, rated: RatedLine) -> list[Hint]:

@@ -17,7 +17,14 @@ from collections.abc import Iterable
 
 from gating import sentences
 from gating.facts import Ask, Facts, FeatureFact, PolicyWindow, least_limits
-from gating.hints import advice, rate_hint, rate_hints, seconds_left, shortfall_hint
+from gating.hints import (
+    advice,
+    fault_hints,
+    rate_hint,
+    rate_hints,
+    seconds_left,
+    shortfall_hint,
+)
 from gating.verdicts import Denial, Hold, Verdict
 
 
@@ -171,7 +178,7 @@ def _funding(ask: Ask, facts: Facts) -> Denial | None:
         "FUNDING.EXHAUSTED",
         "funding_exhausted",
         sentences.funds_lacking(funding, needed_xusd, held_minor(ask)),
-        [shortfall_hint(max(unit_xusd, 1), funding)],
+        [shortfall_hint(max(unit_xusd, 1), funding), *fault_hints(funding)],
     )
 
 

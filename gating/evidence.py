@@ -19,16 +19,20 @@ from gating.facts import (
     FeatureFact,
     Funding,
     PolicyWindow,
+    PriceTerm,
     SeatWindow,
     UnitPrice,
 )
+from gating.pricing import TermFault
 from gating.verdicts import Verdict
 
 Document = dict[str, Any]
 
-_INSTANTS = frozenset({"at", "version", "window_start", "window_end", "expires_at"})
+_INSTANTS = frozenset(
+    {"at", "version", "window_start", "window_end", "expires_at", "effective_at"}
+)
 _IDS = frozenset({"policy_id", "subject_id", "counter_id"})
-_INTEGERS = frozenset({"limit", "price_xusd", "available_xusd"})
+_INTEGERS = frozenset({"limit", "price_xusd", "catalog_price_xusd", "available_xusd"})
 
 
 def _written(value: Any) -> Any:
@@ -73,7 +77,6 @@ def read_ask(document: Document) -> Ask:
 def read_facts(document: Document) -> Facts:
     """Return the facts of a stored decision."""
     feature, funding = document["feature"], document["funding"]
-    price = funding["price"]
     return Facts(
         **_fields(
             {name: document[name] for name in ("at", "entitlement", "plan_code")},
@@ -83,9 +86,25 @@ def read_facts(document: Document) -> Facts:
             rates=tuple(_window(item) for item in document["rates"]),
             seats=tuple(SeatWindow(**_fields(item)) for item in document["seats"]),
             funding=Funding(
-                **_fields(funding, price=UnitPrice(**_fields(price)) if price else None)
+                **_fields(
+                    funding,
+                    price=_price(funding["price"]),
+                    # Decisions stored before there were contracts have none.
+                    faults=tuple(
+                        TermFault(**each) for each in funding.get("faults", ())
+                    ),
+                )
             ),
         )
+    )
+
+
+def _price(document: Document | None) -> UnitPrice | None:
+    if document is None:
+        return None
+    term = document.get("term")
+    return UnitPrice(
+        **_fields(document, term=PriceTerm(**_fields(term)) if term else None)
     )
 
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 from config.kernel.money import format_xusd
 from gating.decide import decide, held_minor
-from gating.facts import Ask, Facts, PolicyWindow
-from gating.sentences import instant
+from gating.facts import Ask, Facts, Funding, PolicyWindow
+from gating.sentences import instant, under_contract
 from gating.verdicts import Verdict
 
 Outcome = Literal["passed", "failed", "not_reached"]
@@ -57,7 +57,10 @@ def explain(ask: Ask, facts: Facts) -> Explanation:
     checks, reached = list[Check](), True
     for name, tell in _TOLD.items():
         if name == failed and verdict.denial is not None:
-            checks.append(Check(name, "failed", [_sentence(verdict.denial.sentence)]))
+            why = [_sentence(verdict.denial.sentence)]
+            if name == "funding":
+                why += under_contract(facts.funding)
+            checks.append(Check(name, "failed", why))
             reached = False
         elif reached:
             checks.append(Check(name, "passed", tell(ask, facts, verdict)))
@@ -135,13 +138,16 @@ def _budget(_ask: Ask, _facts: Facts, _verdict: Verdict) -> list[str]:
 
 
 def _funding(_ask: Ask, facts: Facts, verdict: Verdict) -> list[str]:
-    funding = facts.funding
+    return [_balance(facts.funding, verdict), *under_contract(facts.funding)]
+
+
+def _balance(funding: Funding, verdict: Verdict) -> str:
     if funding.billing_mode != "prepaid":
-        return [f"Usage is {funding.billing_mode}: no balance is needed beforehand."]
+        return f"Usage is {funding.billing_mode}: no balance is needed beforehand."
     if funding.zero_cost:
-        return ["The feature has neither price nor cost: no balance is needed."]
+        return "The feature has neither price nor cost: no balance is needed."
     available = format_xusd(funding.available_xusd)
-    return [f"Balance: {available} available, {format_xusd(verdict.wallet_xusd)} held."]
+    return f"Balance: {available} available, {format_xusd(verdict.wallet_xusd)} held."
 
 
 _TOLD: dict[str, Callable[[Ask, Facts, Verdict], list[str]]] = {

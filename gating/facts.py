@@ -12,6 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from config.kernel.money import INT64_MAX
+from gating.pricing.contract import TermFault
 
 SubjectScope = Literal["user", "account"]
 CounterKind = Literal["quota", "rate"]
@@ -121,15 +122,30 @@ class FeatureFact:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceTerm:
+    """The contract's term that made a price, and the catalog's price it started from.
+
+    `effective_at` is the instant from which that version of the term holds.
+    """
+
+    contract_id: str
+    effective_at: datetime
+    catalog_price_xusd: int
+    catalog_quantity_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class UnitPrice:
     """What a quantity costs: `price_xusd` (0 or more) for `quantity_minor` (1 or more).
 
-    `whole_blocks`: sold in blocks of `quantity_minor` only.
+    `whole_blocks`: sold in blocks of `quantity_minor` only. `term` None: it is the
+    catalog's.
     """
 
     price_xusd: int
     quantity_minor: int
     whole_blocks: bool = False
+    term: PriceTerm | None = None
 
     def at_most(self, quantity_minor: int) -> int:
         """Return the most that a quantity can cost, whatever was carried before.
@@ -156,7 +172,8 @@ class Funding:
 
     `price` is that of the primary activity meter, None where it has none;
     `unpriced` names the feature's activity meters without a price; `zero_cost` says
-    that the feature has meters and none of them has a price or a cost.
+    that the feature has meters and none of them has a price or a cost; `faults` are the
+    terms of the contract in force that have no effect.
     """
 
     billing_mode: BillingMode
@@ -164,6 +181,7 @@ class Funding:
     price: UnitPrice | None = None
     zero_cost: bool = False
     unpriced: Sequence[str] = ()
+    faults: Sequence[TermFault] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,17 @@ def rate_hints(facts: Facts) -> list[Hint]:
     ]
 
 
+def fault_hints(funding: Funding) -> list[Hint]:
+    """Return one hint per term of the contract in force that has no effect."""
+    return [fault.hint for fault in funding.faults]
+
+
 def advice(ask: Ask, facts: Facts) -> list[Hint]:
-    """Return what an admitted estimate should know; it changes no verdict."""
+    """Return what an admitted request should know; it changes no verdict."""
+    funding = facts.funding
+    hints = fault_hints(funding)
     if not ask.estimate_minor:
-        return []
-    funding, hints = facts.funding, list[Hint]()
+        return hints
     if funding.unpriced:
         hints.append(
             {

@@ -26,7 +26,7 @@ from gating.facts import (
     SeatWindow,
     UnitPrice,
 )
-from gating.pricing import MeterRate
+from gating.pricing import MeterRate, TermFault
 from gating.projection import PolicyFact, counter_of, seats_window
 
 _KINDS = ("quota", "rate", "seats")
@@ -34,11 +34,15 @@ _KINDS = ("quota", "rate", "seats")
 
 @dataclass(frozen=True, slots=True)
 class MeterRule:
-    """A meter that usage of the feature may be committed on; `rate` None: no price."""
+    """A meter that usage of the feature may be committed on; `rate` None: no price.
+
+    `fault`: why the contract's term on it has no effect, None where it has one.
+    """
 
     meter_code: str
     unit: str
     rate: MeterRate | None
+    fault: TermFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,11 @@ class Rules:
     def rates(self) -> dict[str, MeterRate]:
         """Return the meters' rates in force by code; unpriced meters are absent."""
         return {m.meter_code: m.rate for m in self.meters if m.rate is not None}
+
+    @property
+    def faults(self) -> tuple[TermFault, ...]:
+        """Return the terms of the contract in force that have no effect."""
+        return tuple(m.fault for m in self.meters if m.fault is not None)
 
     @property
     def units(self) -> dict[str, str]:
@@ -150,6 +159,7 @@ def facts_of(
             price=rules.price,
             zero_cost=rules.zero_cost,
             unpriced=rules.unpriced,
+            faults=rules.faults,
         ),
     )
 

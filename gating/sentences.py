@@ -94,3 +94,21 @@ def funds_lacking(funding: Funding, needed_xusd: int, asked_minor: int) -> str:
         f"grant balance exhausted: {available} available, {format_xusd(needed_xusd)} "
         f"needed for {asked_minor:,}."
     )
+
+
+def under_contract(funding: Funding) -> list[str]:
+    """Return what the contract in force made of the price, and what it could not."""
+    told = [
+        f"The contract's term on {fault.meter_code} has no effect: {fault.message}"
+        for fault in funding.faults
+    ]
+    price = funding.price
+    if price is not None and price.term is not None:
+        term = price.term
+        told.append(
+            f"Priced under the contract {term.contract_id}, by its term from "
+            f"{instant(term.effective_at)}: {price.price_xusd:,} XUSD for "
+            f"{price.quantity_minor:,}, where the catalog says "
+            f"{term.catalog_price_xusd:,} XUSD for {term.catalog_quantity_minor:,}."
+        )
+    return told

@@ -42,6 +42,7 @@ OTHER_CLOCKS = {"config/database/server.py": {"time.time"}}
 UNEDITED = {
     "AccountVersion": "a count of changes, which have their history",
     "CatalogVersion": "a count of changes, which have their history",
+    "ContractTerm": "append-only",
     "Counter": "counted by the gate; its ratings are the record",
     "CredentialVersion": "a count of changes, which have their history",
     "CreditBalance": "the sum of its entries, which are append-only",

@@ -61,7 +61,7 @@ CHECKS = [
     *(
         (f"{table}_history_is_explained", f"{table}_history", {column: bad})
         for table in (
-            "billing_accounts", "billing_details", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
+            "billing_accounts", "billing_contracts", "billing_details", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
             "feature_families", "features", "feature_meters", "meters", "meter_prices",
             "gate_policies", "gate_policy_bundles", "realms", "service_keys",
         )
@@ -140,6 +140,18 @@ CHECKS = [
     ("plan_assignment_source_ref_is_given", ACCOUNT_SCOPE, {"source_ref": " "}),
     ("plan_assignment_status_given_is_known", "billing_plan_assignment_statuses", {"status": "late"}),
     ("billing_plan_assignment_statuses_sequence_check", "billing_plan_assignment_statuses", {"sequence": -1}),
+    ("billingcontract_window_not_empty", "billing_contracts", {"window_end": start}),
+    ("billingcontract_window_not_empty", "billing_contracts", {"window_end": PAST}),
+    ("billing_contract_status_is_known", "billing_contracts", {"status": "expired"}),
+    ("billing_contract_name_is_given_or_absent", "billing_contracts", {"name": " "}),
+    *objects("billing_contracts", "billing_contract", ("metadata", "is")),
+    ("contract_term_kind_is_known", "contract_terms", {"kind": "quota"}),
+    ("contract_term_key_is_code", "contract_terms", {"term_key": "Chat"}),
+    *(("contract_term_of_pricing_is_object", "contract_terms", {"value_json": bad}) for bad in ([], "x", 1)),
+    *(
+        ("contract_term_is_explained", "contract_terms", {column: " "})
+        for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
+    ),
     ("platform_token_expires_after_issue", "platform_tokens", {"expires_at": lambda row: row["issued_at"]}),
     # Grants
     ("credit_balance_amounts_are_not_negative", "credit_balances", {"granted_xusd": -1}),
@@ -278,6 +290,8 @@ UNIQUE = [
     ("plan_assignment_once_per_account_identity", ACCOUNT_SCOPE, {}),
     ("plan_assignment_once_per_user_identity", USER_SCOPE, {}),
     ("plan_assignment_status_in_sequence", "billing_plan_assignment_statuses", {}),
+    ("billing_contract_once_per_start", "billing_contracts", {}),
+    ("contract_term_once_per_identity", "contract_terms", {}),
     ("platform_token_once_per_key", "platform_tokens", {}),
     ("feature_family_code_once_per_realm", "feature_families", {}),
     ("feature_code_once_per_realm", "features", {}),

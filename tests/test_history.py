@@ -37,6 +37,7 @@ UNEXPLAINED, KEPT, FORBIDDEN = "PG001", "PG002", "42501"
 
 AUDITED = {
     "billing_accounts": ("metadata", {"note": "changed"}),
+    "billing_contracts": ("name", "changed"),
     "billing_details": ("legal_name", "changed"),
     "billing_plan_assignments": ("metadata", {"note": "changed"}),
     "billing_plan_entitlements": ("effect", "deny"),
@@ -61,6 +62,7 @@ UNTRACED = {
 """Columns that history leaves out, beside `updated_at`."""
 
 ONE_OF_A_KIND = {
+    "billing_contracts",
     "billing_details",
     "billing_plan_entitlements",
     "feature_meters",
@@ -69,12 +71,13 @@ ONE_OF_A_KIND = {
 """Tables of which the world has room for one more row, and not for two."""
 
 APPEND_ONLY = {
-    "billing_plan_assignment_statuses", "credit_entries", "domain_events", "gate_rated_records", "gate_ratings", "gate_rule_sets",
+    "billing_plan_assignment_statuses", "contract_terms", "credit_entries", "domain_events", "gate_rated_records", "gate_ratings", "gate_rule_sets",
     "platform_tokens",
 }  # fmt: skip
 
 IDENTITIES = {
     "billing_accounts": {"realm_id", "billing_principal_id"},
+    "billing_contracts": {"realm_id", "account_id", "window_start"},
     "billing_details": {"realm_id", "account_id"},
     "billing_plan_assignments": {
         "realm_id",
@@ -105,7 +108,7 @@ IDENTITIES = {
     },
 }
 
-NEVER_DELETED = {"meter_prices"}
+NEVER_DELETED = {"billing_contracts", "meter_prices"}
 """Audited tables that refuse to lose a row."""
 
 

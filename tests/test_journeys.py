@@ -10,6 +10,7 @@ from vlunaai.core.auth.service_key import ServiceKeyCredentials
 from vlunaai.core.client.http import RequestContext
 from vlunaai.core.errors import VlunaAIError
 from vlunaai.core.state import VlunaAIConfig
+from vlunaai.generated import billing_mgt_models as wire
 from vlunaai.service_client import ServiceClient, ServiceClientOptions
 
 from tests.tools.server import running_server
@@ -89,6 +90,7 @@ async def drive(base, realm_id, key):
         await _accounts(call, account_id)
         await _assignments(call, plan, account_id)
         await _gate(call, acting)
+        await _contracts(call, acting)
         bearer = await _as_end_user(base, realm_id, token.access_token)
     finally:
         await client.close()
@@ -288,6 +290,67 @@ async def _gate(call, acting):
     assert [meter.meter_code for meter in meters] == ["chat.large"]
 
 
+async def _contracts(call, acting):
+    account = RequestContext(principal_id="acme")
+    start = datetime.now(UTC) - timedelta(days=1)
+    contract = await call(
+        "upsert_billing_contract",
+        body=wire.BillingContractUpsertRequest.model_validate(
+            {"effective_at": start, "status": "active", "name": "Enterprise"}
+        ),
+        context=account,
+    )
+    await call("get_billing_contract", str(contract.contract_id), context=account)
+    listed = await call(
+        "list_billing_contracts", query={"status": ["active"]}, context=account
+    )
+    assert [row.contract_id for row in listed.items] == [contract.contract_id]
+    contract_id = str(contract.contract_id)
+    body = {
+        "kind": "pricing",
+        "term_key": "chat.large",
+        "effective_at": start.isoformat(),
+        "value_json": {
+            "schema": "billing/contract_pricing:v2",
+            "meter_code": "chat.large",
+            "price": {"adjustments": [{"op": "multiplier", "multiplier": "0.8"}]},
+        },
+    }
+    added = await call(
+        "upsert_contract_term",
+        contract_id,
+        body=wire.ContractTermUpsertRequest.model_validate(body),
+        context=account,
+    )
+    again = await call("upsert_contract_term", contract_id, body=body, context=account)
+    assert again == added
+    other = {**body, "value_json": {**body["value_json"], "price": None}}
+    conflict = await call.refused(
+        "upsert_contract_term", contract_id, body=other, context=account
+    )
+    assert conflict.status == 409
+    terms = await call(
+        "list_contract_terms", contract_id, query={"latest": "true"}, context=account
+    )
+    assert [term.term_key for term in terms.items] == ["chat.large"]
+    assert await price_shown(call, acting) == "2400"
+    await call(
+        "update_billing_contract",
+        contract_id,
+        body=wire.BillingContractUpdateRequest(status="disabled"),
+        context=account,
+    )
+    assert await price_shown(call, acting) == "3000"
+
+
+async def price_shown(call, acting):
+    """Return the price of the one meter, as its user is shown it."""
+    (meter,) = await call(
+        "gate_list_meter_limits", query={"expand": "pricing"}, context=acting
+    )
+    return meter.pricing.unit_price_xusd
+
+
 async def _credit(call, acting):
     """Credit the user through our own operation, signed by the client's own signer."""
     http = call.client._http
@@ -364,6 +427,12 @@ WORKING_SERVICE = {
     "create_billing_plan_assignment",
     "update_billing_plan_assignment",
     "list_billing_plan_assignments",
+    "list_billing_contracts",
+    "upsert_billing_contract",
+    "get_billing_contract",
+    "update_billing_contract",
+    "list_contract_terms",
+    "upsert_contract_term",
     "gate_authorize",
     "gate_preflight",
     "gate_commit",

@@ -1,5 +1,21 @@
 """The screens of accounts, users, plans and assignments."""
 
-from billing.admin import accounts, assignments, figures, plans, tokens, users
+from billing.admin import (
+    accounts,
+    assignments,
+    contracts,
+    figures,
+    plans,
+    tokens,
+    users,
+)
 
-__all__ = ["accounts", "assignments", "figures", "plans", "tokens", "users"]
+__all__ = [
+    "accounts",
+    "assignments",
+    "contracts",
+    "figures",
+    "plans",
+    "tokens",
+    "users",
+]

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from billing.admin.assign import AssignForm
 from billing.admin.assign_preview import assign_preview
+from billing.admin.contract_forms import ContractForm
 from billing.admin.page import account_panels
 from billing.models import (
     AssignmentStatus,
@@ -20,10 +21,13 @@ from billing.models import (
     UserStatus,
 )
 from billing.services.accounts import set_seat_limit
+from billing.services.contracts import upsert_contract
 from billing.services.users import create_user
+from catalog.admin.bases import refuse_existing
 from config.admin.bases import (
     ACCOUNTS,
     CommandForm,
+    Done,
     Menu,
     Preview,
     RecordAdmin,
@@ -33,6 +37,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 
 MAY_ASSIGN = "billing.assign_plan"
+MAY_MANAGE_CONTRACTS = "billing.manage_contracts"
 MAY_MANAGE_USERS = "billing.manage_users"
 
 
@@ -230,6 +235,35 @@ class AccountAdmin(RecordAdmin):
             by=by,
         )
         return f"User {user} is active in {account}."
+
+    @command(
+        "Add contract",
+        permission=MAY_MANAGE_CONTRACTS,
+        form=ContractForm,
+        icon="contract",
+        description="Its prices are added on the contract's own page. Where contracts "
+        "overlap, the one that started last prevails.",
+    )
+    def add_contract(
+        self,
+        _request: HttpRequest,
+        account: BillingAccount,
+        form: Any,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
+        """Add a contract."""
+        contract, created = upsert_contract(
+            account=account,
+            effective_at=by.effective_at,
+            values=form.values(),
+            at=at,
+            by=by,
+        )
+        refuse_existing("A contract that starts then", created=created)
+        page = reverse("admin:billing_billingcontract_change", args=[contract.pk])
+        return Done(f"{contract} is made. Now set its prices.", goto=page)
 
 
 def account_address(account_id: Any) -> str:

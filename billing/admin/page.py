@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from billing.admin.bundle_names import bundle_text
 from billing.admin.related import related_links
-from billing.admin.words import STATE_COLORS, short_text, state_of
+from billing.admin.words import STATE_COLORS, short_text, state_of, window_text
 from billing.models import BillingAccount, BillingUser, SourceKind
 from billing.policies.effective import AssignedPlan, by_precedence
 from billing.selectors.effective import (
@@ -84,12 +84,25 @@ def account_panels(
         "issue_anchor_text": ANCHORS[state.issue_anchor.value],
         "issue_anchor_from": _source_text(state.issue_anchor),
         "bundle_key": bundle_text(state),
+        **_contract_texts(state),
         "assignment_rows": _assignment_rows(account, state, at=at),
         "features": sorted(entitled_features(state).items()),
         "seats": seat_summary(account),
         "user_rows": _user_rows(account),
         "related": related_links(request, account),
         "may_assign": request.user.has_perm("billing.assign_plan"),
+    }
+
+
+def _contract_texts(state: BillingState) -> dict[str, Any]:
+    """Return when the contract in force holds, and where its page is."""
+    contract = state.contract
+    if contract is None:
+        return {}
+    page = reverse("admin:billing_billingcontract_change", args=[contract.contract_id])
+    return {
+        "contract_address": page,
+        "contract_window": window_text(contract.window_start, contract.window_end),
     }
 
 

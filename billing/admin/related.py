@@ -18,6 +18,7 @@ class Related:
         url_name: the list, reversed without arguments.
         permission: who may see it (`app.codename`).
         order: smaller stands first.
+        of_users: whether it can be narrowed to one user; all can to an account.
 
     """
 
@@ -25,6 +26,7 @@ class Related:
     url_name: str
     permission: str
     order: int = 100
+    of_users: bool = True
 
 
 _related: dict[str, Related] = {}
@@ -47,4 +49,5 @@ def related_links(
         }
         for related in sorted(_related.values(), key=lambda known: known.order)
         if request.user.has_perm(related.permission)
+        and (related.of_users or field == "account")
     ]

@@ -7,6 +7,7 @@ from billing.api.assignments import wire_source
 from billing.api.context import TokenRuntimeView, account_in_realm
 from billing.models import BillingAccount, BillingUser
 from billing.policies.effective import AssignedPlan, bundle_key_of
+from billing.selectors.contracts import ContractInForce
 from billing.selectors.effective import BillingState, billing_state
 from billing.selectors.users import user_of_account
 from billing.selectors.wallets import wallet_balance
@@ -56,6 +57,17 @@ def _plan(plan: AssignedPlan) -> dict[str, Any]:
     }
 
 
+def _contract(contract: ContractInForce | None) -> dict[str, Any] | None:
+    if contract is None:
+        return None
+    return {
+        "contract_id": str(contract.contract_id),
+        "name": contract.name,
+        "effective_at": contract.window_start,
+        "window_end": contract.window_end,
+    }
+
+
 def _setting(setting: Any) -> dict[str, Any]:
     source: dict[str, Any] = {"kind": setting.source}
     if setting.plan is not None:
@@ -85,6 +97,7 @@ def state_document(state: BillingState, at: datetime) -> dict[str, Any]:
             "add_ons": [_plan(plan) for plan in state.plans.add_ons],
             "promotions": [_plan(plan) for plan in state.plans.promotions],
         },
+        "contract": _contract(state.contract),
         "subscriptions": [],
         "wallet_balance": wallet_balance(user_id=user.pk, at=at) if user else None,
         "next_change_at": state.next_change_at,

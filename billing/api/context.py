@@ -150,6 +150,38 @@ def active_user(
     return user
 
 
+class AccountView(ServiceView):
+    """A view bound to the account that its headers name."""
+
+    def bind(self, call: Call) -> None:
+        """Set `call.account`, creating a new principal's.
+
+        Refuses: neither principal nor account named 401, an account id that is unknown
+        or not the principal's 403, and one outside the key's list 403. A refused call
+        creates nothing.
+        """
+        principal_id = spelled(call.caller.bindings.principal_id)
+        claimed = call.caller.bindings.billing_account_id
+        if not principal_id and not claimed:
+            raise Unauthenticated(
+                "Name the account: send X-Principal-Id or X-Billing-Account-Id.",
+                code="AUTH.MISSING_SERVICE_BINDINGS",
+            )
+        account = _account(call, claimed) if claimed else None
+        if claimed and (
+            account is None or principal_id not in {"", account.billing_principal_id}
+        ):
+            raise Forbidden(
+                "X-Billing-Account-Id is no account of this realm, or not the account "
+                "of X-Principal-Id.",
+                code="AUTH.SERVICE_BINDINGS_INVALID",
+            )
+        if account is None:
+            account = account_of_principal(call, principal_id)
+        _check_allowed(call, account)
+        call.account = account
+
+
 class RuntimeView(ServiceView):
     """A view bound to the account and user its headers name."""
 

@@ -7,6 +7,8 @@ from billing.api import (
     assignment_verbs,
     assignments,
     billing_state,
+    contract_terms,
+    contracts,
     details,
     entitlements,
     plans,
@@ -47,5 +49,8 @@ urlpatterns = [
     path(f"{_ASSIGNMENT}/cancel", assignment_verbs.CancelAssignment.as_view()),
     path(f"{_ASSIGNMENT}/upgrade", assignment_verbs.UpgradeAssignment.as_view()),
     path(f"{_ASSIGNMENT}/downgrade", assignment_verbs.DowngradeAssignment.as_view()),
+    path("contracts", contracts.Contracts.as_view()),
+    path("contracts/<str:contract_id>", contracts.ContractDetail.as_view()),
+    path("contracts/<str:contract_id>/terms", contract_terms.ContractTerms.as_view()),
     path("token/issue", tokens.IssueToken.as_view()),
 ]

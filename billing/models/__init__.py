@@ -6,6 +6,12 @@ from billing.models.assignments import (
     PlanAssignmentStatus,
     SourceKind,
 )
+from billing.models.contracts import (
+    BillingContract,
+    ContractStatus,
+    ContractTerm,
+    TermKind,
+)
 from billing.models.details import BillingDetails, DetailsSource, EntityType
 from billing.models.plans import Effect, Plan, PlanEntitlement, PlanKind
 from billing.models.tokens import PlatformToken
@@ -15,8 +21,11 @@ __all__ = [
     "AssignmentScope",
     "AssignmentStatus",
     "BillingAccount",
+    "BillingContract",
     "BillingDetails",
     "BillingUser",
+    "ContractStatus",
+    "ContractTerm",
     "DetailsSource",
     "Effect",
     "EntityType",
@@ -28,5 +37,6 @@ __all__ = [
     "PlatformToken",
     "SeatLimitSource",
     "SourceKind",
+    "TermKind",
     "UserStatus",
 ]

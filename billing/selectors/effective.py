@@ -27,6 +27,7 @@ from billing.policies.effective import (
     next_change_at,
     plans_by_kind,
 )
+from billing.selectors.contracts import ContractInForce, contract_in_force
 from billing.selectors.past import offered_features, realm_defaults
 
 _COLUMNS = """
@@ -198,8 +199,9 @@ class BillingState:
     """What governs an account, or one user of it, at one instant.
 
     `assigned` holds every governing assignment, `effective` those in effect, the
-    strongest first. `next_change_at` is None where nothing is scheduled. `is_present`
-    says that neither time lies in the past.
+    strongest first. `next_change_at` is None where nothing is scheduled for them;
+    `contract` is the account's, None where none is in force. `is_present` says that
+    neither time lies in the past.
     """
 
     account: BillingAccount
@@ -212,6 +214,7 @@ class BillingState:
     billing_mode: PeriodSetting
     issue_anchor: PeriodSetting
     next_change_at: datetime | None
+    contract: ContractInForce | None
     is_present: bool
 
 
@@ -250,6 +253,9 @@ def billing_state(
         billing_mode=billing_mode(effective, defaults),
         issue_anchor=issue_anchor(effective, defaults),
         next_change_at=next_change_at(assigned, instant),
+        contract=contract_in_force(
+            account=account, as_of=instant, known_at=known_at, at=at
+        ),
         is_present=is_present,
     )
 

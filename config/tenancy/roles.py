@@ -21,6 +21,7 @@ SUPPORT, FINANCE, OPS, APPROVER, AUDITOR = (
 _CUSTOMERS = (
     "catalog.view_*",
     "billing.view_billing*",
+    "billing.view_contract*",
     "billing.view_plan*",
     "grants.view_*",
     "gating.view_*",
@@ -48,7 +49,12 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.manage_users",
         "gating.cancel_lease",
     ),
-    FINANCE: (*_CUSTOMERS, *_TAKEN_AWAY, "grants.credit_balance"),
+    FINANCE: (
+        *_CUSTOMERS,
+        *_TAKEN_AWAY,
+        "billing.manage_contracts",
+        "grants.credit_balance",
+    ),
     OPS: (
         *_CUSTOMERS,
         *_DEFINITIONS,
@@ -57,6 +63,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "procrastinate.view_*",
         "axes.view_*",
         "billing.assign_plan",
+        "billing.manage_contracts",
         "billing.manage_users",
         "gating.cancel_lease",
         "grants.credit_balance",

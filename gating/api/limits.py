@@ -95,7 +95,11 @@ class FeatureLimitOut(WireModel):
 
 
 class PriceOut(WireModel):
-    """The price in force; `fingerprint` is what a commit sends as its etag."""
+    """The price in force; `fingerprint` is what a commit sends as its etag.
+
+    It is what the contract in force makes of the catalog's; base and dynamic part are
+    the catalog's.
+    """
 
     unit_price_xusd: UInt
     unit_price_base_xusd: UInt
@@ -248,7 +252,13 @@ class MeterLimitsView(RuntimeView):
         _refuse_budget(query)
         as_of = query.coverage_as_of or call.at
         balance_xusd = available_xusd(user_id=call.user.pk, at=as_of)
-        meters = meter_limits(_feature_limits(call, query), meter_code=query.meter_code)
+        meters = meter_limits(
+            _feature_limits(call, query),
+            account=call.account,
+            as_of=query.as_of or call.at,
+            at=call.at,
+            meter_code=query.meter_code,
+        )
         return Answer(
             [MeterLimitOut.of(m, query.expand, balance_xusd, as_of) for m in meters]
         )

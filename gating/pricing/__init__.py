@@ -6,9 +6,12 @@ n div Q, and n mod Q is carried on. So the parts of a quantity cost what the who
 costs. A meter with a residual mode bills whole blocks of Q units instead, and what is
 carried is then a quantity of the meter. Either way 0 <= carried < Q, and what is
 carried belongs to one rate identity: with another rate it starts again at 0.
+
+A rate is the catalog's price, or what the term of the contract in force makes of it.
 """
 
 from gating.pricing.blocks import Rounding, price_blocks
+from gating.pricing.contract import ContractRates, TermFault, under_contract
 from gating.pricing.lines import (
     PricedSide,
     RatedLine,
@@ -37,6 +40,7 @@ __all__ = [
     "BLOCK_ALGORITHMS",
     "NOT_RATED",
     "RATIONAL_FLOOR",
+    "ContractRates",
     "MeterRate",
     "PricedSide",
     "PricingKind",
@@ -45,6 +49,7 @@ __all__ = [
     "RatingStatus",
     "ResidualMode",
     "Rounding",
+    "TermFault",
     "aggregate",
     "aggregate_snapshot",
     "fingerprint",
@@ -53,4 +58,5 @@ __all__ = [
     "price_meter",
     "rate_identity",
     "rational_snapshot",
+    "under_contract",
 ]

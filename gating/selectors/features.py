@@ -4,23 +4,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from billing.models import BillingAccount
+from billing.selectors.contracts import pricing_terms
 from catalog.models import Feature, FeatureMeter, Meter, MeterPrice, SemanticKind
 from catalog.selectors.prices import prices_in_force
-from config.tenancy.models import Realm
-from gating.facts import FeatureFact, UnitPrice
-from gating.pricing import BLOCK_ALGORITHMS, MeterRate
+from config.kernel.windows import parse_instant
+from gating.facts import FeatureFact, PriceTerm, UnitPrice
+from gating.pricing import BLOCK_ALGORITHMS, MeterRate, TermFault, under_contract
 
 
 @dataclass(frozen=True, slots=True)
 class GatedFeature:
     """A feature with its meters, the primary one first, and their rates by code.
 
-    `activity` are the active meters that usage may be committed on.
+    `activity` are the active meters that usage may be committed on; `faults` say by
+    meter code why a term of the contract in force has no effect.
     """
 
     feature: Feature
     meters: Sequence[Meter]
     rates: Mapping[str, MeterRate]
+    faults: Mapping[str, TermFault]
 
     @property
     def activity(self) -> Sequence[Meter]:
@@ -73,13 +77,28 @@ class GatedFeature:
             rate.unit_price_xusd,
             rate.unit_quantity_minor,
             whole_blocks=rate.residual_mode is not None,
+            term=_term_of(rate),
         )
 
 
+def _term_of(rate: MeterRate) -> PriceTerm | None:
+    """Return the contract's term that made a rate's price, None where none did."""
+    made = rate.provenance
+    if "contract" not in made:
+        return None
+    return PriceTerm(
+        contract_id=made["contract"]["contract_id"],
+        effective_at=parse_instant(made["contract"]["effective_at"]),
+        catalog_price_xusd=int(made["catalog_unit_price_xusd"]),
+        catalog_quantity_minor=int(made["catalog_unit_quantity_minor"]),
+    )
+
+
 def gated_feature(
-    *, realm: Realm, feature_code: str, at: datetime
+    *, account: BillingAccount, feature_code: str, at: datetime
 ) -> GatedFeature | None:
-    """Return the realm's feature of that code at `at`, None where there is none."""
+    """Return the feature of that code as the account has it at `at`, None for none."""
+    realm = account.realm
     feature = (
         Feature.objects.in_realm(realm)
         .select_related("feature_family")
@@ -95,21 +114,16 @@ def gated_feature(
         .order_by("-is_primary", "meter__meter_code")
     )
     meters = [link.meter for link in links]
-    return GatedFeature(
-        feature, meters, rates_of(realm, [meter.meter_code for meter in meters], at=at)
-    )
-
-
-def rates_of(
-    realm: Realm, meter_codes: Sequence[str], *, at: datetime
-) -> dict[str, MeterRate]:
-    """Return the rates in force at `at` by meter code; unpriced meters are absent."""
-    prices = prices_in_force(realm=realm, meter_codes=meter_codes, at=at)
-    return {code: rate_of(price) for code, price in prices.items()}
+    codes = [meter.meter_code for meter in meters]
+    prices = prices_in_force(realm=realm, meter_codes=codes, at=at)
+    catalog = {code: rate_of(price) for code, price in prices.items()}
+    terms = pricing_terms(account=account, meter_codes=codes, as_of=at)
+    found = under_contract(catalog, terms)
+    return GatedFeature(feature, meters, found.rates, found.faults)
 
 
 def rate_of(price: MeterPrice) -> MeterRate:
-    """Return a price version as the rate of its meter (`meter` must be loaded)."""
+    """Return a price version as the catalog's rate of its meter, which is loaded."""
     meter = price.meter
     mode = meter.metadata.get("residual_mode")
     provenance = {"source": "catalog", "meter_price_id": str(price.pk)}

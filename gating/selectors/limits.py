@@ -6,11 +6,12 @@ from datetime import datetime
 
 from billing.models import BillingAccount, BillingUser
 from billing.policies.effective import decide_entitlement, effective_plans
+from billing.selectors.contracts import pricing_terms
 from billing.selectors.effective import assigned_plans, entitlement_rules
 from catalog.models import Feature, Meter, SemanticKind
 from catalog.selectors.features import features
 from gating.facts import PolicyWindow, UnitPrice
-from gating.pricing import MeterRate
+from gating.pricing import MeterRate, under_contract
 from gating.projection import PolicyFact, governing
 from gating.selectors.counters import Counters, counters_of, policy_windows
 from gating.selectors.features import rate_of
@@ -153,22 +154,33 @@ def _limits(
 
 
 def meter_limits(
-    limits: Iterable[FeatureLimits], *, meter_code: str | None = None
+    limits: Iterable[FeatureLimits],
+    *,
+    account: BillingAccount,
+    as_of: datetime,
+    at: datetime,
+    meter_code: str | None = None,
 ) -> list[MeterLimits]:
-    """Return the activity meters of the features, by code, with their prices."""
+    """Return the activity meters of the features, by code, with their prices.
+
+    The prices are the account's at `as_of`: the catalog's, or what its contract makes
+    of them. `at` is the present.
+    """
     by_code: dict[str, tuple[Meter, list[FeatureLimits]]] = {}
     for each in limits:
         for meter in each.meters:
             known = by_code.setdefault(meter.meter_code, (meter, []))
             known[1].append(each)
     codes = sorted(code for code in by_code if meter_code in {None, code})
-    return [
-        MeterLimits(by_code[code][0], by_code[code][1], _rate(by_code[code][0]))
-        for code in codes
-    ]
+    catalog = {
+        code: rate for code in codes if (rate := _catalog_rate(by_code[code][0]))
+    }
+    terms = pricing_terms(account=account, meter_codes=codes, as_of=as_of, at=at)
+    rates = under_contract(catalog, terms).rates
+    return [MeterLimits(*by_code[code], rates.get(code)) for code in codes]
 
 
-def _rate(meter: Meter) -> MeterRate | None:
+def _catalog_rate(meter: Meter) -> MeterRate | None:
     if not meter.current_prices:
         return None
     price = meter.current_prices[0]

@@ -39,6 +39,15 @@ SELECT min(edge) FROM (
     SELECT unnest(ARRAY[p.window_start, p.window_end])
     FROM meter_prices p JOIN meters m ON m.id = p.meter_id
     WHERE m.realm_id = %(realm)s AND m.meter_code = ANY (%(meters)s)
+    UNION ALL
+    SELECT unnest(ARRAY[c.window_start, c.window_end])
+    FROM billing_contracts c
+    WHERE c.realm_id = %(realm)s AND c.account_id = %(account)s
+    UNION ALL
+    SELECT t.effective_at
+    FROM contract_terms t JOIN billing_contracts c ON c.id = t.contract_id
+    WHERE c.realm_id = %(realm)s AND c.account_id = %(account)s
+        AND t.kind = 'pricing' AND t.term_key = ANY (%(meters)s)
 ) edges WHERE edge > %(at)s
 """
 
@@ -59,7 +68,7 @@ def resolve(
     *, account: BillingAccount, user: BillingUser, feature_code: str, at: datetime
 ) -> Resolved | None:
     """Return what governs at `at` (aware UTC); None where there is no such feature."""
-    gated = gated_feature(realm=account.realm, feature_code=feature_code, at=at)
+    gated = gated_feature(account=account, feature_code=feature_code, at=at)
     if gated is None:
         return None
     assigned = assigned_plans(account=account, user_id=user.pk, as_of=at)
@@ -104,14 +113,15 @@ def _mode(effective: list[AssignedPlan], account: BillingAccount) -> BillingMode
 def _meters(gated: GatedFeature) -> tuple[MeterRule, ...]:
     rates = gated.activity_rates
     return tuple(
-        MeterRule(code, unit, rates.get(code)) for code, unit in gated.units.items()
+        MeterRule(code, unit, rates.get(code), gated.faults.get(code))
+        for code, unit in gated.units.items()
     )
 
 
 def _next_edge(
     gated: GatedFeature, account: BillingAccount, user: BillingUser, at: datetime
 ) -> datetime | None:
-    """Return when a scheduled status or price next begins or ends."""
+    """Return when a scheduled status, price, contract or term next begins or ends."""
     with connection.cursor() as cursor:
         cursor.execute(
             _NEXT_CHANGE,

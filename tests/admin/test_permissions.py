@@ -29,6 +29,7 @@ LOOKED_AT = {
     "/admin/": set(ROLES),
     "/admin/tenancy/realm/": set(ROLES),
     "/admin/billing/billingaccount/": set(ROLES),
+    "/admin/billing/billingcontract/": set(ROLES),
     "/admin/billing/billinguser/": set(ROLES),
     "/admin/billing/plan/": set(ROLES),
     "/admin/billing/planassignment/": set(ROLES),

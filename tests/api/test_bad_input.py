@@ -296,6 +296,7 @@ def names_the_field(document, path):
 
 TOGETHER = {
     "window_start": {"window_end"},
+    "effective_at": {"window_end"},
     "unit_price_base_xusd": {"unit_price_xusd"},
     "unit_price_dynamic_xusd": {"unit_price_xusd"},
 }

@@ -216,7 +216,7 @@ def test_a_changed_price_is_hinted(gate):
 
     gate.feature(price=10)
     gate.credit(1000)
-    rate = gated_feature(realm=gate.realm, feature_code="chat", at=gate.at).rates[
+    rate = gated_feature(account=gate.account, feature_code="chat", at=gate.at).rates[
         "chat"
     ]
     current = rate_identity(rate, "revenue")

@@ -110,7 +110,7 @@ def test_a_feature_is_free_when_it_has_meters_and_none_costs(gate, prices, zero_
     for code, price in zip(("chat", "second"), prices, strict=False):
         if price is not None:
             gate.price(code, price)
-    found = gated_feature(realm=gate.realm, feature_code="chat", at=gate.at)
+    found = gated_feature(account=gate.account, feature_code="chat", at=gate.at)
 
     meters = found.meters[: len(prices)]
     assert replace(found, meters=meters).zero_cost is zero_cost

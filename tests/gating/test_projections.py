@@ -18,6 +18,7 @@ from billing.services.assignment_changes import (
     resume_assignment,
 )
 from billing.services.assignments import Identity, assign_plan, change_assignment
+from billing.services.contracts import change_contract
 from billing.services.entitlements import Target, append_entitlements
 from billing.services.plans import change_plan_definition
 from billing.services.users import change_user, ensure_user
@@ -27,6 +28,7 @@ from catalog.services.features import change_feature
 from catalog.services.meters import change_meter
 from catalog.services.prices import PriceTerms, set_meter_price
 from config.kernel.errors import DomainError
+from config.kernel.ids import new_id
 from config.kernel.windows import Window
 from config.tenancy.history import auditing
 from config.tenancy.services.realms import change_realm
@@ -41,6 +43,7 @@ from gating.services.functions import gate_preflight
 from gating.services.policies import change_policy, delete_policy
 from gating.services.projections import rule_set_of
 from gating.services.subjects import Subject
+from tests.billing.agreeing import agreed, fixed, price, termed, times
 from tests.gating.racing import arena, racers
 from tests.tools.tables import FRESH, insert_copy, primary_key, rows, run
 from tests.tools.verification import note
@@ -134,8 +137,8 @@ def keys(table):
 
 
 COUNTED = [
-    "billing_accounts", "billing_plan_assignment_statuses", "billing_plan_assignments", "billing_plan_entitlements", "billing_plans",
-    "billing_users", "feature_families", "feature_meters", "features", "gate_policies", "gate_policy_bundles", "meter_prices", "meters",
+    "billing_accounts", "billing_contracts", "billing_plan_assignment_statuses", "billing_plan_assignments", "billing_plan_entitlements",
+    "billing_plans", "billing_users", "contract_terms", "feature_families", "feature_meters", "features", "gate_policies", "gate_policy_bundles", "meter_prices", "meters",
     "realms",
 ]  # fmt: skip
 
@@ -197,14 +200,19 @@ def test_no_counted_table_can_be_emptied_at_a_stroke(db):
 
 @pytest.mark.parametrize(
     "table",
-    ["billing_users", "billing_plan_assignments", "billing_plan_assignment_statuses"],
+    [
+        "billing_contracts",
+        "billing_users",
+        "billing_plan_assignments",
+        "billing_plan_assignment_statuses",
+        "contract_terms",
+    ],
 )
 def test_no_row_moves_to_another_account_uncounted(world, table):
-    column = "assignment_id" if table.endswith("statuses") else "account_id"
-    other = {
-        "account_id": world.spare_user.account_id,
-        "assignment_id": world.user_assignment.pk,
-    }[column]
+    column, other = {
+        "billing_plan_assignment_statuses": ("assignment_id", world.user_assignment.pk),
+        "contract_terms": ("contract_id", new_id()),
+    }.get(table, ("account_id", world.spare_user.account_id))
 
     with (
         pytest.raises(DatabaseError) as refusal,
@@ -233,7 +241,13 @@ def test_all_that_resolving_reads_is_counted(world):
         for name in re.findall(r'(?:FROM|JOIN)\s+"?([a-z_]\w*)"?', query["sql"])
     }
 
-    assert {"billing_plan_assignments", "meter_prices", "gate_policies"} <= read
+    assert {
+        "billing_contracts",
+        "billing_plan_assignments",
+        "contract_terms",
+        "gate_policies",
+        "meter_prices",
+    } <= read
     assert sorted(read - set(counted())) == []
 
 
@@ -400,7 +414,8 @@ class Managed:
         )
         verb = choice(
             [self.assign, self.assign, self.assign, self.dated, self.assignment, self.plan, self.entitle, self.policy,
-             self.bundle, self.price, self.feature, self.family, self.meter, self.of_realm, self.of_user]
+             self.bundle, self.price, self.feature, self.family, self.meter, self.of_realm, self.of_user,
+             self.contract, self.term]
         )  # fmt: skip
         when = {"at": self.gate.at, "by": self.gate.by}
         try:
@@ -563,6 +578,30 @@ class Managed:
             [timedelta(0), timedelta(minutes=7), HOUR]
         )
         set_meter_price(meter=meter, terms=terms, at=later, by=when["by"])
+
+    def contract(self, when):
+        choice = self.chance.choice
+        known = list(self.gate.account.contracts.order_by("pk"))
+        if known and self.chance.random() < 0.5:
+            changes = choice(
+                [{"status": "disabled"}, {"status": "active"}, {"window_end": None},
+                 {"window_end": self.gate.at + choice([-HOUR, INSTANT, HOUR, DAY])}]
+            )  # fmt: skip
+            change_contract(contract=choice(known), changes=changes, **when)
+            return
+        start = self.gate.at + choice([-DAY, timedelta(0), timedelta(minutes=7), HOUR])
+        agreed(self.gate.account, start, **when)
+
+    def term(self, when):
+        choice = self.chance.choice
+        known = list(self.gate.account.contracts.order_by("pk"))
+        if not known:
+            self.contract(when)
+            return
+        code = choice(["chat", "draw", "extra"])
+        start = self.gate.at + choice([-DAY, timedelta(0), timedelta(minutes=7), HOUR])
+        steps = choice([[], [times("0.8")], [times("1/3")], [fixed(5, 2)]])
+        termed(choice(known), price(*steps, meter=code), start, key=code, **when)
 
     def feature(self, when):
         from catalog.models import Feature

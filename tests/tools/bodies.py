@@ -14,6 +14,7 @@ IDS = {
     "policy_id": lambda world: world.policy.pk,
     "decision_id": lambda world: world.lease.removeprefix("lease."),
     "bundle_id": lambda world: world.bundle.pk,
+    "contract_id": lambda world: world.contract.pk,
 }
 """By the name of an id in an address: the row of a world that it stands for."""
 
@@ -96,6 +97,17 @@ BODIES = {
     "gate_commit": lambda world: {
         "lease": world.lease, "feature_code": "chat", "quantity_minor": "1", "labels": {"team": "a"},
         "meters": [{"meter_code": "chat", "quantity_minor": "1"}],
+    },
+    "upsert_billing_contract": lambda world: {
+        "effective_at": "2026-04-01T00:00:00Z", "status": "active", "name": "Enterprise 2", "metadata": {}, "window_end": "2030-04-01T00:00:00Z",
+    },
+    "update_billing_contract": lambda world: {"status": "active", "name": "Enterprise 3", "metadata": {}, "window_end": "2030-04-01T00:00:00Z"},
+    "upsert_contract_term": lambda world: {
+        "kind": "pricing", "term_key": "chat", "effective_at": "2026-04-01T00:00:00Z",
+        "value_json": {
+            "schema": "billing/contract_pricing:v2", "meter_code": "chat",
+            "price": {"adjustments": [{"op": "multiplier", "multiplier": "0.8"}]},
+        },
     },
     "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
     "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},

@@ -175,6 +175,11 @@ FRESH = {
     "billing_plan_entitlements": {"plan_id": lambda row: other_plan(row["plan_id"])},
     "billing_plan_assignments": {"source_ref": "fresh"},
     "billing_plan_assignment_statuses": {"sequence": 99},
+    "billing_contracts": {
+        "window_start": "2001-01-01T00:00:00Z",
+        "window_end": "2002-01-01T00:00:00Z",
+    },
+    "contract_terms": {"term_key": "fresh"},
     "platform_tokens": {"idempotency_key": "fresh"},
     "feature_families": {"feature_family_code": "fresh"},
     "features": {"feature_code": "fresh"},

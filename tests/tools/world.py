@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 from billing.services.accounts import ensure_account, set_seat_limit
 from billing.services.assignments import Identity, assign_plan
+from billing.services.contract_terms import add_contract_term
+from billing.services.contracts import upsert_contract
 from billing.services.details import change_billing_details
 from billing.services.entitlements import Target, append_entitlements
 from billing.services.plans import upsert_plan
@@ -152,6 +154,7 @@ def _account(world, principal):
     world.user = ensure_user(account=account, business_user_id=USER, at=at, by=by)
     world.assignment = _assigned(world, None)
     world.user_assignment = _assigned(world, world.user)
+    _contract(world)
     world.token = issue_token(
         user=world.user,
         service_key_id=world.key.key_id,
@@ -178,6 +181,29 @@ def _assigned(world, user):
         by=world.by,
     )
     return row
+
+
+def _contract(world):
+    """A contract whose price is the catalog's, so that nothing else differs by it."""
+    when = {"at": world.at, "by": world.by}
+    world.contract, _ = upsert_contract(
+        account=world.account,
+        effective_at=world.at,
+        values={"name": "Enterprise"},
+        **when,
+    )
+    world.term, _ = add_contract_term(
+        contract=world.contract,
+        kind="pricing",
+        term_key="chat",
+        effective_at=world.at,
+        value={
+            "schema": "billing/contract_pricing:v2",
+            "meter_code": "chat",
+            "price": {"adjustments": [{"op": "multiplier", "multiplier": "1"}]},
+        },
+        **when,
+    )
 
 
 def _usage(world):

@@ -7,6 +7,7 @@ from config.kernel.metadata.check import CheckedMetadata, check_metadata
 from config.kernel.metadata.contracts import (
     AccountMetadata,
     AssignmentMetadata,
+    BillingContractMetadata,
     BundleMetadata,
     CampaignMetadata,
     CatalogPriceMetadata,
@@ -30,6 +31,7 @@ from config.kernel.metadata.seats import SeatLimit
 __all__ = [
     "AccountMetadata",
     "AssignmentMetadata",
+    "BillingContractMetadata",
     "BundleMetadata",
     "CampaignMetadata",
     "CatalogPriceMetadata",

@@ -164,6 +164,10 @@ class AccountMetadata(Contract):
     """`billing_accounts.metadata`: annotations only."""
 
 
+class BillingContractMetadata(Contract):
+    """`billing_contracts.metadata`: annotations only."""
+
+
 class UserMetadata(Contract):
     """`billing_users.metadata`."""
 
