@@ -29,8 +29,12 @@ def test_every_periodic_job_is_known_to_the_worker():
         "config.tenancy.jobs.purge_nonces",
         "config.tenancy.jobs.purge_stored_answers",
         "config.tenancy.jobs.rescue_stalled_jobs",
+        "gating.jobs.bill_seats",
+        "gating.jobs.drop_old_months",
         "gating.jobs.expire_leases",
         "gating.jobs.make_partitions",
+        "gating.jobs.purge_denials",
+        "gating.jobs.purge_leases",
     }
 
 

@@ -14,6 +14,7 @@ class RatingKind(models.TextChoices):
 
     GATE = "gate", "Commit of a lease"
     INGEST = "ingest", "Report without a lease"
+    SEATS = "seats", "Seat of a window"
 
 
 class Direction(models.TextChoices):

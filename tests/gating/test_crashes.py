@@ -231,6 +231,36 @@ def test_a_cancel_whose_caller_is_killed_is_all_or_nothing(
     note("cancel, caller killed", f"{rounds} kills, {tally[True]} had been stored")
 
 
+@KILLS
+def test_a_run_of_seats_that_is_killed_leaves_each_to_be_billed_once(
+    priced, crasher, chance, rounds
+):
+    """A year of seats of three users: every run is killed, and the next goes on."""
+    tally, months = Counter(), 12
+    priced.feature("seat", price=5)
+    terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
+    priced.seats(99, metadata={**terms, "billing_mode": "assigned"})
+    users = [priced.of_user(f"u-{number}") for number in range(3)]
+    for user in users:
+        user.credit(1_000)
+        user.lease()
+    later = priced.at_instant(priced.at.replace(year=2027))
+    billed = Rating.objects.filter(account=priced.account, rating_kind="seats")
+    for _ in range(rounds):
+        before = billed.count()
+        crasher.run(later, "bill", kill_after_seconds=chance.random() / 2)
+        settled()
+        tally[billed.count() > before] += 1
+    later.bill()
+
+    assert billed.count() == 3 * months
+    assert {(user.balance()[0], user.balance()[2]) for user in users} == {
+        (1_000 - 5 * months - 10, 5 * months)
+    }
+    assert all(proof(CreditBalance.objects.get(user=user.user)).holds for user in users)
+    note("seats, run killed", f"{rounds} kills, {tally[True]} had rated some")
+
+
 def test_a_child_that_is_not_killed_lives(priced, crasher):
     priced.credit(1000)
 
