@@ -60,6 +60,11 @@ class Migration(migrations.Migration):
             name="rating_kind",
             field=models.TextField(choices=[("gate", "Commit of a lease"), ("ingest", "Report without a lease"), ("seats", "Seat of a window")]),
         ),
+        migrations.AlterField(
+            model_name="rating",
+            name="lease",
+            field=models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name="ratings", to="gating.lease"),
+        ),
         sound_otherwise("gate_ratings", COLUMNS, RULES, before=BEFORE),
         migrations.RunSQL((SQL / "partitions.sql").read_text(), GONE),
     ]

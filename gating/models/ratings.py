@@ -60,9 +60,10 @@ class Rating(models.Model):
         db_constraint=False,
     )
     rating_kind = models.TextField(choices=RatingKind)
+    # Leases are purged long before ratings are.
     lease = models.ForeignKey(
         Lease,
-        models.PROTECT,
+        models.DO_NOTHING,
         null=True,
         related_name="ratings",
         db_index=False,
