@@ -71,7 +71,8 @@ def seat_since(rating: Rating) -> str:
 def seat_policy(rating: Rating) -> Any:
     """Return the policy, as a link; its name where it is gone."""
     seat = rating.evidence["seat"]
-    found = GatePolicy.objects.filter(pk=seat["policy_id"]).first()
+    policies = GatePolicy.objects.in_realm(rating.realm_id)
+    found = policies.filter(pk=seat["policy_id"]).first()
     if found is None:
         return f"{seat['policy_name']} (deleted)"
     return linked(found, seat["policy_name"])

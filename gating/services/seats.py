@@ -97,7 +97,7 @@ def _bill_account(
 ) -> None:
     """Bill the account's windows one after the other, as many as may be looked at."""
     try:
-        account = BillingAccount.objects.select_related("realm").get(pk=due.account_id)
+        account = _account(policy, due.account_id)
         for span in _spans(policy, due, until=policy.ended_by(at)):
             billed.rated += _bill_span(policy, account, span, at=at, by=by)
             billed.windows += 1
@@ -114,6 +114,11 @@ def _bill_account(
         )
         billed.windows += 1
         billed.failed.add((policy.policy_id, due.account_id))
+
+
+def _account(policy: SeatPolicy, account_id: UUID) -> BillingAccount:
+    accounts = BillingAccount.objects.in_realm(policy.realm_id)
+    return accounts.select_related("realm").get(pk=account_id)
 
 
 def _spans(policy: SeatPolicy, due: DueAccount, *, until: datetime) -> Iterator[Span]:
@@ -158,7 +163,9 @@ def _bills(
     policy: SeatPolicy, span: Span, seats: Sequence[HeldSeat], plans: AccountPlans
 ) -> Iterator[SeatBill]:
     """Yield what is to be billed: the seats of users whom the policy governed."""
-    users = BillingUser.objects.in_bulk([seat.user_id for seat in seats])
+    users = BillingUser.objects.in_realm(policy.realm_id).in_bulk(
+        [seat.user_id for seat in seats]
+    )
     one_seat = _one_seat(policy)
     for seat in seats:
         mode = plans.governed_mode(

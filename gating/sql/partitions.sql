@@ -65,9 +65,10 @@ DECLARE
     v_moved integer;
 BEGIN
     -- In the order in which a commit takes them.
-    LOCK TABLE ONLY gate_ratings, ONLY gate_rated_records IN SHARE ROW EXCLUSIVE MODE;
-    LOCK TABLE gate_ratings_default, gate_rated_records_default
-        IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY gate_ratings IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE ONLY gate_rated_records IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE gate_ratings_default IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE gate_rated_records_default IN ACCESS EXCLUSIVE MODE;
     SELECT count(*), coalesce(max((regexp_match(
         pg_get_expr(c.relpartbound, c.oid), $re$TO \('([^']+)'\)$re$))[1]::timestamptz),
         v_first)
@@ -138,6 +139,9 @@ DECLARE
     v_name text;
     v_dropped text[] := '{}';
 BEGIN
+    -- In the order in which a commit takes them, so that neither waits for the other.
+    LOCK TABLE ONLY gate_ratings IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY gate_rated_records IN ACCESS EXCLUSIVE MODE;
     -- Lines before ratings, as they are named: a line needs its rating.
     FOR v_parent, v_name IN
         SELECT i.inhparent::regclass, c.relname FROM pg_inherits i

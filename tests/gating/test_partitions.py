@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 
+from config.kernel.ids import new_id
 from gating.models import RatedRecord, Rating
 from gating.services.partitions import move_to_month
 from tests.gating.racing import arena, wait_for_waiting
@@ -272,6 +273,35 @@ def test_a_commit_waits_for_the_move_of_its_month_and_follows_it(committed, by):
             [gate.realm.pk],
         )
         assert places == [("gate_ratings_199502",)]
+        assert RatedRecord.objects.filter(realm=gate.realm).count() == 2
+    finally:
+        drop(date(1995, 3, 1))
+
+
+@pytest.mark.parametrize("ddl", ["drop", "move"])
+def test_a_commit_that_has_its_rating_stored_is_not_stopped(committed, by, ddl):
+    """Between rating and line: the drop, or the move, waits, and not for half of it."""
+    at = datetime(1995, 2, 3, tzinfo=UTC)
+    gate = arena(at, by.effective(at))
+    gate.feature()
+    first = gate.rating(gate.commit(gate.lease(), 1))
+    line = first.lines.get()
+    make(date(1994, 2, 1), 1)
+    work = {
+        "drop": lambda: drop(date(1994, 3, 1)),
+        "move": lambda: move(9, date(1995, 2, 1)),
+    }
+    try:
+        with ThreadPoolExecutor(1) as other:
+            with transaction.atomic():
+                first.pk = line.rating_id = new_id()
+                first.save(force_insert=True)
+                working = other.submit(work[ddl])
+                wait_for_waiting()
+                line.pk = new_id()
+                line.save(force_insert=True)
+            assert working.result()
+            other.submit(lambda: connection.close()).result()
         assert RatedRecord.objects.filter(realm=gate.realm).count() == 2
     finally:
         drop(date(1995, 3, 1))

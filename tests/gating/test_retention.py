@@ -8,7 +8,7 @@ import pytest
 from config.kernel.clock import now
 from config.kernel.errors import NotFound
 from gating import jobs
-from gating.models import Denial, Lease, Rating, RatingKey
+from gating.models import Denial, Lease, Rating, RatingKey, SeatBilling
 from gating.options import options
 from gating.selectors.decisions import decision_of
 from gating.services.denials import GateDenied
@@ -249,6 +249,23 @@ def test_keys_of_many_ratings_go_in_batches(old, then, kept, monkeypatch):
     drop_old_months(at=now())
 
     assert RatingKey.objects.filter(user=then.user).count() == 0
+
+
+def test_the_keys_of_seats_outlive_their_month(then, kept):
+    then.feature("seat", price=1)
+    terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
+    then.seats(5, metadata={**terms, "billing_mode": "assigned"})
+    then.lease()
+    april = then.at_instant(datetime(2021, 4, 1, tzinfo=UTC))
+    assert april.bill().rated == 1
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    SeatBilling.objects.filter(realm=then.realm).delete()
+    kept(RATINGS_KEPT_MONTHS=12)
+
+    drop_old_months(at=now())
+
+    assert Rating.objects.filter(user=then.user).count() == 0
+    assert april.bill().rated == 0
 
 
 def test_a_months_partition_may_be_dropped_by_the_serving_role_once_old(db):
