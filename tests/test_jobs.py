@@ -21,6 +21,7 @@ from config.tenancy.jobs import (
 from config.tenancy.models import ServiceKeyNonce, StoredAnswer
 from gating import jobs
 from gating.models import Rating
+from gating.services.policies import delete_policy
 from tests.gating.racing import arena
 from tests.tools.server import database_url
 
@@ -136,7 +137,9 @@ def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
     gate.feature()
     gate.feature("seat", price=5)
     terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
-    gate.seats(5, seconds=60, metadata={**terms, "billing_mode": "active_window"})
+    policy = gate.seats(
+        5, seconds=60, metadata={**terms, "billing_mode": "active_window"}
+    )
     gate.credit(100)
     gate.lease()
     work = (
@@ -159,6 +162,7 @@ def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
     with running_worker(PLANGATE_RATINGS_KEPT_MONTHS="12"):
         wait_for(ended)
 
+    delete_policy(policy=policy, at=now(), by=by)
     assert ended() == {"succeeded"}
     rating = Rating.objects.get(user=gate.user, rating_kind="seats")
     assert (rating.funded_xusd, gate.balance()) == (5, (95, 0, 5))

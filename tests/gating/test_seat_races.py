@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from gating.models import Rating
+from gating.services.policies import delete_policy
 from gating.services.state import lock_gate
 from tests.gating.racing import arena, racers, report, wait_for_waiting
 from tests.tools.tables import run
@@ -31,12 +32,14 @@ def team(at, by):
     gate.bundle("team")
     gate.quota(500, bundle=gate.bundle("team"))
     terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
-    gate.seats(
+    policy = gate.seats(
         bundle=gate.bundle("team"),
         limit=99,
         metadata={**terms, "billing_mode": "assigned"},
     )
-    return gate
+    yield gate
+    # What stays in the database must not be billed by the runs of other tests.
+    delete_policy(policy=policy, at=APRIL, by=by)
 
 
 def seated(team, name):
