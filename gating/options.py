@@ -10,6 +10,11 @@ from django.core.exceptions import ImproperlyConfigured
 MAX_SECONDS = 30 * 86_400
 DEFAULT_TTL = timedelta(hours=12)
 DEFAULT_GRACE = timedelta(seconds=60)
+DEFAULT_LEASES_KEPT = 90
+LEASES_KEPT_DAYS = (7, 365)
+RATINGS_KEPT_MONTHS = (12, 1_200)
+"""Longer than any lease is kept: what a rating says outlives what it was held by."""
+DENIALS_KEPT_MONTHS = (1, 1_200)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +26,19 @@ class Options:
         lease_grace: how long after that a late commit still counts.
         strict_meters: refuse (422) a commit on a meter that the feature does not have,
             instead of keeping it as quarantined usage.
+        leases_kept: how long a lease that ended is kept.
+        ratings_kept_months: how many whole months of ratings are kept beside the
+            present one; None: all.
+        denials_kept_months: the same of denials.
 
     """
 
     lease_ttl: timedelta
     lease_grace: timedelta
     strict_meters: bool
+    leases_kept: timedelta
+    ratings_kept_months: int | None
+    denials_kept_months: int | None
 
 
 @cache
@@ -34,29 +46,46 @@ def options() -> Options:
     """Return the options of this process.
 
     Read from PLANGATE_LEASE_TTL_SECONDS (1 second to 30 days, else 12 hours),
-    PLANGATE_LEASE_GRACE_SECONDS (0 to 30 days, else 60 seconds) and
-    PLANGATE_STRICT_METERS (1 or, else, 0). Refuses anything else
+    PLANGATE_LEASE_GRACE_SECONDS (0 to 30 days, else 60 seconds),
+    PLANGATE_STRICT_METERS (1 or, else, 0), PLANGATE_LEASES_KEPT_DAYS (7 to 365, else
+    90), PLANGATE_RATINGS_KEPT_MONTHS (12 to 1200, else all) and
+    PLANGATE_DENIALS_KEPT_MONTHS (1 to 1200, else all). Refuses anything else
     (`ImproperlyConfigured`), at the start of the process.
     """
     return Options(
         lease_ttl=_seconds("PLANGATE_LEASE_TTL_SECONDS", DEFAULT_TTL, least=1),
         lease_grace=_seconds("PLANGATE_LEASE_GRACE_SECONDS", DEFAULT_GRACE, least=0),
         strict_meters=_flag("PLANGATE_STRICT_METERS"),
+        leases_kept=timedelta(
+            days=_whole("PLANGATE_LEASES_KEPT_DAYS", LEASES_KEPT_DAYS, "days")
+            or DEFAULT_LEASES_KEPT
+        ),
+        ratings_kept_months=_whole(
+            "PLANGATE_RATINGS_KEPT_MONTHS", RATINGS_KEPT_MONTHS, "months"
+        ),
+        denials_kept_months=_whole(
+            "PLANGATE_DENIALS_KEPT_MONTHS", DENIALS_KEPT_MONTHS, "months"
+        ),
     )
 
 
 def _seconds(name: str, default: timedelta, *, least: int) -> timedelta:
+    seconds = _whole(name, (least, MAX_SECONDS), "seconds")
+    return default if seconds is None else timedelta(seconds=seconds)
+
+
+def _whole(name: str, bounds: tuple[int, int], unit: str) -> int | None:
+    """Return the whole number that a variable says, None where it says nothing."""
     text = os.environ.get(name)
     if not text:
-        return default
-    if not (text.isascii() and text.isdigit()) or not (
-        least <= int(text[:9]) <= MAX_SECONDS
-    ):
+        return None
+    least, most = bounds
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
         raise ImproperlyConfigured(
-            f"{name} must be a whole number of seconds, {least} to {MAX_SECONDS}; it "
-            f"is {text[:32]!r}."
+            f"{name} must be a whole number of {unit}, {least} to {most}; it is "
+            f"{text[:32]!r}."
         )
-    return timedelta(seconds=int(text))
+    return int(text)
 
 
 def _flag(name: str) -> bool:

@@ -60,6 +60,7 @@ UNEDITED = {
     "ResidualBucket": "a remainder of a division",
     "RuleSet": "append-only",
     "Seat": "taken by first use, never changed",
+    "SeatBilling": "how far a job has come; its ratings are the record",
     "ServiceKeyNonce": "kept for ten minutes",
     "StoredAnswer": "kept for a day",
 }

@@ -254,6 +254,7 @@ CHECKS = [
     ("gate_rating_credit_iff_reversal", "gate_ratings", {"reversal_of_id": str(new_id())}),
     ("gate_rating_lease_iff_commit", "gate_ratings", {"lease_id": None}),
     ("gate_rating_lease_iff_commit", "gate_ratings", {"rating_kind": "ingest"}),
+    ("gate_rating_lease_iff_commit", "gate_ratings", {"rating_kind": "seats"}),
     *(
         ("gate_rating_applies_no_more_than_canonical", "gate_ratings", {f"applied_{column}": bad})
         for column in ("quantity_minor", "amount_xusd", "cost_xusd")
@@ -304,6 +305,7 @@ UNIQUE = [
     ("credit_entry_once_per_idempotency_key", "credit_entries", {"idempotency_key": "k", "source_ref": "a"}, {"idempotency_key": "k", "source_ref": "b"}),
     ("gate_counter_once_per_window", "gate_counters", {}),
     ("gate_seat_once_per_user_and_window", "gate_seats WHERE window_end IS NULL", {}),
+    ("gate_seat_billing_once_per_policy", "gate_seat_billings", {}),
     ("gate_lease_reference_once_per_user", "gate_leases", {"idempotency_key": "other"}),
     ("gate_lease_once_per_idempotency_key", "gate_leases", {"lease": "other"}),
     ("gate_rating_once_per_idempotency_key", "gate_rating_keys", {"rating_id": str(new_id()), "lease_id": None}),
@@ -345,7 +347,7 @@ NOWHERE = {
 UNGUARDED = {
     "gate_leases.plan_assignment_id": "copied by the gate's function from a projection, which has the key",
     "gate_ratings.plan_assignment_id": "copied by the gate's function from its lease or a projection",
-    "gate_ratings.lease_id": "of a lease that the same statement locks and ends, which is told how many it ended",
+    "gate_ratings.lease_id": "of a lease that the same statement locks and ends, which is told how many it ended; purged long before its rating",
     "gate_ratings.reversal_of_id": "no verb reverses a rating yet; the first one brings its key, and that it happens once",
 }
 """References that no composite key checks, and why they need none."""

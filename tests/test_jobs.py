@@ -19,6 +19,10 @@ from config.tenancy.jobs import (
     rescue_stalled_jobs,
 )
 from config.tenancy.models import ServiceKeyNonce, StoredAnswer
+from gating import jobs
+from gating.models import Rating
+from gating.services.policies import delete_policy
+from tests.gating.racing import arena
 from tests.tools.server import database_url
 
 
@@ -29,8 +33,12 @@ def test_every_periodic_job_is_known_to_the_worker():
         "config.tenancy.jobs.purge_nonces",
         "config.tenancy.jobs.purge_stored_answers",
         "config.tenancy.jobs.rescue_stalled_jobs",
+        "gating.jobs.bill_seats",
+        "gating.jobs.drop_old_months",
         "gating.jobs.expire_leases",
         "gating.jobs.make_partitions",
+        "gating.jobs.purge_denials",
+        "gating.jobs.purge_leases",
     }
 
 
@@ -120,6 +128,44 @@ def test_worker_process_runs_a_job_and_ends_on_sigterm(committed):
         wait_for(
             lambda: not ServiceKeyNonce.objects.filter(key_id="pk-worker").exists()
         )
+
+
+def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
+    """What the jobs of the gate write, they may."""
+    hour_ago = now() - timedelta(hours=1)
+    gate = arena(hour_ago, by.effective(hour_ago))
+    gate.feature()
+    gate.feature("seat", price=5)
+    terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
+    policy = gate.seats(
+        5, seconds=60, metadata={**terms, "billing_mode": "active_window"}
+    )
+    gate.credit(100)
+    gate.lease()
+    work = (
+        jobs.make_partitions,
+        jobs.drop_old_months,
+        jobs.purge_leases,
+        jobs.purge_denials,
+        jobs.bill_seats,
+    )
+    ids = [job.configure(queueing_lock=None).defer(timestamp=0) for job in work]
+
+    def ended():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT status::text FROM procrastinate_jobs WHERE id = ANY (%s)", [ids]
+            )
+            found = {status for (status,) in cursor.fetchall()}
+        return not found & {"todo", "doing"} and found
+
+    with running_worker(PLANGATE_RATINGS_KEPT_MONTHS="12"):
+        wait_for(ended)
+
+    delete_policy(policy=policy, at=now(), by=by)
+    assert ended() == {"succeeded"}
+    rating = Rating.objects.get(user=gate.user, rating_kind="seats")
+    assert (rating.funded_xusd, gate.balance()) == (5, (95, 0, 5))
 
 
 def test_worker_is_not_the_schemas_owner(committed):

@@ -49,7 +49,9 @@ FORBIDDEN = [
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT pg_reload_conf()",
     "SELECT gate_drop_partitions('2200-01-01')",
+    "SELECT gate_drop_old_partitions('2200-01-01')",
     "SELECT gate_seal_partition('gate_ratings')",
+    "SELECT gate_take_from_default('gate_ratings', '_200001', '2000-01-01', '2000-02-01')",
     "SELECT setval('realms_history_history_id_seq', 1)",
     "ALTER SEQUENCE realms_history_history_id_seq RESTART",
 ]

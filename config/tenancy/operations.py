@@ -174,12 +174,39 @@ def sound(table: str, columns: str, rules: Mapping[str, str]) -> RunSQL:
     read, with their types; a rule holds, as in a CHECK, unless it is false.
     """
     names = ", ".join(column.split()[0] for column in columns.split(","))
+    return RunSQL(
+        sql=f"""
+        {_soundness(table, columns, rules)}
+        ALTER TABLE {table} ADD CONSTRAINT {table}_are_sound
+            CHECK ({table}_is_sound({names}));
+        """,
+        reverse_sql=f"""
+        ALTER TABLE {table} DROP CONSTRAINT {table}_are_sound;
+        DROP FUNCTION {table}_is_sound;
+        """,
+    )
+
+
+def sound_otherwise(
+    table: str, columns: str, rules: Mapping[str, str], *, before: Mapping[str, str]
+) -> RunSQL:
+    """Return other rules for the same columns of a table that `sound` was said of.
+
+    Every row that kept the rules `before` must keep these: they are not judged again.
+    """
+    return RunSQL(
+        sql=_soundness(table, columns, rules),
+        reverse_sql=_soundness(table, columns, before),
+    )
+
+
+def _soundness(table: str, columns: str, rules: Mapping[str, str]) -> str:
+    """Return the SQL of the function that judges a row."""
     cases = "".join(
         f"WHEN NOT ({rule}) THEN '{name}'\n" for name, rule in rules.items()
     )
-    return RunSQL(
-        sql=f"""
-        CREATE FUNCTION {table}_is_sound({columns}) RETURNS boolean
+    return f"""
+        CREATE OR REPLACE FUNCTION {table}_is_sound({columns}) RETURNS boolean
         LANGUAGE plpgsql IMMUTABLE AS $$
         DECLARE
             broken text := CASE {cases} END;
@@ -192,11 +219,4 @@ def sound(table: str, columns: str, rules: Mapping[str, str]) -> RunSQL:
             END IF;
             RETURN true;
         END $$;
-        ALTER TABLE {table} ADD CONSTRAINT {table}_are_sound
-            CHECK ({table}_is_sound({names}));
-        """,
-        reverse_sql=f"""
-        ALTER TABLE {table} DROP CONSTRAINT {table}_are_sound;
-        DROP FUNCTION {table}_is_sound;
-        """,
-    )
+        """

@@ -15,6 +15,7 @@ from catalog.models import Feature
 from config.admin.bases import GATE, NOTHING, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
 from config.kernel.metadata import PolicyMetadata
+from gating.admin.seats import BILLING_FIELDS, billed_as, dress_billing
 from gating.admin.words import feature_text, limit_text
 from gating.models import (
     GatePolicy,
@@ -32,7 +33,7 @@ STATUS_COLORS = {
     PolicyStatus.DISABLED.label: "warning",
 }
 _SEAT = "seat"
-_DERIVED = ("realm", "allows")
+_DERIVED = ("realm", "allows", billed_as)
 
 
 class BundleChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
@@ -84,8 +85,15 @@ class PolicyForm(metadata_form(PolicyMetadata)):  # type: ignore[misc]
             "status": "All but Disabled govern alike.",
         }
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        dress_billing(self.fields)
+
     def clean(self) -> Any:
         """Refuse what does not fit the kind, beside the field it is about."""
+        if self.cleaned_data.get("kind") != PolicyKind.SEATS:
+            # Hidden by the form, as the other kind's limit is.
+            self.cleaned_data.update(dict.fromkeys(BILLING_FIELDS, ""))
         cleaned: Any = super().clean()
         kind = cleaned.get("kind")
         # The form hides the other kind's limit: what was typed there is not meant.
@@ -131,14 +139,16 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
         "limit_minor": "",
         "limit_count": "",
         "enforcement_mode": "enforcement",
+        **dict.fromkeys(BILLING_FIELDS, ""),
     }
     deletable = True
     prose_fields = ("description",)
-    readonly_fields = ("allows",)
+    readonly_fields = ("allows", billed_as)
     conditional_fields = {
         "limit_minor": "kind == 'quota'",
         "limit_count": "kind == 'rate' || kind == 'seats'",
         "enforcement_mode": "kind == 'quota'",
+        **dict.fromkeys(BILLING_FIELDS, "kind == 'seats'"),
     }
     list_display = (
         "name", "feature", "allows", "counted_for", "bundle_link", "state", "realm",
@@ -165,9 +175,21 @@ class GatePolicyAdmin(RealmDefinitionAdmin):
             },
         ),
         (
+            "Seat billing",
+            {
+                "fields": (billed_as, *BILLING_FIELDS),
+                "description": "For seats only. Once a window is over, each of its "
+                "seats becomes a rating at the price then in force.",
+            },
+        ),
+        (
             "Exceptions",
             {
-                "fields": known_fields(PolicyMetadata),
+                "fields": tuple(
+                    name
+                    for name in known_fields(PolicyMetadata)
+                    if name not in BILLING_FIELDS
+                ),
                 "description": "Rarely needed. Leave empty to use what stands above.",
             },
         ),

@@ -21,9 +21,18 @@ from config.admin.bases import (
     json_block,
 )
 from config.kernel.money import format_xusd
+from gating.admin.seats import SEAT_GROUP
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import reasons_text
-from gating.models import ApplicationStatus, Direction, LineStatus, RatedRecord, Rating
+from gating.models import (
+    ApplicationStatus,
+    Direction,
+    Lease,
+    LineStatus,
+    RatedRecord,
+    Rating,
+    RatingKind,
+)
 from gating.selectors.ratings import rated_total
 from grants.admin.sources import register_source
 
@@ -77,8 +86,8 @@ class RatingAdmin(RecordAdmin):
     empty_message = "No usage was reported yet. A rating appears with the first commit."
     inlines = (RatedRecordInline,)
     list_display = (
-        "when", account, user, feature, "quantity", "amount", "paid", "applied_label",
-        "reasons", "realm",
+        "when", account, user, feature, "kind", "quantity", "amount", "paid",
+        "applied_label", "reasons", "realm",
     )  # fmt: skip
     list_filter = (
         ("rated_at", TimeFilter), "application_status", "rating_kind",
@@ -139,6 +148,15 @@ class RatingAdmin(RecordAdmin):
         ),
     )  # fmt: skip
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the groups; what a seat's rating has no use for makes room for it."""
+        groups: Any = super().get_fieldsets(request, obj)
+        if obj is None or obj.rating_kind != RatingKind.SEATS:
+            return groups
+        [(title, first), *others] = groups
+        first = {"fields": [name for name in first["fields"] if name != "lease_link"]}
+        return [(title, first), SEAT_GROUP, *others]
+
     @display(description="Pricing snapshot")
     def pricing_snapshot(self, rating: Rating) -> Any:
         """Return the evidence of the amount."""
@@ -183,8 +201,14 @@ class RatingAdmin(RecordAdmin):
 
     @display(description="Lease")
     def lease_link(self, rating: Rating) -> Any:
-        """Return the lease that was committed, as a link."""
-        return linked(rating.lease, rating.lease and rating.lease.lease)
+        """Return the lease that was committed, as a link while it is kept."""
+        if rating.lease_id is None:
+            return NOTHING
+        lease = Lease.objects.in_realm(rating.realm_id).filter(pk=rating.lease_id)
+        kept = lease.first()
+        if kept is None:
+            return "No longer kept: it ended too long ago"
+        return linked(kept, kept.lease)
 
     @display(description="Takes back")
     def reversal(self, rating: Rating) -> Any:

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 
 from catalog.admin.words import units
 from config.admin.bases import instant_text
+from config.kernel.metadata import PolicyMetadata, check_metadata
 from gating.models import GatePolicy, PolicyKind, SubjectScope
 from gating.projection import WILDCARD
+from gating.seats import seat_terms
 
 _LENGTHS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _SHOWN = 2
@@ -86,6 +88,26 @@ def limit_text(policy: GatePolicy) -> str:
 
 def _seats(count: int) -> str:
     return f"{count:,} seat{'' if count == 1 else 's'}"
+
+
+SEAT_MODES = {
+    "assigned": "Every seat that is assigned",
+    "active_window": "Every seat that is used",
+}
+
+
+def billing_text(policy: GatePolicy) -> str:
+    """Return how a policy's seats are billed, or that they are not."""
+    terms = seat_terms(check_metadata(PolicyMetadata, policy.metadata).known)
+    if terms is None:
+        return "Not billed"
+    per = (
+        "per calendar month"
+        if policy.window_sec == 0
+        else per_window(policy.window_sec)
+    )
+    mode = SEAT_MODES[terms.mode]
+    return f"{mode}, {per}, as {terms.feature_code} on meter {terms.meter_code}"
 
 
 def scope_text(scope: str) -> str:

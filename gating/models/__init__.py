@@ -1,4 +1,10 @@
-from gating.models.counters import Counter, CounterKind, GateState, Seat
+from gating.models.counters import (
+    Counter,
+    CounterKind,
+    GateState,
+    Seat,
+    SeatBilling,
+)
 from gating.models.denials import Denial
 from gating.models.leases import BillingMode, Lease, LeaseState
 from gating.models.lines import LineStatus, RatedRecord, ResidualBucket
@@ -58,5 +64,6 @@ __all__ = [
     "ResidualBucket",
     "RuleSet",
     "Seat",
+    "SeatBilling",
     "SubjectScope",
 ]

@@ -163,6 +163,48 @@ class Seat(models.Model):
                 violation_error_message="A window must end after it starts.",
             ),
         ]
+        indexes = [
+            models.Index(
+                fields=["realm", "key", "scope_code", "account"],
+                name="gate_seats_by_policy",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"seat of {self.user_id} in {self.scope_code}"
+
+
+class SeatBilling(models.Model):
+    """How far the seats of a policy are billed in an account.
+
+    Every window that ends by `billed_until` is done. It says where to go on; that no
+    seat is billed twice is held by the keys of the ratings (`RatingKey`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    realm = models.ForeignKey(
+        Realm, models.PROTECT, related_name="+", db_index=False, db_constraint=False
+    )
+    account = models.ForeignKey(
+        BillingAccount,
+        models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+    )
+    policy_id = models.UUIDField(help_text="A policy that may be gone by now.")
+    billed_until = models.DateTimeField()
+
+    objects = RealmQuerySet.as_manager()
+
+    class Meta:
+        db_table = "gate_seat_billings"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["realm", "account", "policy_id"],
+                name="gate_seat_billing_once_per_policy",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"seats of {self.account_id} until {self.billed_until:%Y-%m-%d %H:%M}"

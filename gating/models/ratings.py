@@ -14,6 +14,7 @@ class RatingKind(models.TextChoices):
 
     GATE = "gate", "Commit of a lease"
     INGEST = "ingest", "Report without a lease"
+    SEATS = "seats", "Seat of a window"
 
 
 class Direction(models.TextChoices):
@@ -59,9 +60,10 @@ class Rating(models.Model):
         db_constraint=False,
     )
     rating_kind = models.TextField(choices=RatingKind)
+    # Leases are purged long before ratings are.
     lease = models.ForeignKey(
         Lease,
-        models.PROTECT,
+        models.DO_NOTHING,
         null=True,
         related_name="ratings",
         db_index=False,

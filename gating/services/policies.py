@@ -22,6 +22,7 @@ from gating.models import (
     SubjectScope,
 )
 from gating.projection import WILDCARD
+from gating.services.seat_terms import require_billable
 
 MAX_WINDOW_SECONDS = 2**31 - 1
 SHAPE = ("feature_code", "kind", "subject_scope", "unit", "window_sec")
@@ -185,8 +186,9 @@ def _check(policy: GatePolicy) -> None:
     for field in ("name", "unit"):
         if not getattr(policy, field).strip():
             raise Invalid(f"{field} must not be blank.", field=field)
-    check_metadata(PolicyMetadata, policy.metadata)
+    known = check_metadata(PolicyMetadata, policy.metadata).known
     _check_window(policy)
+    require_billable(policy, known)
     _check_limits(policy)
     _check_unique(policy)
 

@@ -26,6 +26,7 @@ from gating.models import (
     Rating,
 )
 from gating.services.denials import GateDenied
+from gating.services.policies import delete_policy
 from grants.models import CreditBalance, CreditEntry
 from tests.admin.pages import (
     answers,
@@ -803,3 +804,110 @@ def test_disabled_bundle_is_not_said_to_fall_back(ops, gate):
 
     assert "fall back" not in page
     assert "is refused, unless another of their plans names an active one" in page
+
+
+# Seats that are billed
+
+
+SEATS = {
+    "kind": "seats", "unit": "seat", "window_sec": "0", "limit_count": "5",
+    "metadata__billing_feature_code": "chat", "metadata__billing_meter_code": "chat",
+    "metadata__billing_mode": "assigned",
+}  # fmt: skip
+TERMS = {
+    "billing_feature_code": "chat",
+    "billing_meter_code": "chat",
+    "billing_mode": "assigned",
+}
+
+
+def seat_rating(gate):
+    """The rating of a seat of March 2026."""
+    policy = gate.seats(5, bundle=gate.bundle("pro"), name="Team", metadata=TERMS)
+    gate.lease(1)
+    gate.at_instant(gate.at + timedelta(days=30)).bill()
+    return Rating.objects.get(rating_kind="seats"), policy
+
+
+def test_seats_policy_is_told_how_it_bills_in_fields_of_their_own(ops, gate):
+    bundle = gate.bundle("spare")
+
+    form = ops.get(f"{POLICIES}add/")
+    response = ops.post(f"{POLICIES}add/", policy_answers(bundle=bundle.pk, **SEATS))
+
+    for words in ("Billed as feature", "Billed on meter", "Which seats are billed"):
+        assert words in text_of(form)
+    assert response.status_code == 302
+    policy = GatePolicy.objects.get(name="Chats")
+    assert policy.metadata == TERMS
+    assert (
+        "Seats are billed Every seat that is assigned, per calendar month, as chat on meter chat"
+        in text_of(ops.get(change_url(policy)))
+    )
+
+
+def test_seats_policy_that_could_bill_nothing_is_refused_on_its_field(ops, gate):
+    typed = SEATS | {"bundle": gate.bundle("spare").pk}
+
+    gone = ops.post(
+        f"{POLICIES}add/",
+        policy_answers(**typed | {"metadata__billing_meter_code": "gone"}),
+    )
+    part = ops.post(
+        f"{POLICIES}add/", policy_answers(**typed | {"metadata__billing_mode": ""})
+    )
+
+    assert list(errors_of(gone)) == ["metadata__billing_meter_code"]
+    assert list(errors_of(part)) == ["metadata__billing_mode"]
+    assert not GatePolicy.objects.filter(name="Chats").exists()
+
+
+def test_another_kind_drops_the_hidden_billing(ops, gate):
+    bundle = gate.bundle("spare")
+    typed = SEATS | {"kind": "quota", "unit": "token", "window_sec": "86400"}
+
+    response = ops.post(f"{POLICIES}add/", policy_answers(bundle=bundle.pk, **typed))
+
+    assert response.status_code == 302
+    assert GatePolicy.objects.get(name="Chats").metadata == {}
+
+
+def test_viewer_reads_how_seats_are_billed(staff, gate):
+    policy = gate.seats(5, bundle=gate.bundle("pro"), seconds=86_400)
+
+    page = staff("Support").get(change_url(policy))
+
+    assert "Seats are billed Not billed" in text_of(page)
+    assert "metadata__billing" not in page.text
+
+
+def test_rating_of_a_seat_is_read_in_words(ops, gate):
+    rating, policy = seat_rating(gate)
+
+    page, listed = text_of(ops.get(change_url(rating))), text_of(ops.get(RATINGS))
+
+    assert "Reported as Seat of a window" in page
+    assert (
+        "Billed for the window (UTC) 2026-03-01 00:00:00 to 2026-04-01 00:00:00 UTC"
+        in page
+    )
+    assert "Which seats are billed Every seat that is assigned" in page
+    assert "Had the seat in it since 2026-03-10 12:00:00 UTC" in page
+    assert "Billed under policy Team" in page
+    assert "Lease" not in page.split("Seat", 1)[0].split("User u-1")[1]
+    assert "Seat of a window" in listed
+    assert change_url(policy) in ops.get(change_url(rating)).text
+
+
+def test_rating_outlives_policy_and_lease(ops, gate):
+    rating, policy = seat_rating(gate)
+    delete_policy(policy=policy, at=gate.at, by=gate.by)
+    used = gate.rating(gate.commit(gate.lease(1), 1))
+    Lease.objects.all().delete()
+
+    assert "Team (deleted)" in text_of(ops.get(change_url(rating)))
+    page = text_of(ops.get(change_url(used)))
+    assert "Lease No longer kept: it ended too long ago" in page
+    assert ops.get(RATINGS, {"q": "acme"}).status_code == 200
+    exported = ops.post(f"{RATINGS}export/", {"format": "0", "resource": ""})
+    assert exported.status_code == 200

@@ -30,6 +30,7 @@ from gating.services.bundles import upsert_bundle
 from gating.services.commits import CommitRequest, commit_lease
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
+from gating.services.seats import bill_seats
 from gating.services.usage import MeterUse
 from grants.models import CreditBalance, CreditEntry
 from grants.services.credits import credit_balance
@@ -277,6 +278,10 @@ class Gate:
             at=self.at,
             by=self.by,
         )
+
+    def bill(self, **options):
+        """Bill the seats of windows that have ended, of everybody."""
+        return bill_seats(at=self.at, by=self.by, **options)
 
     # Looking
 

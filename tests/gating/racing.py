@@ -74,6 +74,22 @@ def deadlocks():
         return cursor.fetchone()[0]
 
 
+def wait_for_waiting(count=1):
+    """Wait until so many sessions of this database wait for a lock."""
+    deadline = time.monotonic() + 30
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            if cursor.fetchone()[0] >= count:
+                return
+            assert time.monotonic() < deadline, "they do not meet"
+            time.sleep(0.01)
+
+
 def arena(at, by):
     """A gate in a realm of its own, with committed rows; rounds use an account each."""
     assert connection.settings_dict["NAME"].startswith("test_"), (

@@ -27,6 +27,7 @@ from gating.models import (
     ResidualBucket,
     RuleSet,
     Seat,
+    SeatBilling,
 )
 from tests.gating.gate import Gate
 
@@ -62,6 +63,12 @@ def rows(gate):
         )
     }
     return rows | {
+        SeatBilling: SeatBilling.objects.create(
+            realm=gate.realm,
+            account=gate.account,
+            policy_id=new_id(),
+            billed_until=gate.at,
+        ),
         GatePolicyBundle: gate.default_bundle(),
         GatePolicy: GatePolicy.objects.get(realm=gate.realm, name="mine"),
     }
@@ -211,6 +218,7 @@ BAD_RATINGS = [
     ({"billing_mode": "never"}, {"gate_rating_billing_mode_is_known"}),
     ({"direction": "credit"}, {"gate_rating_credit_iff_reversal"}),
     ({"rating_kind": "ingest"}, {"gate_rating_lease_iff_commit"}),
+    ({"rating_kind": "seats"}, {"gate_rating_lease_iff_commit"}),
     ({"lease_id": None}, {"gate_rating_lease_iff_commit"}),
     ({"applied_quantity_minor": 2}, {"gate_rating_applies_no_more_than_canonical"}),
     ({"applied_quantity_minor": -1}, {"gate_rating_applies_no_more_than_canonical"}),
@@ -369,6 +377,7 @@ def test_a_seat_of_an_empty_window_is_refused(rows, gate):
         (GatePolicy, {}, "gate_policy_name_once_per_realm"),
         (Counter, {}, "gate_counter_once_per_window"),
         (Seat, {}, "gate_seat_once_per_user_and_window"),
+        (SeatBilling, {}, "gate_seat_billing_once_per_policy"),
         (Denial, {}, "gate_denial_once_per_minute"),
         (ResidualBucket, {}, "gate_residual_bucket_once_per_rate"),
         (Projection, {}, "gate_projection_once_per_user_and_feature"),
@@ -400,6 +409,7 @@ def test_one_policy_of_a_shape_is_the_default_or_ceiling(rows, gate, status):
         (Counter, "account", "gate_counter_of_an_account_of_its_realm"),
         (GateState, "account", "gate_state_of_an_account_of_its_realm"),
         (Seat, "user", "gate_seat_of_a_user_of_its_account"),
+        (SeatBilling, "account", "gate_seat_billing_of_an_account_of_its_realm"),
         (Lease, "user", "gate_lease_of_a_user_of_its_account"),
         (Denial, "user", "gate_denial_of_a_user_of_its_account"),
         (ResidualBucket, "user", "gate_residual_bucket_of_a_user_of_its_realm"),

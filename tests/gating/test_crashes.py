@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from config.kernel.recurrence import MONTHLY, boundary
 from gating.models import Lease, Rating
+from gating.services.policies import delete_policy
 from grants.models import CreditBalance
 from grants.selectors.balances import proof
 from tests.gating.mutants import crashed_at, paused_at
@@ -229,6 +231,47 @@ def test_a_cancel_whose_caller_is_killed_is_all_or_nothing(
         assert gate.balance() == ((1000, 0, 0) if canceled else (250, 750, 0))
         assert gate.cancel(lease).canceled is not canceled
     note("cancel, caller killed", f"{rounds} kills, {tally[True]} had been stored")
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_run_of_seats_that_is_killed_leaves_each_to_be_billed_once(
+    priced, crasher, chance, rounds
+):
+    """A month is billed in peace, to see how long that takes; then runs are killed."""
+    tally, months = Counter(), 12 + 4 * rounds
+    priced.feature("seat", price=5)
+    terms = {"billing_feature_code": "seat", "billing_meter_code": "seat"}
+    policy = priced.seats(99, metadata={**terms, "billing_mode": "assigned"})
+    users = [priced.of_user(f"u-{number}") for number in range(3)]
+    for user in users:
+        user.credit(10_000)
+        user.lease()
+    billed = Rating.objects.filter(account=priced.account, rating_kind="seats")
+    started = time.monotonic()
+    assert crasher.run(priced.at_instant(months_after(priced.at, 1)), "bill") == 0
+    one_month = time.monotonic() - started
+    later = priced.at_instant(months_after(priced.at, months))
+    for _ in range(rounds):
+        before = billed.count()
+        crasher.run(
+            later, "bill", kill_after_seconds=one_month * (0.5 + chance.random())
+        )
+        settled()
+        tally[billed.count() > before] += 1
+    later.bill()
+    delete_policy(policy=policy, at=later.at, by=later.by)
+
+    assert billed.count() == 3 * months
+    assert {(user.balance()[0], user.balance()[2]) for user in users} == {
+        (10_000 - 5 * months - 10, 5 * months)
+    }
+    assert all(proof(CreditBalance.objects.get(user=user.user)).holds for user in users)
+    note("seats, run killed", f"{rounds} kills, {tally[True]} had rated some")
+
+
+def months_after(at, months):
+    """The same day, so many months later."""
+    return boundary(at, MONTHLY, months)
 
 
 def test_a_child_that_is_not_killed_lives(priced, crasher):

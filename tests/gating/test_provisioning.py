@@ -69,6 +69,7 @@ def test_options_have_defaults(environment):
         PLANGATE_LEASE_TTL_SECONDS="",
         PLANGATE_LEASE_GRACE_SECONDS="",
         PLANGATE_STRICT_METERS="0",
+        PLANGATE_RATINGS_KEPT_MONTHS="",
     )
 
     assert (found.lease_ttl, found.lease_grace, found.strict_meters) == (
@@ -76,6 +77,11 @@ def test_options_have_defaults(environment):
         timedelta(seconds=60),
         False,
     )
+    assert (
+        found.leases_kept,
+        found.ratings_kept_months,
+        found.denials_kept_months,
+    ) == (timedelta(days=90), None, None)
 
 
 def test_options_come_from_the_environment(environment):
@@ -83,6 +89,9 @@ def test_options_come_from_the_environment(environment):
         PLANGATE_LEASE_TTL_SECONDS="5",
         PLANGATE_LEASE_GRACE_SECONDS="0",
         PLANGATE_STRICT_METERS="1",
+        PLANGATE_LEASES_KEPT_DAYS="7",
+        PLANGATE_RATINGS_KEPT_MONTHS="12",
+        PLANGATE_DENIALS_KEPT_MONTHS="1",
     )
 
     assert (found.lease_ttl, found.lease_grace, found.strict_meters) == (
@@ -90,6 +99,11 @@ def test_options_come_from_the_environment(environment):
         timedelta(0),
         True,
     )
+    assert (
+        found.leases_kept,
+        found.ratings_kept_months,
+        found.denials_kept_months,
+    ) == (timedelta(days=7), 12, 1)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +116,11 @@ def test_options_come_from_the_environment(environment):
         ("PLANGATE_LEASE_TTL_SECONDS", "9" * 40),
         ("PLANGATE_LEASE_GRACE_SECONDS", "2592001"),
         ("PLANGATE_STRICT_METERS", "yes"),
+        ("PLANGATE_LEASES_KEPT_DAYS", "6"),
+        ("PLANGATE_LEASES_KEPT_DAYS", "366"),
+        ("PLANGATE_RATINGS_KEPT_MONTHS", "11"),
+        ("PLANGATE_RATINGS_KEPT_MONTHS", "forever"),
+        ("PLANGATE_DENIALS_KEPT_MONTHS", "0"),
     ],
 )
 def test_a_bad_option_stops_the_process(environment, name, value):

@@ -201,6 +201,7 @@ FRESH = {
     "gate_states": {"account_id": lambda row: spare_user(row["realm_id"])[0]},
     "gate_counters": {"key": "fresh"},
     "gate_seats": {"key": "fresh"},
+    "gate_seat_billings": {"policy_id": str(new_id())},
     "gate_leases": {"lease": "fresh", "idempotency_key": "fresh"},
     "gate_ratings": {},
     "gate_rating_keys": {

@@ -26,6 +26,7 @@ from config.kernel.windows import Window
 from config.tenancy.models import ServiceKeyNonce, StoredAnswer
 from config.tenancy.services.service_keys import create_service_key
 from gating.facts import Ask
+from gating.models import SeatBilling
 from gating.services.admissions import AuthorizeRequest
 from gating.services.authorize import authorize
 from gating.services.bundles import upsert_bundle
@@ -231,6 +232,12 @@ def _usage(world):
         pass
     else:
         raise AssertionError("an estimate over the quota was admitted")
+    SeatBilling.objects.create(
+        realm=world.realm,
+        account=world.account,
+        policy_id=world.policy.pk,
+        billed_until=world.at,
+    )
     world.entry = CreditEntry.objects.get(user=world.user, kind="credit")
 
 

@@ -136,13 +136,13 @@ class PolicyMetadata(Contract):
     counter_key: Label = known("The counter used; policies with the same key share it.")
     params: Annotated[PolicyParams, NULL_IS_EMPTY] = PolicyParams()
     billing_feature_code: Code = known(
-        "Seats: the feature that receives the billing records."
+        "Seats: the feature that a seat is billed as."
     )
     billing_meter_code: Code = known(
-        "Seats: the meter that receives the billing records."
+        "Seats: the activity meter of that feature whose price a seat costs."
     )
     billing_mode: Choice[SeatsBillingMode] = known(
-        "Seats: bill every assigned seat, or those seen in use."
+        "Seats: bill every seat assigned in a window, or those seen in use in it."
     )
 
 
