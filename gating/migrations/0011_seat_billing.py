@@ -25,7 +25,7 @@ DROP FUNCTION gate_drop_old_partitions(date);
 class Migration(migrations.Migration):
     dependencies = [
         ("billing", "0003_whole"),
-        ("gating", "0006_soundness"),
+        ("gating", "0007_admit"),
         ("tenancy", "0006_credential_version"),
     ]
     operations = [
