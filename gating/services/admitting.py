@@ -56,30 +56,35 @@ def _admitted(
     total, purse = sum(held), sum([wallet or 1 for wallet in wallets])
     if max(total, purse) > INT64_MAX:
         return None
-    windows = plain.windows(known.account_id, known.user_id, at, known.windows)
-    known.windows = windows
-    first = items[0]
+    known.windows = plain.windows(known.account_id, known.user_id, at, known.windows)
     told = gate_admit(
         {
-            **_subject(first, known, plain, windows),
+            **_subject(items[0], known, plain, known.windows),
+            **_first(items[0]),
             "needs": plain.needs(total, len(items)),
             "count": str(len(items)),
             "held": str(total),
             "wallet": str(sum(wallets)),
             "purse": str(purse),
-            "key": first["key"],
-            "hash": first["hash"],
-            "lease": first["lease"],
-            "id": first["id"],
-            "labels": _labels(first),
-            "trace": first["trace"],
-            "estimate": None if first["estimate"] is None else str(first["estimate"]),
             "items": _all(items, held, wallets) if len(items) > 1 else None,
             "version": None if version is None else str(version),
         },
         at=at,
     )
     return None if told is None else _answers(known, plain, told, held, wallets)
+
+
+def _first(item: Document) -> dict[str, Any]:
+    estimate = item["estimate"]
+    return {
+        "key": item["key"],
+        "hash": item["hash"],
+        "lease": item["lease"],
+        "id": item["id"],
+        "labels": orjson.dumps(item["labels"]).decode() if item["labels"] else "{}",
+        "trace": item["trace"],
+        "estimate": None if estimate is None else str(estimate),
+    }
 
 
 def _are_plain(items: Sequence[Document], family: str) -> bool:
@@ -128,10 +133,6 @@ def _subject(
         "held_on": windows.held_on,
         "pays": plain.pays,
     }
-
-
-def _labels(item: Document) -> str:
-    return orjson.dumps(item["labels"]).decode() if item["labels"] else "{}"
 
 
 def _all(items: Sequence[Document], held: Sequence[int], wallets: Sequence[int]) -> str:

@@ -68,25 +68,9 @@ def _closed(
         return None
     told = gate_close(
         {
+            **_subject(known, item),
             **meter,
-            "realm": item["realm"],
-            "principal": item["principal"],
-            "user": item["user"],
-            "bound": item["bound"],
-            "feature": item["feature"],
-            "account_id": known.account_id,
-            "user_id": known.user_id,
-            "rules": known.rule_set_id,
-            "lease": item["lease"],
-            "quantity": str(item["quantity"]),
             "used": str(use["quantity"]),
-            "key": item["key"],
-            "hash": item["hash"],
-            "id": item["id"],
-            "operation": item["operation"],
-            "labels": orjson.dumps(item["labels"]).decode(),
-            "trace": item["trace"],
-            "entry": item["entry"],
             "use": use["id"],
             "etag": use["etag"],
             "version": None if version is None else str(version),
@@ -103,4 +87,26 @@ def _closed(
         "reasons": [],
         "quantity": item["quantity"],
         "funded": told["amount"],
+    }
+
+
+def _subject(known: Known, item: Document) -> dict[str, Any]:
+    return {
+        "realm": item["realm"],
+        "principal": item["principal"],
+        "user": item["user"],
+        "bound": item["bound"],
+        "feature": item["feature"],
+        "account_id": known.account_id,
+        "user_id": known.user_id,
+        "rules": known.rule_set_id,
+        "lease": item["lease"],
+        "quantity": str(item["quantity"]),
+        "key": item["key"],
+        "hash": item["hash"],
+        "id": item["id"],
+        "operation": item["operation"],
+        "labels": orjson.dumps(item["labels"]).decode(),
+        "trace": item["trace"],
+        "entry": item["entry"],
     }

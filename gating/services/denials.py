@@ -1,6 +1,7 @@
 """Denials: how they are told, and how their evidence is kept."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -91,25 +92,27 @@ def record_denial(
     known = _rows.get(place)
     if known and prepared(_COUNT, {"id": known, "at": facts.at}):
         return known
-    stored_id: UUID = prepared(
-        _RECORD,
-        {
-            "id": new_id(),
-            "realm": realm_id,
-            "account": account_id,
-            "user": user_id,
-            "feature": feature,
-            "reason": denial.reason,
-            "minute": minute,
-            "status": denial.status,
-            "code": denial.code,
-            "sentence": denial.sentence,
-            "evidence": orjson.dumps(decision_document(ask, facts, verdict)).decode(),
-            "at": facts.at,
-            "trace": trace_id,
-        },
-    )
+    whose = {"realm": realm_id, "account": account_id, "user": user_id}
+    found = {"feature": feature, "minute": minute, "trace": trace_id}
+    stored_id: UUID = prepared(_RECORD, _row(ask, facts, verdict) | whose | found)
     if len(_rows) >= MOST:
         _rows.clear()
     _rows[place] = stored_id
     return stored_id
+
+
+def _row(ask: Ask, facts: Facts, verdict: Verdict) -> dict[str, Any]:
+    """Return a denial as it is stored in full, but for whose it is."""
+    denial = verdict.denial
+    if denial is None:
+        raise AssertionError("an admission is no denial")
+    evidence = decision_document(ask, facts, verdict)
+    return {
+        "id": new_id(),
+        "reason": denial.reason,
+        "status": denial.status,
+        "code": denial.code,
+        "sentence": denial.sentence,
+        "evidence": orjson.dumps(evidence).decode(),
+        "at": facts.at,
+    }
