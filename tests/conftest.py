@@ -7,10 +7,24 @@ from datetime import UTC, datetime
 
 import dj_database_url
 import pytest
+from hypothesis import HealthCheck, settings
 
 from config import database
 from config.kernel.audit import Actor, AuditContext
 from tests.tools import verification
+
+# The short runs try the same examples everywhere, however slow the machine is; the long
+# ones try others each time.
+settings.register_profile(
+    "short",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "long", print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("long" if verification.is_soak() else "short")
 
 STARTED_HERE = pytest.StashKey[bool]()
 
