@@ -23,6 +23,7 @@ PURE = [
     "gating/evidence.py",
     "gating/facts.py",
     "gating/hints.py",
+    "gating/lengths.py",
     "gating/pricing",
     "gating/projection.py",
     "gating/sentences.py",

@@ -11,11 +11,10 @@ from config.tenancy.models import DomainEvent
 from config.tenancy.roles import ROLES
 from gating.admin.words import (
     DENIAL_REASONS,
-    age_text,
-    duration_text,
     per_window,
     reason_text,
 )
+from gating.lengths import age_text, duration_text
 from gating.models import (
     Counter,
     Denial,
