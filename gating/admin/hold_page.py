@@ -53,8 +53,8 @@ class HoldPage(RecordAdmin):
             "Who asked",
             {
                 "fields": ("lease", "labels_shown", "trace_id"),
-                "description": "What the service said of itself. The trace id stands "
-                "in its log and in ours, there beside its service key.",
+                "description": "What the service said of itself. The line of our log "
+                "with the trace id names its service key.",
             },
         ),
         (
@@ -150,10 +150,10 @@ class HoldPage(RecordAdmin):
         """Return when it was committed, released or expired."""
         return instant_text(lease.ended_at) if lease.ended_at else "Not yet"
 
-    @display(description="Ended by")
+    @display(description="How it ended")
     def ended_how(self, lease: Lease) -> str:
-        """Return who ended it, and why."""
-        return end_text(lease) or "Nobody yet"
+        """Return how it ended; by decision, who took it and why."""
+        return end_text(lease) or "Not yet"
 
     @display(description="Why it was admitted")
     def explanation(self, lease: Lease) -> Any:

@@ -17,9 +17,9 @@ STATE_COLORS = {
     RELEASED: "info",
 }
 _ENDS = {
-    LeaseState.CLOSED: "Its service, by its commit",
-    LeaseState.EXPIRED: "Nobody: it expired",
-    LeaseState.CANCELED: "Not recorded",
+    LeaseState.CLOSED: "Committed by its service",
+    LeaseState.EXPIRED: "Expired: nobody committed it",
+    LeaseState.CANCELED: "Released",
 }
 _SHOWN = 60
 
@@ -62,7 +62,7 @@ def orphan_text(lease: Any) -> str:
 
 
 def end_text(lease: Any) -> str:
-    """Return who ended a lease read with `ended_by`, and why; nothing of a live one."""
+    """Return how a lease read with `ended_by` ended, and why; nothing of a live one."""
     if lease.state == LeaseState.ACTIVE:
         return ""
     for end in lease.ended_by:

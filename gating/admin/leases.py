@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -20,6 +22,7 @@ from config.admin.bases import (
     command,
 )
 from config.kernel.audit import AuditContext
+from config.kernel.ids import parse_uuid
 from config.kernel.money import format_xusd
 from gating.admin.hold_bulk import NAME, PERMISSION, release_selected
 from gating.admin.hold_commit import CommitHoldForm, commit_preview
@@ -73,7 +76,7 @@ class LeaseAdmin(HoldPage):
         "unit": lambda lease: lease.counted_unit,
         "labels": labels_text,
         "orphaned_because": orphan_text,
-        "ended_by": end_text,
+        "how_it_ended": end_text,
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Lease]:
@@ -95,6 +98,13 @@ class LeaseAdmin(HoldPage):
             "age", "state_label", *why, account, user, feature, "held_quantity",
             "held_money", "expires", "caller", "realm",
         )  # fmt: skip
+
+    def response_action(self, request: HttpRequest, queryset: Any) -> Any:
+        """Take a bulk action on the rows that were ticked. Refuses what is no id."""
+        ticked = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if None in map(parse_uuid, ticked):
+            raise BadRequest
+        return super().response_action(request, queryset)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Return the bulk actions that this member of staff may take."""
