@@ -54,6 +54,7 @@ UNEDITED = {
     "Lease": "written by the gate; every state has its instant",
     "PlanAssignmentStatus": "append-only",
     "PlatformToken": "append-only",
+    "LeaseEnd": "append-only",
     "Projection": "a cache, resolved again whenever it is stale",
     "RatedRecord": "append-only",
     "Rating": "append-only",
