@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.http import HttpRequest
-from import_export.fields import Field
 from import_export.formats.base_formats import CSV, XLSX
 from import_export.resources import ModelResource
 from unfold.contrib.import_export.forms import ExportForm
 
-from config.admin.untyped import Exporter, resource_of
+from config.admin.untyped import Column, Exporter, resource_of
 
 
 class ExportableAdmin(Exporter):  # type: ignore[misc]
@@ -46,7 +45,9 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
         resource: Any = resource_of(
             self.model,
             meta_options={"fields": order, "export_order": order},
-            custom_fields={name: Field(column_name=name) for name in self.export_texts},
+            custom_fields={
+                name: Column(column_name=name) for name in self.export_texts
+            },
             dehydrate_methods=dict(self.export_texts),
         )
         return [resource]

@@ -11,6 +11,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.admin import action
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, transaction
@@ -33,7 +34,7 @@ from gating.models import Lease
 from gating.selectors.orphans import LIVE
 from gating.services.holds import release_hold
 
-NAME = "release_selected"
+NAME, LABEL = "release_selected", "Release selected holds"
 PERMISSION = "gating.cancel_lease"
 MOST = 100
 """Holds of one run: it ends before anybody waits, and what is left is chosen again."""
@@ -62,6 +63,11 @@ class BulkRelease(Pressed):
         self.is_sent = "reason" in request.POST
         self.leases, left = _chosen(admin, request, queryset, sent=self.is_sent)
         super().__init__(admin, request, _spec(len(self.leases), left), _free, None)
+
+    @property
+    def previews(self) -> bool:
+        """Return that what would become of each hold is shown first."""
+        return True
 
     def respond(self) -> HttpResponseBase:
         """Return the form, what would happen, or what happened."""
@@ -121,6 +127,7 @@ class BulkRelease(Pressed):
         )
 
 
+@action(description=LABEL)
 def release_selected(
     admin: Any, request: HttpRequest, queryset: QuerySet[Lease]
 ) -> HttpResponseBase:
@@ -150,7 +157,7 @@ def _spec(count: int, left: int) -> Command:
         chosen = f"The {count:,} oldest of {count + left:,} chosen holds: do the other "
         chosen += f"{left:,} afterwards"
     return Command(
-        "Release selected holds",
+        LABEL,
         PERMISSION,
         form=BulkReleaseForm,
         variant=ActionVariant.DANGER,

@@ -63,8 +63,8 @@ class DeskFilter(admin.SimpleListFilter):
     parameter_name = SHOW
 
     def __init__(self, request: HttpRequest, *arguments: Any) -> None:
-        self.shown = chosen(request)
         super().__init__(request, *arguments)
+        self.used_parameters[SHOW] = chosen(request)
 
     def lookups(self, request: Any, model_admin: Any) -> Any:
         """Return the choices."""
@@ -72,32 +72,35 @@ class DeskFilter(admin.SimpleListFilter):
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         """Return the choices for the page; there is none that is no choice."""
-        for key, label in _CHOICES:
+        shown = self.value()
+        counts = self.get_facet_queryset(changelist) if changelist.add_facets else {}
+        for number, (key, label) in enumerate(_CHOICES):
+            count = counts.get(f"{number}__c")
             yield {
-                "selected": key == self.shown,
+                "selected": key == shown,
                 "query_string": changelist.get_query_string({SHOW: key}),
-                "display": label,
+                "display": label if count is None else f"{label} ({count:,})",
             }
 
     def queryset(self, request: Any, queryset: Any) -> Any:
         """Return the holds that are asked for."""
-        at = orphans_of(request).at
-        if self.shown == ALL:
+        shown, at = str(self.value()), orphans_of(request).at
+        if shown == ALL:
             return queryset
-        if self.shown in LeaseState.values:
-            return queryset.filter(state=self.shown)
+        if shown in LeaseState.values:
+            return queryset.filter(state=shown)
         return queryset.filter(
             {
                 LIVE_ONES: Q(),
                 OVERDUE: Q(expires_at__lt=at),
                 ORPHANED: orphans_of(request).condition,
                 **{key: Q(authorized_at__lt=at - age) for key, age in _OLDER.items()},
-            }[self.shown],
+            }[shown],
             LIVE,
         )
 
 
-class FeatureFilter(DropdownFilter):  # type: ignore[misc]
+class FeatureFilter(DropdownFilter):
     """Holds of one feature."""
 
     title = "feature"
@@ -116,7 +119,7 @@ class FeatureFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(feature_code=code) if code else queryset
 
 
-class AccountFilter(TextFilter):  # type: ignore[misc]
+class AccountFilter(TextFilter):
     """Holds of the accounts of a principal."""
 
     title = "account"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.html import format_html
 from unfold.decorators import display
 
 from catalog.admin.words import linked, money, unbroken, units
@@ -91,11 +92,12 @@ class HoldPage(RecordAdmin):
         return state_text(lease, now())
 
     @display(description="Orphan")
-    def orphan(self, lease: Lease) -> str:
+    def orphan(self, lease: Lease) -> Any:
         """Return why nobody is likely to commit it."""
-        if not is_active(lease):
-            return "No: it has ended"
-        return orphan_text(lease) or "No: its service may still commit it"
+        sentence = "No: it has ended"
+        if is_active(lease):
+            sentence = orphan_text(lease) or "No: its service may still commit it"
+        return format_html('<span class="plangate-sentence">{}</span>', sentence)
 
     @display(description="Quantity held", ordering="reserved_minor")
     def held_quantity(self, lease: Any) -> Any:

@@ -21,7 +21,7 @@ _ENDS = {
     LeaseState.EXPIRED: "Expired: nobody committed it",
     LeaseState.CANCELED: "Released",
 }
-_SHOWN = 60
+_SHOWN, _TRACE = 60, 8
 
 
 def state_text(lease: Lease, at: datetime) -> str:
@@ -52,7 +52,7 @@ def caller_text(lease: Lease) -> str:
     own = "" if lease.lease == f"lease.{lease.pk}" else lease.lease
     told = ", ".join(part for part in (own, labels_text(lease)) if part)
     if not told:
-        return f"Trace {lease.trace_id}"
+        return f"Trace {lease.trace_id[:_TRACE]}…"
     return told if len(told) <= _SHOWN else f"{told[: _SHOWN - 1]}…"
 
 

@@ -101,8 +101,8 @@ def hold_of(realm: Realm, lease_id: str, *, at: datetime) -> Lease:
     """Return the realm's lease of that id, as `holds` does (404 if none)."""
     key = parse_uuid(lease_id)
     orphans = Orphans.found(at=at, realm_id=realm.pk)
-    leases = Lease.objects.in_realm(realm).filter(pk=key)
-    lease = complete(leases, orphans).first() if key else None
+    leases = complete(Lease.objects.in_realm(realm), orphans)
+    lease = leases.filter(pk=key).first() if key else None
     if lease is None:
         raise NotFound(f"There is no hold {lease_id}.")
     return lease

@@ -86,11 +86,11 @@ class Orphans:
 
     def __init__(self, at: datetime, usual: Usual) -> None:
         self.at, self.usual = at, usual
-        self.conditions = {
+        self.conditions: dict[str, Q] = {
             "not_swept": Q(expires_at__lt=at - options().lease_grace),
             "user_inactive": ~Q(user__status=UserStatus.ACTIVE),
-            "plan_ended": Q(plan_assignment__isnull=False) & ~_has_a_plan(at),
-            "feature_off": ~_has_its_feature(),
+            "plan_ended": Q(~_has_a_plan(at), plan_assignment__isnull=False),
+            "feature_off": Q(~_has_its_feature()),
             "slow": _is_slow(at, usual),
         }
 

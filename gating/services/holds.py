@@ -77,16 +77,7 @@ def commit_hold(
         labels=labels or {},
         operation=OPERATION,
     )
-    subject = Subject.of(lease.account, lease.user)
-    try:
-        admission = commit_as(
-            subject, request=request, idempotency_key=idempotency_key, at=at, by=by
-        )
-    except OtherFeature:
-        raise FeatureGone(
-            f"The realm has no feature {lease.feature_code} any more, so its use has "
-            "no price. Release the hold.",
-        ) from None
+    admission = _committed(lease, request, idempotency_key, at=at, by=by)
     if admission.replayed:
         return admission
     by.require_in_effect(at)
@@ -95,6 +86,26 @@ def commit_hold(
         raise _ended(lease, at)
     explain_end(lease, EndKind.COMMITTED, at=at, by=by)
     return admission
+
+
+def _committed(
+    lease: Lease,
+    request: CommitRequest,
+    idempotency_key: str,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> Admission:
+    subject = Subject.of(lease.account, lease.user)
+    try:
+        return commit_as(
+            subject, request=request, idempotency_key=idempotency_key, at=at, by=by
+        )
+    except OtherFeature:
+        raise FeatureGone(
+            f"The realm has no feature {lease.feature_code} any more, so its use has "
+            "no price. Release the hold.",
+        ) from None
 
 
 def _ended(lease: Lease, at: datetime) -> HoldEnded:

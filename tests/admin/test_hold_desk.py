@@ -129,7 +129,7 @@ def test_row_reads_in_words(ops, gate):
 
 
 def test_caller_that_says_nothing_is_told_by_its_trace(gate, held):
-    assert caller_text(held) == f"Trace {held.trace_id}"
+    assert caller_text(held) == f"Trace {held.trace_id[:8]}…"
     held.labels = {"x" * 40: "y" * 40}
     assert len(caller_text(held)) == 60
     assert labels_text(held) == f"{'x' * 40}: {'y' * 40}"
@@ -143,6 +143,23 @@ def test_expiry_reads_in_words(gate, held):
     assert expiry_text(held, at + timedelta(minutes=2)) == "2 minutes ago"
     held.state = LeaseState.EXPIRED
     assert expiry_text(held, at) == "Ended"
+
+
+def test_filters_count_what_they_would_show(ops, gate, held):
+    gate.commit(gate.lease(1), 1)
+    ran_out(gate, gate.row(gate.lease(1)))
+
+    page = text_of(ops.get(LEASES, {"_facets": "True"}))
+
+    for told in (
+        "Held now (2)",
+        "Overdue: past its expiry (1)",
+        "Orphaned: nobody is likely to commit it (1)",
+        "Held for over 1 hour (1)",
+        "Committed (1)",
+        "Everything, also what has ended (3)",
+    ):
+        assert told in page
 
 
 def test_empty_desk_says_what_to_do(ops, realm):
@@ -342,6 +359,8 @@ def test_commit_shows_what_it_comes_to_before_it_is_saved(staff, gate, held):
 
     assert "in the unit of the policy: token" in asked
     assert "200 tokens held" in asked
+    assert " Preview Cancel " in asked
+    assert " Confirm: Commit Cancel " in text_of(shown)
     preview = text_of(shown)
     assert "Nothing is saved yet" in preview
     assert "Quantity 200 tokens 150 tokens 50 tokens" in preview
@@ -471,6 +490,8 @@ def test_many_are_released_one_by_one_each_with_its_result(staff, gate):
     shown, done = confirmed(support, LEASES, ticked(first, second, gone, **why()))
 
     assert "3 holds chosen." in text_of(asked)
+    assert " Preview Cancel " in text_of(asked)
+    assert " Confirm: Release selected holds Cancel " in text_of(shown)
     assert form_of(asked).fields["reason"].required
     preview = text_of(shown)
     assert preview.count("Will be released") == 2
@@ -572,7 +593,7 @@ def test_support_and_ops_release_many(staff, gate, held, role):
     page = client.get(LEASES)
     sent = client.post(LEASES, ticked(held, index="0", **why()))
 
-    assert ("Release selected" in page.text) == may
+    assert ("Release selected holds" in page.text) == may
     assert ("Will be released" in sent.text) == may
     assert LeaseEnd.objects.count() == 0
 
