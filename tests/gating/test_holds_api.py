@@ -1,5 +1,6 @@
 """The desk over the API: lists, sums, and ends with their reason."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -452,3 +453,11 @@ def test_end_does_not_hold_only_later(api, gate, verb):
         "audit.effective_at",
     )
     assert gate.row(lease.lease).state == "active"
+
+
+def test_log_line_of_a_trace_names_the_service_key(api, gate, capsys):
+    answer = api.get("gate/holds")
+
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["trace_id"] == answer.json()["trace_id"]
+    assert line["caller"] == f"service_key:{api.key.key_id}"
