@@ -79,7 +79,9 @@ class CommitHoldForm(CommandForm):
 
 def _meters(lease: Lease, *, at: datetime) -> Sequence[Meter]:
     """Return the feature's activity meters where there are several, else none."""
-    feature = gated_feature(realm=lease.realm, feature_code=lease.feature_code, at=at)
+    feature = gated_feature(
+        account=lease.account, feature_code=lease.feature_code, at=at
+    )
     meters = feature.activity if feature else ()
     return meters if len(meters) > 1 else ()
 

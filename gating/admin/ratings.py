@@ -215,7 +215,7 @@ class RatingAdmin(RecordAdmin):
     @display(description="Reported by")
     def reported_by(self, rating: Rating) -> str:
         """Return who committed it in its caller's place and why, else the service."""
-        if rating.rating_kind != RatingKind.GATE:
+        if rating.lease_id is None:
             return NOTHING
         ends = LeaseEnd.objects.in_realm(rating.realm_id)
         end = ends.filter(lease_id=rating.lease_id, rating_id=rating.pk).first()

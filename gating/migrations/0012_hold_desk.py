@@ -10,10 +10,11 @@ from config.tenancy.operations import append_only, references
 # Cancels of before were explained in their events only, which named no actor.
 KEPT = """
 INSERT INTO gate_lease_ends (
-    id, realm_id, account_id, user_id, lease_id, kind, actor_kind, actor_id, operator,
-    reason, ticket_id, trace_id, effective_at, occurred_at)
-SELECT e.id, l.realm_id, l.account_id, l.user_id, l.id, 'released', 'system',
-    'migration', e.payload->>'operator', e.payload->>'reason', e.payload->>'ticket_id',
+    id, realm_id, account_id, user_id, lease_id, reference, feature_code, kind,
+    actor_kind, actor_id, operator, reason, ticket_id, trace_id, effective_at,
+    occurred_at)
+SELECT e.id, l.realm_id, l.account_id, l.user_id, l.id, l.lease, l.feature_code,
+    'released', 'system', 'migration', e.payload->>'operator', e.payload->>'reason', e.payload->>'ticket_id',
     e.trace_id, e.occurred_at, e.occurred_at
 FROM domain_events e
 JOIN gate_leases l ON l.realm_id = e.realm_id AND l.id = e.subject_id::uuid
@@ -35,7 +36,7 @@ def of_one(model):
 class Migration(migrations.Migration):
     dependencies = [
         ("billing", "0003_whole"),
-        ("gating", "0006_soundness"),
+        ("gating", "0011_seat_billing"),
         ("tenancy", "0006_credential_version"),
     ]
     operations = [
@@ -66,6 +67,11 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "reference",
+                    models.TextField(help_text="What callers knew the lease by."),
+                ),
+                ("feature_code", models.TextField()),
+                (
                     "kind",
                     models.TextField(
                         choices=[
@@ -74,6 +80,7 @@ class Migration(migrations.Migration):
                         ]
                     ),
                 ),
+                ("rating_id", models.UUIDField(null=True)),
                 ("actor_kind", models.TextField()),
                 ("actor_id", models.TextField()),
                 ("operator", models.TextField()),
@@ -88,7 +95,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         db_constraint=False,
                         db_index=False,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
                         related_name="ends",
                         to="gating.lease",
                     ),
@@ -110,6 +117,25 @@ class Migration(migrations.Migration):
                         condition=models.Q(("kind__in", ["released", "committed"])),
                         name="gate_lease_end_kind_is_known",
                         violation_error_message="Must be one of released, committed.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("reference__regex", "\\S")),
+                        name="gate_lease_end_names_its_lease",
+                        violation_error_message="Say which lease ended.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "committed"), ("rating_id__isnull", False)),
+                            models.Q(
+                                models.Q(("kind", "committed"), _negated=True),
+                                ("rating_id__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="gate_lease_end_rated_iff_committed",
+                        violation_error_message=(
+                            "A commit has its rating; a release has none."
+                        ),
                     ),
                     models.CheckConstraint(
                         condition=models.Q(

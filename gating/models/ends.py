@@ -2,7 +2,7 @@ from django.db import models
 from django.db.models import Q
 
 from billing.models import BillingAccount, BillingUser
-from catalog.models.rules import is_one_of
+from catalog.models.rules import is_given, is_one_of
 from config.tenancy.models import Realm, RealmQuerySet, Row
 from gating.models.leases import Lease
 
@@ -18,7 +18,8 @@ class LeaseEnd(Row):
     """Who ended a lease by decision, and why: one row per lease. Append-only.
 
     Of a release, the caller's own cancel included, and of a commit in the caller's
-    place. The caller's own commit and expiry need no explanation and have none.
+    place, with its rating. The caller's own commit and expiry need no explanation and
+    have none. It is kept when the lease is purged.
     """
 
     realm = models.ForeignKey(
@@ -38,16 +39,18 @@ class LeaseEnd(Row):
         db_index=False,
         db_constraint=False,
     )
-    # Written by the transaction that locks and ends the lease: a key of the database's
-    # own would be checked again at every commit of the gate.
+    # Leases are purged, and this stays.
     lease = models.ForeignKey(
         Lease,
-        models.PROTECT,
+        models.DO_NOTHING,
         related_name="ends",
         db_index=False,
         db_constraint=False,
     )
+    reference = models.TextField(help_text="What callers knew the lease by.")
+    feature_code = models.TextField()
     kind = models.TextField(choices=EndKind)
+    rating_id = models.UUIDField(null=True)
     actor_kind = models.TextField()
     actor_id = models.TextField()
     operator = models.TextField()
@@ -70,6 +73,17 @@ class LeaseEnd(Row):
                 violation_error_message="This hold was ended already.",
             ),
             is_one_of("kind", EndKind, name="gate_lease_end_kind_is_known"),
+            is_given(
+                "reference",
+                name="gate_lease_end_names_its_lease",
+                message="Say which lease ended.",
+            ),
+            models.CheckConstraint(
+                name="gate_lease_end_rated_iff_committed",
+                condition=Q(kind="committed", rating_id__isnull=False)
+                | (~Q(kind="committed") & Q(rating_id__isnull=True)),
+                violation_error_message="A commit has its rating; a release has none.",
+            ),
             models.CheckConstraint(
                 name="gate_lease_end_is_explained",
                 condition=Q(

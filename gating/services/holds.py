@@ -6,6 +6,7 @@ and why (`LeaseEnd`).
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
@@ -84,7 +85,8 @@ def commit_hold(
     if not _TOO_LATE.isdisjoint(admission.data["reason_codes"]):
         # Undoes the commit, which was kept for a caller's sake only.
         raise _ended(lease, at)
-    explain_end(lease, EndKind.COMMITTED, at=at, by=by)
+    rating_id = UUID(admission.data["commit_id"])
+    explain_end(lease, EndKind.COMMITTED, rating_id=rating_id, at=at, by=by)
     return admission
 
 

@@ -95,7 +95,12 @@ def cancel_lease(
 
 
 def explain_end(
-    lease: Lease, kind: EndKind, *, at: datetime, by: AuditContext
+    lease: Lease,
+    kind: EndKind,
+    *,
+    rating_id: UUID | None = None,
+    at: datetime,
+    by: AuditContext,
 ) -> LeaseEnd:
     """Keep who ended a lease by decision and why, in the transaction that ended it."""
     return LeaseEnd.objects.create(
@@ -103,7 +108,10 @@ def explain_end(
         account_id=lease.account_id,
         user_id=lease.user_id,
         lease_id=lease.pk,
+        reference=lease.lease,
+        feature_code=lease.feature_code,
         kind=kind,
+        rating_id=rating_id,
         actor_kind=by.actor.kind,
         actor_id=by.actor.identifier,
         operator=by.operator,

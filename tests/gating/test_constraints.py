@@ -282,6 +282,8 @@ def test_a_bad_rule_set_is_refused(rows, gate, values, name):
 BAD_ENDS = [
     ({}, "gate_lease_end_once_per_lease"),
     ({"kind": "lost"}, "gate_lease_end_kind_is_known"),
+    ({"reference": " "}, "gate_lease_end_names_its_lease"),
+    ({"kind": "committed"}, "gate_lease_end_rated_iff_committed"),
     *(
         ({column: " "}, "gate_lease_end_is_explained")
         for column in (

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 
@@ -11,13 +12,15 @@ from billing.services.entitlements import Target, append_entitlements
 from billing.services.users import change_user
 from catalog.services.features import delete_feature, upsert_feature
 from config.kernel.audit import MOST_AHEAD, NotYetEffective
-from gating.models import LeaseEnd, Rating
+from gating.models import Lease, LeaseEnd, Rating
 from gating.selectors.holds import HoldFilters, held_together, holds
 from gating.selectors.orphans import orphaned
 from gating.services.admissions import KeyReused
 from gating.services.holds import FeatureGone, HoldEnded, commit_hold, release_hold
 from gating.services.leases import expire_leases
 from gating.services.policies import delete_policy
+from gating.services.retention import purge_leases
+from tests.tools.tables import run
 
 GRACE = timedelta(hours=12, seconds=60)
 OVERDUE = GRACE + timedelta(microseconds=1)
@@ -115,6 +118,41 @@ def test_release_does_not_hold_only_later(priced):
     with pytest.raises(NotYetEffective):
         release(priced, priced.lease(75), by=late)
     assert ends(priced) == []
+
+
+def test_cancels_of_before_keep_who_and_why(priced):
+    lease = priced.row(priced.lease(75))
+    priced.cancel(lease.lease)
+    [made] = ends(priced)
+    # As it was before there were such rows: only the event told.
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    run("ALTER TABLE gate_lease_ends DISABLE TRIGGER USER")
+    run("DELETE FROM gate_lease_ends")
+    run("ALTER TABLE gate_lease_ends ENABLE TRIGGER USER")
+
+    run(import_module("gating.migrations.0012_hold_desk").KEPT)
+
+    [kept] = ends(priced)
+    same = ("lease_id", "reference", "kind", "operator", "reason", "ticket_id", "occurred_at", "account_id", "user_id")  # fmt: skip
+    assert {name: getattr(kept, name) for name in same} == {
+        name: getattr(made, name) for name in same
+    }
+    assert (kept.actor_kind, kept.actor_id) == ("system", "migration")
+
+
+def test_end_of_a_hold_outlives_it(priced):
+    released, committed = priced.lease(75), priced.lease(75)
+    release(priced, released)
+    rating = commit(priced, committed).data["commit_id"]
+
+    purged = purge_leases(at=priced.later(days=365).at)
+
+    assert purged.count >= 2
+    assert not Lease.objects.filter(realm=priced.realm).exists()
+    found = {
+        (e.kind, e.reference, e.rating_id and str(e.rating_id)) for e in ends(priced)
+    }
+    assert found == {("released", released, None), ("committed", committed, rating)}
 
 
 # --- commit --------------------------------------------------------------------

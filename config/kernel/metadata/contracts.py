@@ -135,9 +135,7 @@ class PolicyMetadata(Contract):
     )
     counter_key: Label = known("The counter used; policies with the same key share it.")
     params: Annotated[PolicyParams, NULL_IS_EMPTY] = PolicyParams()
-    billing_feature_code: Code = known(
-        "Seats: the feature that a seat is billed as."
-    )
+    billing_feature_code: Code = known("Seats: the feature that a seat is billed as.")
     billing_meter_code: Code = known(
         "Seats: the activity meter of that feature whose price a seat costs."
     )
