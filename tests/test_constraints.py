@@ -235,6 +235,14 @@ CHECKS = [
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_limits": []}),
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_held": [True, True]}),
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_counter_ids": []}),
+    ("gate_lease_end_kind_is_known", "gate_lease_ends", {"kind": "lost"}),
+    ("gate_lease_end_names_its_lease", "gate_lease_ends", {"reference": " "}),
+    ("gate_lease_end_rated_iff_committed", "gate_lease_ends", {"kind": "committed"}),
+    ("gate_lease_end_rated_iff_committed", "gate_lease_ends", {"rating_id": str(new_id())}),
+    *(
+        ("gate_lease_end_is_explained", "gate_lease_ends", {column: " "})
+        for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
+    ),
     # Gate: rules and projections
     ("gate_rule_set_entitlement_is_known", "gate_rule_sets", {"entitlement": "maybe"}),
     ("gate_rule_set_billing_mode_is_known", "gate_rule_sets", {"billing_mode": "later"}),
@@ -308,6 +316,7 @@ UNIQUE = [
     ("gate_seat_billing_once_per_policy", "gate_seat_billings", {}),
     ("gate_lease_reference_once_per_user", "gate_leases", {"idempotency_key": "other"}),
     ("gate_lease_once_per_idempotency_key", "gate_leases", {"lease": "other"}),
+    ("gate_lease_end_once_per_lease", "gate_lease_ends", {}),
     ("gate_rating_once_per_idempotency_key", "gate_rating_keys", {"rating_id": str(new_id()), "lease_id": None}),
     ("gate_rating_one_applied_per_lease", "gate_rating_keys", {"rating_id": str(new_id()), "idempotency_key": "other"}),
     ("gate_projection_once_per_user_and_feature", "gate_projections", {}),
@@ -346,6 +355,7 @@ NOWHERE = {
 
 UNGUARDED = {
     "gate_leases.plan_assignment_id": "copied by the gate's function from a projection, which has the key",
+    "gate_lease_ends.lease_id": "of a lease that the same transaction locks and ends; it is purged, and its end stays",
     "gate_ratings.plan_assignment_id": "copied by the gate's function from its lease or a projection",
     "gate_ratings.lease_id": "of a lease that the same statement locks and ends, which is told how many it ended; purged long before its rating",
     "gate_ratings.reversal_of_id": "no verb reverses a rating yet; the first one brings its key, and that it happens once",

@@ -71,7 +71,8 @@ ONE_OF_A_KIND = {
 """Tables of which the world has room for one more row, and not for two."""
 
 APPEND_ONLY = {
-    "billing_plan_assignment_statuses", "contract_terms", "credit_entries", "domain_events", "gate_rated_records", "gate_ratings", "gate_rule_sets",
+    "billing_plan_assignment_statuses", "contract_terms", "credit_entries", "domain_events", "gate_lease_ends", "gate_rated_records",
+    "gate_ratings", "gate_rule_sets",
     "platform_tokens",
 }  # fmt: skip
 

@@ -114,6 +114,76 @@ def test_support_assigns_pauses_and_reads_history(desk):
         assert tab.complaints == []
 
 
+@pytest.fixture
+def held(desk, by):
+    """The desk's account with three holds; the user of one of them has left."""
+    from datetime import timedelta
+
+    from billing.services.users import change_user
+    from config.kernel.clock import now
+    from tests.gating.gate import Gate
+
+    account, username = desk
+    gate = Gate(account.realm, account, None, now() - timedelta(hours=3), by)
+    gate.feature("chat.completion", price=2_000_000, per=1000, unit="token")
+    gate.quota(5000, feature="chat.completion", unit="token", seconds=30 * 86_400)
+    mia, noa = gate.of_user("mia"), gate.of_user("noa")
+    for each in (mia, noa):
+        each.credit(10_000_000)
+    leases = [
+        mia.row(mia.lease(1200, feature="chat.completion", lease="nightly-77", labels={"app": "reports", "team": "data"})),
+        mia.row(mia.later(hours=2).lease(300, feature="chat.completion")),
+        noa.row(noa.later(hours=1).lease(50, feature="chat.completion", labels={"app": "web"})),
+    ]  # fmt: skip
+    change_user(user=noa.user, status="disabled", at=gate.at, by=by)
+    return username, leases
+
+
+def test_support_works_the_hold_desk(held):
+    username, (charged, spare, orphan) = held
+    with running_server() as base, browser() as chromium:
+        tab = Desk(chromium, base)
+        page = tab.page
+        tab.sign_in(username)
+        desk = f"{base}/admin/gating/lease/?realm__realm_id__exact={charged.realm_id}"
+
+        page.goto(f"{desk}&show=orphaned")
+        tab.sees("Its user is disabled, so nobody may commit it.")
+        page.check(f"input[value='{orphan.pk}']")
+        page.select_option("select[name=action]", label="Release selected holds")
+        page.click("button[name=index]")
+        tab.sees("1 hold chosen")
+        page.fill("#id_reason", "mia left the company")
+        page.fill("#id_ticket_id", "SUP-1")
+        page.click("#command_form button[type=submit]")
+        tab.sees("Will be released")
+        page.click("#command_form button[type=submit]")
+        tab.sees("Release selected holds: done")
+        tab.sees("50 tokens")
+
+        page.goto(desk)
+        page.click(f"#result_list a[href*='{charged.pk}']")
+        tab.sees("app: reports, team: data")
+        page.click("text=Commit")
+        page.fill("#id_quantity_minor", "900")
+        page.fill("#id_reason", "the report was made, its worker crashed")
+        page.fill("#id_ticket_id", "SUP-2")
+        page.click("#command_form button[type=submit]")
+        tab.sees("What becomes of the hold")
+        tab.sees("300 tokens")
+        page.click("#command_form button[type=submit]")
+        tab.sees("is committed: $1.80 charged.")
+        tab.sees("Committed for the caller by")
+
+        page.goto(f"{base}/admin/gating/lease/{spare.pk}/change/")
+        page.click("text=Release")
+        page.fill("#id_reason", "asked to stop")
+        page.fill("#id_ticket_id", "SUP-3")
+        page.click("#command_form button[type=submit]")
+        tab.sees("is released: what it held is free again.")
+        assert tab.complaints == []
+
+
 def test_reversed_window_is_refused_on_its_field(desk):
     account, username = desk
     with running_server() as base, browser() as chromium:

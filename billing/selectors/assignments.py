@@ -85,10 +85,11 @@ def _condition(name: str, value: Any) -> Q:
         "grant_program_code": lambda code: grants_of(code, plan="plan__"),
         "window_start": lambda start: Q(window_start__gte=start),
         "window_end": lambda end: Q(window_end__lte=end) | Q(window_end__isnull=True),
-        "as_of": _in_effect,
+        "as_of": in_effect,
     }[name](value)
 
 
-def _in_effect(at: datetime) -> Q:
+def in_effect(at: datetime) -> Q:
+    """Return the condition that an assignment is in effect at `at` (aware UTC)."""
     runs = Q(window_end__isnull=True) | Q(window_end__gt=at)
     return runs & Q(window_start__lte=at, status="active", plan__active=True)

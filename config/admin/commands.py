@@ -136,6 +136,11 @@ class Pressed:
         self.subject: Any = None
         self.at = now()
 
+    @property
+    def previews(self) -> bool:
+        """Return whether what would happen is shown, and confirmed, first."""
+        return self.spec.preview is not None
+
     def respond(self) -> HttpResponseBase:
         """Return the form page, or what follows the verb."""
         if not self.request.user.has_perm(self.spec.permission):
@@ -240,6 +245,7 @@ class Pressed:
                 "adminform": grouped,
                 "media": admin.media + grouped.media,
                 "preview": preview,
+                "previews": self.previews,
                 "near_misses": _near_misses(form),
                 "confirm": self._digest() if preview is not None else "",
                 "once": request.POST.get(ONCE) or get_random_string(20),

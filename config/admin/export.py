@@ -1,6 +1,6 @@
 """Lists as CSV or XLSX."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.db import models
@@ -9,7 +9,7 @@ from import_export.formats.base_formats import CSV, XLSX
 from import_export.resources import ModelResource
 from unfold.contrib.import_export.forms import ExportForm
 
-from config.admin.untyped import Exporter, resource_of
+from config.admin.untyped import Column, Exporter, resource_of
 
 
 class ExportableAdmin(Exporter):  # type: ignore[misc]
@@ -17,10 +17,13 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
 
     Attributes:
         export_fields: the columns, in order; None is every column but binary ones.
+        export_texts: columns after these that are stored nowhere: by name, what
+            returns a row's text.
 
     """
 
     export_fields: ClassVar[Sequence[str] | None] = None
+    export_texts: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     export_form_class = ExportForm
     formats = [CSV, XLSX]
 
@@ -38,7 +41,13 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
             for field in self.opts.concrete_fields
             if not isinstance(field, models.BinaryField)
         ]
+        order = [*fields, *self.export_texts]
         resource: Any = resource_of(
-            self.model, meta_options={"fields": fields, "export_order": fields}
+            self.model,
+            meta_options={"fields": order, "export_order": order},
+            custom_fields={
+                name: Column(column_name=name) for name in self.export_texts
+            },
+            dehydrate_methods=dict(self.export_texts),
         )
         return [resource]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import structlog
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse
 from pydantic import ValidationError
@@ -123,6 +124,7 @@ def _perform(
     ids: dict[str, Any],
 ) -> HttpResponse:
     caller: Caller = request.user
+    structlog.contextvars.bind_contextvars(caller=f"{caller.kind}:{caller.identifier}")
     caller.require(spec.scope)
     if request.method not in {"GET", "HEAD"} and spec.scope == Scope.REALM_ADMIN:
         _require_reach(caller, spec.is_of_account(ids))

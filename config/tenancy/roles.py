@@ -48,6 +48,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.assign_plan",
         "billing.manage_users",
         "gating.cancel_lease",
+        "gating.commit_lease",
     ),
     FINANCE: (
         *_CUSTOMERS,
@@ -66,6 +67,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.manage_contracts",
         "billing.manage_users",
         "gating.cancel_lease",
+        "gating.commit_lease",
         "grants.credit_balance",
         "tenancy.*_realm",
         "tenancy.*_servicekey",

@@ -28,6 +28,7 @@ from gating.models import (
     ApplicationStatus,
     Direction,
     Lease,
+    LeaseEnd,
     LineStatus,
     RatedRecord,
     Rating,
@@ -46,6 +47,7 @@ LINE_COLORS = {
     LineStatus.MISSING_PRICE.label: "danger",
 }
 _PAID_BY = "gate_rating:"
+SERVICE = "The service that used it"
 
 
 class RatedRecordInline(ReadOnlyInline):
@@ -112,7 +114,7 @@ class RatingAdmin(RecordAdmin):
         (
             None,
             {"fields": ("when_text", account, user, feature, "kind", "lease_link",
-                        "realm")},
+                        "reported_by", "realm")},
         ),
         (
             "Reported",
@@ -209,6 +211,15 @@ class RatingAdmin(RecordAdmin):
         if kept is None:
             return "No longer kept: it ended too long ago"
         return linked(kept, kept.lease)
+
+    @display(description="Reported by")
+    def reported_by(self, rating: Rating) -> str:
+        """Return who committed it in its caller's place and why, else the service."""
+        if rating.lease_id is None:
+            return NOTHING
+        ends = LeaseEnd.objects.in_realm(rating.realm_id)
+        end = ends.filter(lease_id=rating.lease_id, rating_id=rating.pk).first()
+        return f"{end.operator}: {end.reason} ({end.ticket_id})" if end else SERVICE
 
     @display(description="Takes back")
     def reversal(self, rating: Rating) -> Any:

@@ -1,17 +1,15 @@
 """How the gate's limits, times and reasons read to people."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from catalog.admin.words import units
 from config.admin.bases import instant_text
 from config.kernel.metadata import PolicyMetadata, check_metadata
+from gating.lengths import duration_text
 from gating.models import GatePolicy, PolicyKind, SubjectScope
 from gating.projection import WILDCARD
 from gating.seats import seat_terms
-
-_LENGTHS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
-_SHOWN = 2
 
 DENIAL_REASONS = {
     "feature_not_found": "Unknown feature",
@@ -48,22 +46,6 @@ def reason_text(code: str, known: dict[str, str]) -> str:
 def reasons_text(codes: Iterable[str]) -> str:
     """Return the words for the reasons of a rating."""
     return "; ".join(reason_text(code, RATING_REASONS) for code in codes)
-
-
-def duration_text(seconds: int) -> str:
-    """Return a length of time, exactly: `1 day`, `1 hour 30 minutes`."""
-    parts = []
-    for name, length in _LENGTHS:
-        count, seconds = divmod(seconds, length)
-        if count:
-            parts.append(f"{count:,} {name}{'' if count == 1 else 's'}")
-    return " ".join(parts) or "0 seconds"
-
-
-def age_text(age: timedelta) -> str:
-    """Return about how long something lasted: the two largest units."""
-    seconds = max(int(age.total_seconds()), 0)
-    return " ".join(duration_text(seconds).split(" ")[: 2 * _SHOWN])
 
 
 def per_window(seconds: int) -> str:

@@ -7,6 +7,8 @@ from gating.api.batches import AuthorizeBatchView, CommitBatchView
 from gating.api.bundles import BundlesView, BundleView
 from gating.api.commits import CommitsView
 from gating.api.decisions import ExplainView
+from gating.api.hold_verbs import HoldCommitView, HoldReleaseView
+from gating.api.holds import HoldSummaryView, HoldsView, HoldView
 from gating.api.limits import FeatureLimitsView, MeterLimitsView
 from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
 
@@ -18,6 +20,11 @@ urlpatterns = [
     path("gate/commits", CommitsView.as_view()),
     path("gate/commits/batch", CommitBatchView.as_view()),
     path("gate/decisions/<str:decision_id>/explain", ExplainView.as_view()),
+    path("gate/holds", HoldsView.as_view()),
+    path("gate/holds/summary", HoldSummaryView.as_view()),
+    path("gate/holds/<str:lease_id>", HoldView.as_view()),
+    path("gate/holds/<str:lease_id>/release", HoldReleaseView.as_view()),
+    path("gate/holds/<str:lease_id>/commit", HoldCommitView.as_view()),
     path("gate/limits", FeatureLimitsView.as_view()),
     path("gate/meters", MeterLimitsView.as_view()),
     path("gate/policy-bundles", BundlesView.as_view()),

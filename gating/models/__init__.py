@@ -6,6 +6,7 @@ from gating.models.counters import (
     SeatBilling,
 )
 from gating.models.denials import Denial
+from gating.models.ends import EndKind, LeaseEnd
 from gating.models.leases import BillingMode, Lease, LeaseState
 from gating.models.lines import LineStatus, RatedRecord, ResidualBucket
 from gating.models.policies import (
@@ -46,12 +47,14 @@ __all__ = [
     "CounterKind",
     "Denial",
     "Direction",
+    "EndKind",
     "EnforcementMode",
     "Entitlement",
     "GatePolicy",
     "GatePolicyBundle",
     "GateState",
     "Lease",
+    "LeaseEnd",
     "LeaseState",
     "LineStatus",
     "PolicyKind",

@@ -65,7 +65,8 @@ class CommitRequest:
     """What was used: the feature's quantity, and where given each meter's.
 
     `reference` names the lease. Without `meters` the feature's primary meter counts
-    the whole quantity; with them, they alone are priced.
+    the whole quantity; with them, they alone are priced. `operation` is whose keys the
+    idempotency key is among: one key may stand once for each.
     """
 
     reference: str
@@ -73,6 +74,7 @@ class CommitRequest:
     quantity_minor: int
     meters: Sequence[MeterUse] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    operation: str = OPERATION
 
     @property
     def uses(self) -> Sequence[MeterUse]:
@@ -84,7 +86,7 @@ class CommitRequest:
         """Return what makes two requests with one key the same request."""
         return digest_of(
             [
-                OPERATION,
+                self.operation,
                 self.reference,
                 self.feature_code,
                 str(self.quantity_minor),
@@ -155,7 +157,7 @@ def item_of(request: CommitRequest, idempotency_key: str, by: AuditContext) -> D
         "key": idempotency_key,
         "hash": request.digest.hex(),
         "id": str(new_id()),
-        "operation": OPERATION,
+        "operation": request.operation,
         "labels": dict(request.labels),
         "trace": by.trace_id,
         "entry": str(new_id()),

@@ -10,7 +10,7 @@ from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Refused
 from config.tenancy.services.events import record_event
-from gating.models import Lease, LeaseState
+from gating.models import EndKind, Lease, LeaseEnd, LeaseState
 from gating.options import options
 from gating.services.counters import release
 from gating.services.functions import GateMoved
@@ -19,7 +19,7 @@ from grants.services import funding
 
 AT_ONCE = 1000
 CANCELED = "lease.canceled"
-"""The event that keeps who canceled a lease, and why."""
+"""The event of a lease that was given up."""
 
 _EXPIRE = "SELECT gate_expire(%s, %s, %s, %s, %s)"
 
@@ -68,8 +68,8 @@ def cancel_lease(
 ) -> Cancellation:
     """Give up an authorization, and what it holds. A lease already ended stays so.
 
-    The event `lease.canceled` keeps who did, and why. Refuses a reference that the
-    user does not have (422 RESOURCE.NOT_FOUND).
+    A `LeaseEnd` keeps who did, and why. Refuses a reference that the user does not have
+    (422 RESOURCE.NOT_FOUND).
     """
     lock_gate(account.realm_id, account.pk)
     lease = lease_of(user, reference)
@@ -77,6 +77,7 @@ def cancel_lease(
     if lease.state != LeaseState.ACTIVE:
         return Cancellation(canceled=False, released_minor=0)
     end_lease(lease, user, LeaseState.CANCELED, at=at)
+    explain_end(lease, EndKind.RELEASED, at=at, by=by)
     record_event(
         realm=account.realm,
         kind=CANCELED,
@@ -91,6 +92,35 @@ def cancel_lease(
         by=by,
     )
     return Cancellation(canceled=True, released_minor=lease.reserved_minor)
+
+
+def explain_end(
+    lease: Lease,
+    kind: EndKind,
+    *,
+    rating_id: UUID | None = None,
+    at: datetime,
+    by: AuditContext,
+) -> LeaseEnd:
+    """Keep who ended a lease by decision and why, in the transaction that ended it."""
+    return LeaseEnd.objects.create(
+        realm_id=lease.realm_id,
+        account_id=lease.account_id,
+        user_id=lease.user_id,
+        lease_id=lease.pk,
+        reference=lease.lease,
+        feature_code=lease.feature_code,
+        kind=kind,
+        rating_id=rating_id,
+        actor_kind=by.actor.kind,
+        actor_id=by.actor.identifier,
+        operator=by.operator,
+        reason=by.reason,
+        ticket_id=by.ticket_id,
+        trace_id=by.trace_id,
+        effective_at=by.effective_at,
+        occurred_at=at,
+    )
 
 
 def end_lease(

@@ -7,22 +7,19 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from catalog.services.meters import upsert_meter
-from config.tenancy.models import DomainEvent
 from config.tenancy.roles import ROLES
 from gating.admin.words import (
     DENIAL_REASONS,
-    age_text,
-    duration_text,
     per_window,
     reason_text,
 )
+from gating.lengths import age_text, duration_text
 from gating.models import (
     Counter,
     Denial,
     GatePolicy,
     GatePolicyBundle,
     Lease,
-    LeaseState,
     Rating,
 )
 from gating.services.denials import GateDenied
@@ -31,7 +28,6 @@ from grants.models import CreditBalance, CreditEntry
 from tests.admin.pages import (
     answers,
     change_url,
-    command_url,
     errors_of,
     messages_of,
     why,
@@ -182,21 +178,6 @@ def test_every_role_looks_and_only_ops_defines(staff, gate, role):
     assert [page.status_code for page in written] == [302 if may else 403] * 5
     assert GatePolicyBundle.objects.filter(bundle_key="new").exists() == may
     assert GatePolicy.objects.filter(pk=policy.pk).exists() != may
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_support_and_ops_cancel_holds(staff, gate, role):
-    client = staff(role)
-    may = role in {"Support", "Ops"}
-    held = use(gate.at_instant(timezone.now()))
-
-    page = client.get(change_url(held))
-    pressed = client.post(command_url(held, "cancel"), why())
-
-    assert ("Cancel hold" in page.text) == may
-    assert pressed.status_code == (302 if may else 403)
-    held.refresh_from_db()
-    assert held.state == (LeaseState.CANCELED if may else LeaseState.ACTIVE)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -432,87 +413,6 @@ def test_policy_for_a_feature_that_is_not_there_warns(ops, gate):
         "until it does."
     )
     assert messages_of(response)[0] == ("warning", sentence)
-
-
-# Holds
-
-
-def test_hold_gives_back_what_it_holds_and_keeps_the_reason(staff, gate):
-    support = staff("Support")
-    held = use(gate.at_instant(timezone.now()))
-    assert CreditBalance.objects.get().reserved_xusd == 400_000
-
-    response = support.post(command_url(held, "cancel"), why(), follow=True)
-
-    page = text_of(response)
-    assert f"{held} is canceled: what it held is free again." in page
-    assert f"Canceled by {support.user.username}: asked for (T-7)" in page
-    assert CreditBalance.objects.get().reserved_xusd == 0
-    assert Counter.objects.get(kind="quota").reserved_minor == 0
-    event = DomainEvent.objects.get(kind="lease.canceled")
-    assert (event.subject_id, event.payload["ticket_id"]) == (str(held.pk), "T-7")
-
-
-def test_hold_is_not_canceled_without_a_reason(staff, gate):
-    held = use(gate)
-
-    response = staff("Support").post(command_url(held, "cancel"), why(reason=""))
-
-    assert list(errors_of(response)) == ["reason"]
-    held.refresh_from_db()
-    assert held.state == LeaseState.ACTIVE
-
-
-def test_ended_hold_offers_no_cancellation(ops, gate):
-    use(gate)
-    closed = Lease.objects.get(state=LeaseState.CLOSED)
-
-    assert "Cancel hold" not in ops.get(change_url(closed)).text
-    refused = ops.post(command_url(closed, "cancel"), why())
-    assert messages_of(refused) == [
-        ("error", f"“Cancel hold” is not possible for {closed} now.")
-    ]
-
-
-def test_hold_that_ran_out_meanwhile_is_told_so(ops, gate):
-    held = use(gate)
-    assert held.expires_at < timezone.now()
-
-    response = ops.post(command_url(held, "cancel"), why())
-
-    assert messages_of(response) == [
-        ("success", f"{held} had ended by itself: nothing was held any more.")
-    ]
-    held.refresh_from_db()
-    assert held.state == LeaseState.EXPIRED
-    assert not DomainEvent.objects.filter(kind="lease.canceled").exists()
-
-
-def test_holds_are_found_by_their_age(ops, gate):
-    now = gate.at_instant(timezone.now())
-    fresh = now.row(now.lease(1))
-    long_ago = now.at_instant(now.at - timedelta(hours=2))
-    older = long_ago.row(long_ago.lease(1))
-
-    def listed(age):
-        return set(ops.get(LEASES, {"age": age}).context["cl"].result_list)
-
-    assert set(ops.get(LEASES).context["cl"].result_list) == {fresh, older}
-    assert (listed("hour"), listed("day"), listed("overdue")) == ({older}, set(), set())
-    Lease.objects.filter(pk=older.pk).update(expires_at=now.at - timedelta(seconds=5))
-    assert listed("overdue") == {older}
-    assert "Overdue" in text_of(ops.get(LEASES))
-    assert "Holds past their expiry 1" in text_of(ops.get("/admin/"))
-
-
-def test_hold_is_read_in_words(ops, gate):
-    held = use(gate)
-
-    page = text_of(ops.get(change_url(held)))
-
-    assert "Quantity held 200 tokens" in page
-    assert "Money held $0.40 400000 XUSD" in page
-    assert "Admitted by policy Daily tokens" in page
 
 
 # Counters

@@ -20,6 +20,7 @@ from gating.models import (
     GatePolicyBundle,
     GateState,
     Lease,
+    LeaseEnd,
     Projection,
     RatedRecord,
     Rating,
@@ -43,6 +44,7 @@ def rows(gate):
     gate.quota(500, name="mine")
     gate.seats(5)
     gate.commit(gate.lease(1), 1)
+    gate.cancel(gate.lease(1))
     with pytest.raises(Exception, match="feature not found"):
         gate.authorize(feature="nothing")
     rows = {
@@ -52,7 +54,7 @@ def rows(gate):
             Counter,
             Denial,
             GateState,
-            Lease,
+            LeaseEnd,
             Projection,
             RatedRecord,
             Rating,
@@ -69,6 +71,7 @@ def rows(gate):
             policy_id=new_id(),
             billed_until=gate.at,
         ),
+        Lease: Lease.objects.get(realm=gate.realm, state="closed"),
         GatePolicyBundle: gate.default_bundle(),
         GatePolicy: GatePolicy.objects.get(realm=gate.realm, name="mine"),
     }
@@ -274,6 +277,42 @@ def test_a_bad_rule_set_is_refused(rows, gate, values, name):
     twin = twin_of(rows[RuleSet], **values)
 
     assert violated(gate, lambda: twin.save(force_insert=True)) == name
+
+
+BAD_ENDS = [
+    ({}, "gate_lease_end_once_per_lease"),
+    ({"kind": "lost"}, "gate_lease_end_kind_is_known"),
+    ({"reference": " "}, "gate_lease_end_names_its_lease"),
+    ({"kind": "committed"}, "gate_lease_end_rated_iff_committed"),
+    *(
+        ({column: " "}, "gate_lease_end_is_explained")
+        for column in (
+            "actor_kind",
+            "actor_id",
+            "operator",
+            "reason",
+            "ticket_id",
+            "trace_id",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "name"), BAD_ENDS)
+def test_a_bad_end_of_a_lease_is_refused(rows, gate, values, name):
+    fresh = {"lease": rows[Lease]} if values else {}
+    twin = twin_of(rows[LeaseEnd], **fresh, **values)
+
+    assert violated(gate, lambda: twin.save(force_insert=True)) == name
+
+
+def test_an_end_of_a_lease_is_of_a_user_of_its_account(rows, gate, elsewhere):
+    twin = twin_of(rows[LeaseEnd], lease=rows[Lease], user=elsewhere.user)
+
+    assert (
+        violated(gate, lambda: twin.save(force_insert=True))
+        == "gate_lease_end_of_a_user_of_its_account"
+    )
 
 
 def test_a_lease_has_one_applied_rating(rows, gate):
@@ -498,6 +537,7 @@ def test_an_unexplained_change_of_a_definition_is_refused(rows, model, values):
 @pytest.mark.parametrize(
     "table",
     [
+        "gate_lease_ends",
         "gate_ratings",
         "gate_rated_records",
         "gate_rule_sets",

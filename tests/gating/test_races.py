@@ -12,13 +12,21 @@ import pytest
 from django.db import transaction
 from django.db.models import Sum
 
-from gating.models import Denial, Lease, Rating, Seat
+from gating.models import Counter as Quantities
+from gating.models import Denial, Lease, LeaseEnd, Rating, Seat
 from gating.services.admissions import Admission
 from gating.services.denials import GateDenied
 from gating.services.functions import GateMoved
+from gating.services.holds import HoldEnded, commit_hold, release_hold
 from gating.services.leases import expire_leases
 from grants.services import funding
-from tests.gating.mutants import guarded
+from tests.gating.mutants import (
+    at_point,
+    chained,
+    guarded,
+    mutated,
+    without_marked,
+)
 from tests.gating.racing import arena, racers, report
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -290,6 +298,143 @@ def test_commit_and_cancel_end_in_exactly_one_outcome(at, by, rounds):
             assert end.canceled is not applied
             assert gate.balance() == ((250, 0, 750) if applied else (1000, 0, 0))
         report("commit against cancel", racing, rounds, tally)
+
+
+def by_hand(gate, lease, verb):
+    """End a lease as the desk does; return what came of it, refusals included."""
+    if verb is release_hold:
+        return release_hold(lease=lease, at=gate.at, by=gate.by)
+    return commit_hold(
+        lease=lease, quantity_minor=60, idempotency_key="k", at=gate.at, by=gate.by
+    )
+
+
+def desk_against_the_caller(gate, racing):
+    """Race release, commit by hand, the caller's commit, and expiry of one lease.
+
+    All at the last instant of its grace, but for the sweep: the first one after.
+    """
+    lease = gate.row(gate.lease(75))
+    last = gate.at_instant(gate.at + GRACE)
+    waits = [racing.chance.random() * 0.01 for _ in range(4)]
+
+    def sweep():
+        return expire_leases(at=last.at + timedelta(microseconds=1))
+
+    def after(wait, call):
+        time.sleep(wait)
+        return call()
+
+    calls = [
+        lambda: by_hand(last, lease, release_hold),
+        lambda: by_hand(last, lease, commit_hold),
+        lambda: last.commit(lease.lease, 50),
+        sweep,
+    ]
+    return lease, racing.race(
+        [
+            lambda wait=w, call=c: after(wait, call)
+            for w, c in zip(waits, calls, strict=True)
+        ]
+    )
+
+
+def one_outcome(gate, lease, results):
+    """Return who ended a lease, from what each was told; several is a broken race."""
+    released, by_desk, by_caller, _swept = results
+    won = []
+    if not isinstance(released, Exception) and released.canceled:
+        won.append("released")
+    if isinstance(by_desk, Admission):
+        won.append("committed by hand")
+    if (
+        isinstance(by_caller, Admission)
+        and by_caller.data["application_status"] == "applied"
+    ):
+        won.append("committed")
+    if not won and gate.row(lease.lease).state == "expired":
+        won.append("expired")
+    return won
+
+
+@SHORT_AND_LONG
+def test_release_commits_and_expiry_end_in_exactly_one_outcome(at, by, rounds):
+    tally, realm = Tally(), arena(at, by)
+    while expire_leases(at=at + timedelta(days=3650), batch=10_000):
+        pass  # What other tests left would keep the sweep from racing.
+    realm.feature(price=10)
+    realm.quota(500)
+    with racers(4) as racing:
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            gate.credit(1000)
+            lease, results = desk_against_the_caller(gate, racing)
+
+            [won] = one_outcome(gate, lease, results)
+            tally[won] += 1
+            state, used = {
+                "released": ("canceled", 0),
+                "committed by hand": ("closed", 60),
+                "committed": ("closed", 50),
+                "expired": ("expired", 0),
+            }[won]
+            assert gate.row(lease.lease).state == state
+            assert gate.used() == (used, 0)
+            assert gate.balance() == (1000 - 10 * used, 0, 10 * used)
+            ends = LeaseEnd.objects.filter(lease=lease).values_list("kind", flat=True)
+            assert list(ends) == {
+                "released": ["released"],
+                "committed by hand": ["committed"],
+            }.get(won, [])
+            if won != "committed by hand":
+                assert isinstance(results[1], HoldEnded)
+            # The caller's usage is on record, whoever was first.
+            assert Rating.objects.filter(lease=lease, operation="commit").count() == 1
+        report("release, commits and expiry of one hold", racing, rounds, tally)
+    assert sum(tally.values()) == rounds
+
+
+def blind_commit():
+    """The commit without its lock, slower, and ending a lease that has ended already."""
+    return mutated(
+        {
+            "commit": chained(
+                without_marked("lock"),
+                at_point("decided", "PERFORM pg_sleep(0.1);"),
+            ),
+            "book": chained(
+                without_marked("guard"),
+                lambda text: text.replace(
+                    "p_leases[i] AND ended_at IS NULL", "p_leases[i]"
+                ),
+            ),
+        }
+    )
+
+
+@FEW_AND_MANY
+def test_control_with_a_blind_commit_the_hold_ends_twice(at, by, rounds):
+    tally, realm = Tally(), arena(at, by)
+    realm.feature()
+    realm.quota(500)
+    with racers(2) as racing, blind_commit():
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            lease = gate.row(gate.lease(75))
+            # What is given back twice must be there, or its own rule would refuse it.
+            Quantities.objects.filter(account=gate.account).update(reserved_minor=150)
+
+            def release():
+                time.sleep(0.02)
+                return by_hand(gate, lease, release_hold)
+
+            released, by_caller = racing.race(
+                [release, lambda: gate.commit(lease.lease, 50)]
+            )
+            won = one_outcome(gate, lease, [released, None, by_caller, None])
+            tally[len(won)] += 1
+        report("control, a blind commit against a release", racing, rounds, tally)
+    assert tally[2] > 0, tally
 
 
 def test_money_taken_between_deciding_and_holding_is_missed(at, by):

@@ -16,6 +16,7 @@ MAY = {
     "billing.view_billingcontract": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
     "billing.view_contractterm": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
     "gating.cancel_lease": {SUPPORT, OPS},
+    "gating.commit_lease": {SUPPORT, OPS},
     "grants.credit_balance": {FINANCE, OPS},
     "grants.export_creditentry": {FINANCE, OPS, APPROVER, AUDITOR},
     "billing.add_plan": {OPS},

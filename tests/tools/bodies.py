@@ -12,6 +12,7 @@ IDS = {
     "feature_id": lambda world: world.feature.pk,
     "meter_id": lambda world: world.meter.pk,
     "policy_id": lambda world: world.policy.pk,
+    "lease_id": lambda world: world.lease.removeprefix("lease."),
     "decision_id": lambda world: world.lease.removeprefix("lease."),
     "bundle_id": lambda world: world.bundle.pk,
     "contract_id": lambda world: world.contract.pk,
@@ -85,6 +86,10 @@ BODIES = {
     "upsert_gate_policy_bundle": lambda world: {"bundle_key": "team", "name": "Team"},
     "update_gate_policy_bundle": lambda world: {"name": "Pro 2"},
     "delete_gate_policy_bundle": lambda world: {},
+    "release_gate_hold": lambda world: {"audit": {"reason": "stuck"}},
+    "commit_gate_hold": lambda world: {
+        "quantity_minor": "1", "labels": {"team": "a"}, "meters": [{"meter_code": "chat", "quantity_minor": "1"}],
+    },
     "gate_authorize": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
     "gate_authorize_batch": lambda world: {"items": [{"idempotency_key": "batch-1", "feature_code": "chat"}]},
     "gate_commit_batch": lambda world: {

@@ -203,6 +203,7 @@ FRESH = {
     "gate_seats": {"key": "fresh"},
     "gate_seat_billings": {"policy_id": str(new_id())},
     "gate_leases": {"lease": "fresh", "idempotency_key": "fresh"},
+    "gate_lease_ends": {"lease_id": lambda row: other_lease(row["lease_id"])},
     "gate_ratings": {},
     "gate_rating_keys": {
         "rating_id": str(new_id()),

@@ -32,6 +32,7 @@ from gating.services.authorize import authorize
 from gating.services.bundles import upsert_bundle
 from gating.services.commits import CommitRequest, commit_lease
 from gating.services.denials import GateDenied
+from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from grants.models import CreditEntry
 from grants.services.credits import credit_balance
@@ -208,13 +209,21 @@ def _contract(world):
 
 
 def _usage(world):
-    """A commit that costs, an open lease, and a denial."""
+    """A commit that costs, a lease given up, an open one, and a denial."""
     world.closed_lease = _lease(world, "closed-1")
     commit_lease(
         account=world.account,
         user=world.user,
         request=CommitRequest(world.closed_lease, "chat", 1, [], {}),
         idempotency_key="commit-1",
+        at=world.at,
+        by=world.by,
+    )
+    canceled = _lease(world, "canceled-1")
+    cancel_lease(
+        account=world.account,
+        user=world.user,
+        reference=canceled,
         at=world.at,
         by=world.by,
     )
