@@ -118,6 +118,7 @@ class Lease(Row):
             models.Index(
                 fields=["realm", "account", "id"], name="gate_leases_by_account"
             ),
+            models.Index(fields=["realm", "authorized_at"], name="gate_leases_by_time"),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,15 @@
+"""Simulations read a realm's leases in the order of time."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("gating", "0006_soundness")]
+    operations = [
+        migrations.AddIndex(
+            model_name="lease",
+            index=models.Index(
+                fields=["realm", "authorized_at"], name="gate_leases_by_time"
+            ),
+        ),
+    ]
