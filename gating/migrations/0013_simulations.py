@@ -1,4 +1,4 @@
-"""Simulations read a realm's leases in the order of time."""
+"""Simulations read leases in the order of time."""
 
 from django.db import migrations, models
 
@@ -8,8 +8,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name="lease",
-            index=models.Index(
-                fields=["realm", "authorized_at"], name="gate_leases_by_time"
-            ),
+            index=models.Index(fields=["authorized_at"], name="gate_leases_by_time"),
         ),
     ]

@@ -13,6 +13,7 @@ from billing.services.plans import check_plan
 from config.kernel.errors import DomainError, Invalid
 from gating.models import GatePolicy, GatePolicyBundle, PolicyStatus
 from gating.selectors.policies import policy_fact
+from gating.selectors.recorded import only_reading
 from gating.selectors.standing import policies_by_bundle, policy_homes
 from gating.services.policies import (
     PolicyExists,
@@ -62,6 +63,7 @@ class PlanDraft:
     place: str = "plan"
 
 
+@only_reading()
 def draft_of_bundle(
     bundle: GatePolicyBundle, drafted: BundleDraft, *, at: datetime
 ) -> Draft:
@@ -93,13 +95,14 @@ def draft_of_bundle(
     )
 
 
+@only_reading()
 def draft_of_plan(plan: Plan, drafted: PlanDraft) -> Draft:
     """Return the draft of a plan. Refuses (`Invalid`), on its field, what saving would.
 
     Bundles that it brings in are taken as they stand today.
     """
     change = drafted.change
-    with _placed(drafted.place):
+    with placed(drafted.place):
         check_plan(plan.kind, change.of_metadata(plan.metadata))
     if drafted.targets is not None:
         rules = [
@@ -132,7 +135,9 @@ def _changed(
     found, named = dict(policies), set[UUID]()
     for number, policy_id in enumerate(drafted.left_out):
         place = f"{drafted.place}.left_out.{number}"
-        refuse_kept(_of_bundle(bundle, policies, policy_id, place))
+        known = _of_bundle(bundle, policies, policy_id, place)
+        with placed(place):
+            refuse_kept(known)
         found.pop(policy_id, None)
     for entry in drafted.policies:
         if entry.policy_id is None:
@@ -143,7 +148,7 @@ def _changed(
             if entry.policy_id in named or entry.policy_id not in found:
                 raise Invalid("This policy is named twice.", field=place)
             named.add(entry.policy_id)
-            with _placed(entry.place):
+            with placed(entry.place):
                 policy, _ = drafted_change(policy=known, **entry.values)
         found[policy.pk] = policy
         _refuse_same_name(found, policy, entry)
@@ -154,7 +159,7 @@ def _new(bundle: GatePolicyBundle, entry: PolicyDraft, *, at: datetime) -> GateP
     for name in _NEEDED:
         if name not in entry.values:
             raise Invalid(f"A new policy needs {name}.", field=f"{entry.place}.{name}")
-    with _placed(entry.place):
+    with placed(entry.place):
         return drafted_policy(bundle=bundle, at=at, **entry.values)
 
 
@@ -181,8 +186,8 @@ def _refuse_same_name(
 
 
 @contextmanager
-def _placed(place: str) -> Iterator[None]:
-    """Tell a refusal of what stands at `place` with its path in the draft."""
+def placed(place: str) -> Iterator[None]:
+    """Tell a refusal of what stands at `place` by its path from there."""
     try:
         yield
     except DomainError as refusal:

@@ -112,7 +112,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A draft: of the policies of the bundle `bundle_key`, or of a plan, or of nothing.
+    """A draft of the policies of the bundle `bundle_key`, of a plan, or of both.
 
     `policies` are those to bring in, by bundle: as drafted, else as they stand today.
     `homes` tell of every policy there is or was.
@@ -127,6 +127,14 @@ class Draft:
     def changes_nothing(self) -> bool:
         """Return whether every decision keeps its rules."""
         return self.bundle_key is None and self.plan is None
+
+    def together(self, other: "Draft") -> "Draft":
+        """Return this draft, of a bundle, and another one, of a plan, as one."""
+        return replace(
+            other,
+            bundle_key=self.bundle_key,
+            policies={**other.policies, **self.policies},
+        )
 
     def applied(self, standing: Standing) -> Standing:
         """Return what would have governed under the draft."""

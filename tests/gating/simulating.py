@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from gating.models import Lease
 from gating.selectors.recorded import Span
 from gating.services.drafts import (
     BundleDraft,
@@ -12,6 +13,7 @@ from gating.services.drafts import (
 )
 from gating.services.simulations import begin_simulation
 from gating.simulation import Draft, PlanChange
+from tests.tools.tables import run as run_sql
 
 SAME = Draft()
 
@@ -43,3 +45,19 @@ def counts(results):
     """Flips either way, of how many decisions judged."""
     total = results.total
     return total.admitted_to_denied, total.denied_to_admitted, total.judged
+
+
+def copies(gate, count):
+    """Copy a lease of the gate's account into many, a millisecond apart."""
+    names = [field.column for field in Lease._meta.concrete_fields]
+    made = {
+        "id": "gen_random_uuid()", "lease": "'copy-' || n", "idempotency_key": "'copy-' || n",
+        "authorized_at": "authorized_at + make_interval(secs => n * 0.001)",
+    }  # fmt: skip
+    kept = ", ".join(made.get(name, name) for name in names)
+    run_sql(
+        f"INSERT INTO gate_leases ({', '.join(names)}) SELECT {kept} FROM"
+        " (SELECT * FROM gate_leases WHERE account_id = %s LIMIT 1) one,"
+        f" generate_series(1, {count}) n",
+        [gate.account.pk],
+    )
