@@ -28,6 +28,7 @@ PURE = [
     "gating/projection.py",
     "gating/sentences.py",
     "gating/settle.py",
+    "gating/simulation",
     "gating/verdicts.py",
 ]
 """What calculates, and imports no Django."""

@@ -64,7 +64,7 @@ WHERE {_GOVERNING}
 
 # Each assignment as its last history row by K says; its plan as it stood at the
 # earlier of T and K, for what a plan was later changed to did not govern then.
-_KNOWN = f"""
+KNOWN = f"""
 SELECT {_COLUMNS}
 FROM (
     SELECT DISTINCT ON (h.id) h.*
@@ -113,11 +113,12 @@ def assigned_plans(
         "known_at": known_at or max(present, as_of),
     }
     with connection.cursor() as cursor:
-        cursor.execute(_LIVE if live else _KNOWN, arguments)
-        return [_assigned(row) for row in cursor.fetchall()]
+        cursor.execute(_LIVE if live else KNOWN, arguments)
+        return [assigned_plan(row) for row in cursor.fetchall()]
 
 
-def _assigned(row: Sequence[Any]) -> AssignedPlan:
+def assigned_plan(row: Sequence[Any]) -> AssignedPlan:
+    """Return a row of these statements as the plan it tells of."""
     return AssignedPlan(
         assignment_id=row[0],
         scope=row[1],

@@ -66,7 +66,7 @@ def _set_rules(
 ) -> None:
     plan = locked(Plan.objects.all(), plan)
     # Of two rules for one target the last one counts.
-    wanted = {_target(rule): rule for rule in _resolve(plan, targets)}
+    wanted = {_target(rule): rule for rule in resolved_rules(plan, targets)}
     existing = {_target(rule): rule for rule in plan.entitlements.all()}
     dropped = [rule for key, rule in existing.items() if replace and key not in wanted]
     changed = bool(dropped)
@@ -121,7 +121,11 @@ def _announce(plan: Plan, *, at: datetime, by: AuditContext) -> None:
     record_event(realm=plan.realm, kind="plan.changed", subject=plan, at=at, by=by)
 
 
-def _resolve(plan: Plan, targets: Sequence[Target]) -> list[PlanEntitlement]:
+def resolved_rules(plan: Plan, targets: Sequence[Target]) -> list[PlanEntitlement]:
+    """Return the rules of a plan that `targets` state, unsaved.
+
+    Refuses as `append_entitlements`.
+    """
     families = _ids(
         FeatureFamily.objects.in_realm(plan.realm_id),
         "feature_family_code",

@@ -53,7 +53,8 @@ def create_default_plan(
     allow_everything(plan=plan, at=at, by=by)
 
 
-def _check(kind: str, metadata: dict[str, Any]) -> None:
+def check_plan(kind: str, metadata: dict[str, Any]) -> None:
+    """Refuse (`Invalid`) a kind or metadata that no plan may have."""
     if kind not in PlanKind.values:
         raise Invalid(
             f"A plan's kind is one of {', '.join(PlanKind.values)}.", field="kind"
@@ -90,7 +91,7 @@ def upsert_plan(
     in other upper and lower case.
     """
     document = metadata or {}
-    _check(kind, document)
+    check_plan(kind, document)
     values = {
         "name": name,
         "kind": kind,
@@ -145,7 +146,7 @@ def change_plan_definition(
     if changes.get("plan_code", plan.plan_code) != plan.plan_code:
         raise Invalid("A plan's code cannot change.", field="plan_code")
     values = {name: changes.get(name, getattr(plan, name)) for name in _FIELDS}
-    _check(values["kind"], values["metadata"])
+    check_plan(values["kind"], values["metadata"])
     _save(plan, values, at=at, by=by)
     if feature_codes is not None or feature_family_codes is not None:
         replace_entitlements(

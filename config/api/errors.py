@@ -104,15 +104,19 @@ def _database_refusal(error: BaseException) -> DomainError | None:
     return None
 
 
-def error_response(error: BaseException, request: HttpRequest) -> HttpResponse:
-    """Return the envelope of any failure; a bug is logged and told without detail."""
-    trace_id: str = getattr(request, "trace_id", "")
+def refusal_for(error: BaseException, trace_id: str) -> DomainError:
+    """Return what to tell of any failure; a bug is logged and told without detail."""
     refusal = as_refusal(error)
-    if refusal is None:
-        log.error("unexpected", exc_info=error)
-        refusal = Unexpected(
-            f"Something went wrong on our side. Quote trace id {trace_id}."
-        )
+    if refusal is not None:
+        return refusal
+    log.error("unexpected", exc_info=error)
+    return Unexpected(f"Something went wrong on our side. Quote trace id {trace_id}.")
+
+
+def error_response(error: BaseException, request: HttpRequest) -> HttpResponse:
+    """Return the envelope of any failure."""
+    trace_id: str = getattr(request, "trace_id", "")
+    refusal = refusal_for(error, trace_id)
     response = json_response(
         failure_body(refusal, trace_id), status=refusal.status, trace_id=trace_id
     )

@@ -14,12 +14,14 @@ from typing import Any, Literal
 import structlog
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import ValidationError
 
 from config.api.envelope import Answer, json_response, success_body
 from config.api.errors import REPEATED, sqlstate
 from config.api.faults import as_invalid
 from config.api.reading import read_body, read_model, read_query
+from config.api.streams import Stream, stream_response
 from config.api.wire import AuditFields, WireModel
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.clock import now
@@ -42,12 +44,16 @@ Guard = Literal["stored", "domain", "nonce"]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The declaration of one operation."""
+    """The declaration of one operation.
+
+    `line` is one line of the answer to a caller that asks for JSON lines.
+    """
 
     name: str
     body: type[WireModel] | None = None
     query: type[WireModel] | None = None
     answer: Any = None
+    line: Any = None
     statuses: Sequence[int] = (200,)
     scope: str = Scope.REALM_ADMIN
     guard: Guard = "stored"
@@ -97,17 +103,17 @@ class Call:
 
 def operation(
     name: str, **declared: Any
-) -> Callable[[Callable[..., Answer]], Callable[..., HttpResponse]]:
+) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
     """Declare a view method as the operation `name` (see `Operation` for the rest).
 
     The method receives the `Call`, then `body=` and `query=` where declared and the
-    address's own ids, and returns an `Answer`.
+    address's own ids, and returns an `Answer`, or a `Stream` where it writes nothing.
     """
     spec = Operation(name, **declared)
 
-    def declare(method: Callable[..., Answer]) -> Callable[..., HttpResponse]:
+    def declare(method: Callable[..., Any]) -> Callable[..., HttpResponseBase]:
         @functools.wraps(method)
-        def handle(view: Any, request: Any, **ids: Any) -> HttpResponse:
+        def handle(view: Any, request: Any, **ids: Any) -> HttpResponseBase:
             return _perform(view, spec, method, request, ids)
 
         handle.operation = spec  # type: ignore[attr-defined]
@@ -119,10 +125,10 @@ def operation(
 def _perform(
     view: Any,
     spec: Operation,
-    method: Callable[..., Answer],
+    method: Callable[..., Any],
     request: Any,
     ids: dict[str, Any],
-) -> HttpResponse:
+) -> HttpResponseBase:
     caller: Caller = request.user
     structlog.contextvars.bind_contextvars(caller=f"{caller.kind}:{caller.identifier}")
     caller.require(spec.scope)
@@ -141,6 +147,8 @@ def _perform(
         view.bind(call)
         spend_nonce(caller, at=at)
         answer = method(view, call, **given)
+        if isinstance(answer, Stream):
+            return stream_response(answer, trace_id=raw.trace_id)  # type: ignore[attr-defined]
         return _respond(call, success_body(answer, raw.trace_id), answer.status)  # type: ignore[attr-defined]
     return _write(view, method, call, given)
 

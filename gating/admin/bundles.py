@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, QuerySet
 from django.db.models.fields.json import KT
-from django.http import HttpRequest
-from unfold.decorators import display
+from django.http import HttpRequest, HttpResponse
+from unfold.decorators import action, display
 
 from billing.admin.bundle_names import BundleReader, register_bundle_reader
 from billing.models import Plan
@@ -24,6 +24,7 @@ from config.admin.bases import GATE, InUse, Menu, known_fields, metadata_form
 from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_key
 from config.kernel.metadata import BundleMetadata
+from gating.admin.backtests import back_test_page
 from gating.admin.words import feature_text, limit_text
 from gating.models import (
     DEFAULT_BUNDLE_KEY,
@@ -109,6 +110,7 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
     folded_group = "Annotations"
     deletable = True
     inlines = (PolicyInline,)
+    actions_detail = ("back_test",)
     readonly_fields = ("governs",)
     list_display = (
         "bundle_key", "name", "policy_count", "governs", "state", "realm",
@@ -127,6 +129,11 @@ class PolicyBundleAdmin(RealmDefinitionAdmin):
         (None, {"fields": ("realm", "bundle_key", "name", "status", "governs")}),
         ("Annotations", {"fields": known_fields(BundleMetadata)}),
     )
+
+    @action(description="Back-test…", url_path="back-test", icon="fast_rewind")  # type: ignore[operator]
+    def back_test(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what the bundle would have decided, were it another one."""
+        return back_test_page(self, request, object_id)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[GatePolicyBundle]:
         """Return the bundles with their size and the plans that name them."""

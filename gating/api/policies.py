@@ -1,5 +1,6 @@
 """`/gate/policies`. On the wire -1 is unlimited."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -95,8 +96,8 @@ class PolicyPage(WireModel):
     next_cursor: str | None = None
 
 
-class PolicyBody(WriteModel):
-    """What a policy's creation and its changes have in common."""
+class PolicyValues(WireModel):
+    """What may be said of a policy."""
 
     name: Name = omitted()
     description: Prose = omitted()
@@ -108,7 +109,7 @@ class PolicyBody(WriteModel):
 
     def values(self) -> dict[str, Any]:
         """Return what the verb takes; -1 has become None, unlimited."""
-        values = self.given("bundle_id", "bundle_key")
+        values = self.given("policy_id", "bundle_id", "bundle_key")
         for field in ("limit_count", "limit_minor"):
             limit = values.get(field)
             if limit is not None and limit < UNLIMITED:
@@ -118,7 +119,7 @@ class PolicyBody(WriteModel):
         return values
 
 
-class PolicyCreate(PolicyBody):
+class PolicyCreate(PolicyValues, WriteModel):
     """A policy to create in the bundle that id or key names."""
 
     bundle_id: Id = omitted()
@@ -130,7 +131,7 @@ class PolicyCreate(PolicyBody):
     window_sec: Seconds
 
 
-class PolicyChange(PolicyBody):
+class PolicyChange(PolicyValues, WriteModel):
     """The fields of a policy to change."""
 
     feature_code: Name = omitted()
@@ -166,7 +167,10 @@ class PoliciesView(ServiceView):
     def post(self, call: Call, body: PolicyCreate) -> Answer:
         """Create a gate policy."""
         policy = create_policy(
-            bundle=_bundle(call, body), at=call.at, by=call.by, **body.values()
+            bundle=bundle_of(call, body.given()),
+            at=call.at,
+            by=call.by,
+            **body.values(),
         )
         return _answer(policy, body.metadata, status=201)
 
@@ -229,16 +233,18 @@ def _page(
     return Answer(items(page, PolicyOut.of))
 
 
-def _bundle(call: Call, body: PolicyCreate) -> GatePolicyBundle:
-    """Return the bundle that id and key name; both, if given, must agree."""
-    named = body.given()
+def bundle_of(call: Call, named: Mapping[str, Any]) -> GatePolicyBundle:
+    """Return the bundle that `bundle_id` and `bundle_key` name.
+
+    Both, if given, must agree. Refuses neither (`Invalid`) and an unknown one (404).
+    """
     bundles = GatePolicyBundle.objects.in_realm(call.realm).select_related("realm")
     if "bundle_id" not in named and "bundle_key" not in named:
         raise Invalid("Name the bundle by bundle_id or bundle_key.", field="bundle_key")
     if "bundle_id" in named:
-        bundles = bundles.filter(pk=body.bundle_id)
+        bundles = bundles.filter(pk=named["bundle_id"])
     if "bundle_key" in named:
-        key = normalize_key(body.bundle_key, "bundle_key")
+        key = normalize_key(named["bundle_key"], "bundle_key")
         bundles = bundles.filter(bundle_key=key)
     bundle = bundles.first()
     if bundle is None:

@@ -76,15 +76,7 @@ def create_policy(
     kind (`Invalid`), and a name or default or ceiling shape in use (`PolicyExists`).
     """
     bundle = locked(GatePolicyBundle.objects.all(), bundle)
-    policy = GatePolicy(
-        realm=bundle.realm,
-        bundle=bundle,
-        updated_at=at,
-        **{"window_sec": 0, **_normalized(values)},
-    )
-    policy.name = policy.name or _name_of(policy)
-    _check(policy)
-    _require_limit(policy, values)
+    policy = drafted_policy(bundle=bundle, at=at, **values)
     with auditing(by, at=at):
         policy.save(force_insert=True)
         _announce("created", policy, at=at, by=by)
@@ -105,25 +97,7 @@ def change_policy(
     the realm's last resort (`PolicyKept`).
     """
     policy = locked(GatePolicy.objects.select_related("bundle", "realm"), policy)
-    merged = _normalized(values)
-    for field in KEPT:
-        if merged.get(field, getattr(policy, field)) != getattr(policy, field):
-            _refuse_kept(policy, field)
-    kind_changes = merged.get("kind", policy.kind) != policy.kind
-    if kind_changes:
-        # A limit of the other kind does not carry over.
-        merged = {"limit_count": None, "limit_minor": None, **merged}
-    probe = GatePolicy(
-        **{
-            field.attname: merged.get(field.attname, getattr(policy, field.attname))
-            for field in GatePolicy._meta.concrete_fields
-        }
-    )
-    _check(probe)
-    if _target(probe) not in {None, WILDCARD}:
-        _refuse_kept(policy, "metadata.feature_code")
-    if kind_changes:
-        _require_limit(probe, values)
+    _drafted, merged = drafted_change(policy=policy, **values)
     with auditing(by, at=at):
         if rewritten(policy, dict(merged), at=at):
             _announce("changed", policy, at=at, by=by)
@@ -137,10 +111,55 @@ def delete_policy(*, policy: GatePolicy, at: datetime, by: AuditContext) -> None
     Refuses the realm's last resort (`PolicyKept`).
     """
     policy = locked(GatePolicy.objects.select_related("bundle", "realm"), policy)
-    _refuse_kept(policy)
+    refuse_kept(policy)
     with auditing(by, at=at):
         _announce("deleted", policy, at=at, by=by)
         GatePolicy.objects.filter(pk=policy.pk).delete()
+
+
+def drafted_policy(
+    *, bundle: GatePolicyBundle, at: datetime, **values: Unpack[PolicyFields]
+) -> GatePolicy:
+    """Return what `create_policy` would create, unsaved. Refuses what it refuses."""
+    policy = GatePolicy(
+        realm=bundle.realm,
+        bundle=bundle,
+        updated_at=at,
+        **{"window_sec": 0, **_normalized(values)},
+    )
+    policy.name = policy.name or _name_of(policy)
+    _check(policy)
+    _require_limit(policy, values)
+    return policy
+
+
+def drafted_change(
+    *, policy: GatePolicy, **values: Unpack[PolicyFields]
+) -> tuple[GatePolicy, PolicyFields]:
+    """Return what `change_policy` would make of a policy, unsaved, and what it sets.
+
+    Refuses what it refuses.
+    """
+    merged = _normalized(values)
+    for field in KEPT:
+        if merged.get(field, getattr(policy, field)) != getattr(policy, field):
+            refuse_kept(policy, field)
+    kind_changes = merged.get("kind", policy.kind) != policy.kind
+    if kind_changes:
+        # A limit of the other kind does not carry over.
+        merged = {"limit_count": None, "limit_minor": None, **merged}
+    drafted = GatePolicy(
+        **{
+            field.attname: merged.get(field.attname, getattr(policy, field.attname))
+            for field in GatePolicy._meta.concrete_fields
+        }
+    )
+    _check(drafted)
+    if _target(drafted) not in {None, WILDCARD}:
+        refuse_kept(policy, "metadata.feature_code")
+    if kind_changes:
+        _require_limit(drafted, values)
+    return drafted, merged
 
 
 def _target(policy: GatePolicy) -> str | None:
@@ -149,7 +168,8 @@ def _target(policy: GatePolicy) -> str | None:
     return known.feature_code or known.params.feature_code
 
 
-def _refuse_kept(policy: GatePolicy, field: str | None = None) -> None:
+def refuse_kept(policy: GatePolicy, field: str | None = None) -> None:
+    """Refuse (`PolicyKept`) to take away the last resort, or to change its `field`."""
     if policy.name == UNLIMITED_POLICY_NAME:
         what = f"its {field} cannot change" if field else "it cannot be deleted"
         raise PolicyKept(

@@ -295,6 +295,7 @@ def names_the_field(document, path):
 
 
 TOGETHER = {
+    "from": {"to"},
     "window_start": {"window_end"},
     "effective_at": {"window_end"},
     "unit_price_base_xusd": {"unit_price_xusd"},

@@ -98,6 +98,13 @@ BODIES = {
         ]
     },
     "gate_preflight": lambda world: {"feature_code": "chat", "estimated_quantity_minor": "1"},
+    "simulate_gate_decisions": lambda world: {
+        "from": "2026-03-01T00:00:00Z", "to": "2026-04-01T00:00:00Z", "billing_account_id": str(world.account.pk), "feature_code": "chat",
+        "draft": {
+            "bundle": {"bundle_key": "pro", "policies": [{"policy_id": str(world.policy.pk), "limit_minor": "1"}]},
+            "plan": {"plan_id": str(world.plan.pk), "entitlements": {"mode": "append", "items": [{"feature_code": "chat", "effect": "deny"}]}},
+        },
+    },
     "gate_cancel": lambda world: {"lease": world.lease},
     "gate_commit": lambda world: {
         "lease": world.lease, "feature_code": "chat", "quantity_minor": "1", "labels": {"team": "a"},

@@ -34,8 +34,11 @@ def database_url(role="plangate_app"):
 
 
 @contextlib.contextmanager
-def running_server(url=None, **environment):
-    """Yield the base URL of a running server; end it by pid afterwards."""
+def running_server(url=None, *, log=None, **environment):
+    """Yield the base URL of a running server; end it by pid afterwards.
+
+    `log` is an open file for what it writes.
+    """
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     url = url or database_url()
@@ -50,7 +53,7 @@ def running_server(url=None, **environment):
         **environment,
     }
     # A file, not a pipe: nobody would empty the pipe while the server runs.
-    with tempfile.TemporaryFile() as output:
+    with log or tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             server_arguments("127.0.0.1", port),
             env=env,

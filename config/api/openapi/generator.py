@@ -12,7 +12,7 @@ from config.api.openapi.untyped import Component, Generator
 from config.api.operations import Operation
 from config.api.views import TokenView
 
-Slot = Literal["body", "answer"]
+Slot = Literal["body", "answer", "line"]
 
 
 class Shapes:
@@ -34,9 +34,10 @@ class Shapes:
             name = self.id_of(view, spec)
             if spec.body is not None:
                 inputs.append(((name, "body"), "validation", TypeAdapter(spec.body)))
-            if spec.answer is not None:
-                adapter = TypeAdapter(spec.answer)
-                inputs.append(((name, "answer"), "serialization", adapter))
+            for slot, written in (("answer", spec.answer), ("line", spec.line)):
+                if written is not None:
+                    adapter = TypeAdapter(written)
+                    inputs.append(((name, slot), "serialization", adapter))
         found, shared = TypeAdapter.json_schemas(
             inputs, ref_template=REFERENCE, schema_generator=PlainJsonSchema
         )
@@ -51,7 +52,7 @@ class Shapes:
         return f"{spec.name}_by_token" if both else spec.name
 
     def of(self, operation_id: str, slot: Slot) -> Schema:
-        """Return the schema of a body or answer; any value where undeclared."""
+        """Return the schema of a body, answer or line; any value where undeclared."""
         return self._found.get((operation_id, slot), {})
 
 

@@ -19,6 +19,7 @@ from config.api.openapi.components import (
 )
 from config.api.openapi.untyped import Component, MethodSchema
 from config.api.operations import Operation
+from config.api.streams import NDJSON
 from config.api.views import TokenView
 
 _PATH_ID = re.compile(r"<(?:(?P<kind>\w+):)?(?P<name>\w+)>")
@@ -145,8 +146,12 @@ class OperationSchema(MethodSchema):  # type: ignore[misc]
                 },
             ]
         }
+        written = content(answer)
+        if spec.line is not None:
+            lines = self.registry.shapes.of(operation_id, "line")
+            written[NDJSON] = {"schema": lines}
         responses: Schema = {
-            str(status): {"description": "Done.", "content": content(answer)}
+            str(status): {"description": "Done.", "content": written}
             for status in sorted(spec.statuses)
         }
         for status, name in (("4XX", "Refused"), ("5XX", "Failed")):

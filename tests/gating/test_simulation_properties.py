@@ -1,0 +1,291 @@
+"""Simulations of random stories: nothing changes by itself, and what does is right."""
+
+import random
+from collections import Counter as Tally
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+
+from gating.answers import Committed, commit_facts
+from gating.decide import decide
+from gating.facts import Ask, FeatureFact, UnitPrice
+from gating.pricing import MeterRate
+from gating.projection import PolicyFact
+from gating.rules import MeterRule, Rules, Seen, ranked
+from gating.selectors.recorded import Span, recorded_decisions
+from gating.services.admissions import Decision
+from gating.services.denials import record_denial
+from gating.simulation import Ended, Recorded, Results, Simulation
+from gating.simulation.results import flip_of
+from tests.gating.differ import START, Story, people
+from tests.gating.twin import Person, Twin, ask_of
+
+FOREVER = timedelta(days=400)
+
+
+# --- told to the database, read back, made again ------------------------------
+
+
+class ToldStory(Story):
+    """A story whose denials are recorded as the services record them."""
+
+    previewing = False
+
+    def previews(self):
+        self.previewing = True
+        super().previews()
+        self.previewing = False
+
+    def check(self, expected, answer, person, item):
+        super().check(expected, answer, person, item)
+        if answer["o"] != "denied" or self.previewing:
+            return
+        told, ask = Decision.told(answer), ask_of(item)
+        facts = told.facts(self.now)
+        record_denial(
+            self.realm.pk, person.account_id, person.user_id,
+            ask=ask, facts=facts, verdict=decide(ask, facts), trace_id="0" * 32,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def everyone(realm, at, by):
+    return people(realm, at, by)
+
+
+def limited(rules, limit):
+    """The rules with another limit on every policy."""
+    if rules is None:
+        return None
+    policies = ranked([replace(policy, limit=limit) for policy in rules.policies])
+    return replace(rules, policies=policies)
+
+
+def made_again(realm, draft, mode="replay"):
+    results, judged = Results(), []
+    simulation = Simulation(START - FOREVER, mode)
+    span = Span(realm.pk, START - FOREVER, START + FOREVER)
+    for page in recorded_decisions(span, at_once=7):
+        for recorded in page:
+            judged.append(simulation.judge(recorded, draft(recorded.rules)))
+            results.add(judged[-1])
+        simulation.forget(page[-1].at)
+    return results, judged
+
+
+@pytest.mark.parametrize("stories", [25, pytest.param(900, marks=pytest.mark.soak)])
+def test_recorded_stories_come_out_as_recorded(realm, everyone, stories):
+    seed, tally = random.SystemRandom().randrange(10**9), Tally()
+    for number in range(stories):
+        with transaction.atomic():
+            story = ToldStory(realm, everyone, f"{seed}/{number}")
+            story.tell(16)
+            for mode in ("replay", "independent"):
+                results, judged = made_again(realm, lambda rules: rules, mode)
+                assert results.total.flips == results.total.denied_otherwise == 0, story
+                assert all(each.would[0] == each.was[0] for each in judged), seed
+                assert set(results.not_judged) <= {"counted_only"}
+                assert results.total.judged == len(judged)
+            tally += Tally(each.recorded.reason or "admitted" for each in judged)
+            free, _ = made_again(realm, lambda r: limited(r, None), "independent")
+            none, _ = made_again(realm, lambda r: limited(r, 0))
+            assert free.total.admitted_to_denied == 0
+            assert none.total.admitted_to_denied == sum(
+                each.recorded.admitted for each in judged
+            )
+            assert none.total.denied_to_admitted == 0
+            transaction.set_rollback(True)
+
+    print(f"\nseed {seed}: {dict(tally)}")
+    assert {"admitted", "quota_exhausted", "rate_exceeded", "seats_taken"} <= set(tally)
+
+
+# --- beside the gate itself, under the draft from the beginning ---------------
+
+
+@dataclass
+class Shadow(Twin):
+    """The gate under the draft: what only it admits is used up at once."""
+
+    def use_at_once(self, person, reference):
+        lease = self.leases[person.user_id, reference]
+        row = lease.row
+        asked = 1 if row["estimate_minor"] is None else row["estimate_minor"]
+        for name, (limit, held) in lease.quotas.items():
+            used, reserved = self.counters[name]
+            reserved -= row["reserved_minor"] if held else 0
+            room = asked if limit is None else max(0, limit - used - reserved)
+            self.counters[name] = [used + min(asked, room), reserved]
+        if row["reserved_xusd"]:
+            money = self.money[person.user_id]
+            money[2] -= row["reserved_xusd"]
+            money[1] += row["reserved_xusd"]
+        row["state"] = "closed"
+
+
+ACCOUNTS = UUID(int=1), UUID(int=2)
+CHAT = FeatureFact("chat", "ai", active=True)
+
+
+class Tale:
+    """A random story told to a gate, and to another one under a draft of its rules."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed)
+        chance, choice = self.chance, self.chance.choice
+        self.now, self.number, self.entries = START, 0, []
+        self.people = [
+            Person("p", f"u{n}", choice(ACCOUNTS), UUID(int=100 + n), True)
+            for n in range(4)
+        ]
+        kinds = [
+            "quota",
+            *chance.choices(["quota", "rate", "seats"], k=choice([1, 2, 3])),
+        ]
+        before = self.rules([self.policy(n, kind) for n, kind in enumerate(kinds)])
+        self.before, self.after = before, self.drafted(before)
+        options = {"ttl": timedelta(hours=1), "grace": timedelta(0), "strict": False}
+        self.was, self.would = (
+            kind(rules={(p.user_id, "chat"): rules for p in self.people}, **options)
+            for kind, rules in ((Twin, self.before), (Shadow, self.after))
+        )
+        for person in self.people:
+            granted = choice([50, 400, 10**6])
+            self.was.money[person.user_id] = [granted, 0, 0]
+            self.would.money[person.user_id] = [granted, 0, 0]
+
+    def rules(self, policies):
+        price = self.chance.choice([1, 3])
+        rate = MeterRate("chat", "chats", price, price, 0, 1, 0, 1, START)
+        return Rules(
+            feature=CHAT, entitlement="allowed", plan_code="pro", bundle_missing=False,
+            policies=ranked(policies), billing_mode=self.chance.choice(["prepaid", "postpaid"]),
+            price=UnitPrice(price, 1), zero_cost=False, unpriced=(),
+            meters=(MeterRule("chat", "chats", rate),),
+        )  # fmt: skip
+
+    def policy(self, number, kind):
+        choice = self.chance.choice
+        return PolicyFact(
+            policy_id=UUID(int=number + 1), name=f"p{number}", kind=kind, scope=choice(["user", "account"]),
+            feature_code="chat", counter_key=choice(["one", f"policy:{number}"]), unit="call",
+            window_seconds=choice([0, 86_400]) if kind == "seats" else choice([60, 3600, 86_400]),
+            limit=choice([1, 2]) if kind == "seats" else choice([5, 12, 40, 200]),
+            enforcement=choice(["reserve", "reserve", "optimistic"]), version=START,
+        )  # fmt: skip
+
+    def drafted(self, rules):
+        """Other limits, enforcement and windows, and a policy more."""
+        choice = self.chance.choice
+        policies = [
+            replace(
+                policy,
+                limit=choice([policy.limit, policy.limit, 0, 3, 30, 1000]),
+                enforcement=choice([policy.enforcement, "reserve", "optimistic"]),
+                window_seconds=policy.window_seconds
+                if policy.kind == "seats"
+                else choice([policy.window_seconds] * 3 + [60, 86_400]),
+            )
+            for policy in rules.policies
+        ]
+        if self.chance.random() < 0.3:
+            policies.append(self.policy(9, "quota"))
+        return replace(rules, policies=ranked(policies))
+
+    def tell(self, steps):
+        for _ in range(steps):
+            self.now += timedelta(seconds=self.chance.choice([1, 1, 20, 600]))
+            self.chance.choice([self.asks, self.asks, self.commits])()
+
+    def asks(self):
+        person, ask = self.chance.choice(self.people), Ask("chat", estimate_minor=self.chance.choice([None, 0, 1, 4, 9, 30]))  # fmt: skip
+        self.number += 1
+        item = {"key": f"k{self.number}", "lease": f"l{self.number}", "id": str(UUID(int=self.number)), "hash": "00"}  # fmt: skip
+        was = self.was.authorize(person, ask, item, self.now, set())
+        would = self.would.authorize(person, ask, item, self.now, set())
+        if would["o"] == "admitted" and was["o"] == "denied":
+            self.would.use_at_once(person, item["lease"])
+        self.entries.append((person, ask, item, self.now, was, would))
+
+    def commits(self):
+        live = [
+            lease
+            for lease in self.was.leases.values()
+            if lease.row["state"] == "active"
+        ]
+        if not live:
+            return
+        lease = self.chance.choice(live)
+        person = next(p for p in self.people if p.user_id == lease.row["user_id"])
+        quantity = self.chance.choice([1, 3, 8, 50])
+        self.number += 1
+        item = {
+            "key": f"k{self.number}", "hash": "00", "id": str(UUID(int=self.number)), "feature": "chat",
+            "lease": lease.row["lease"], "quantity": quantity,
+            "uses": [{"meter": "chat", "quantity": quantity, "unit": None}],
+        }  # fmt: skip
+        self.was.commit(person, item, self.now)
+        self.would.commit(person, item, self.now)
+
+    def recorded(self, entry):
+        person, ask, item, at, was, _ = entry
+        pairs = tuple(zip(was["first"], was["second"], strict=True))
+        seen = Seen(pairs, was["available"])
+        kept = Recorded(
+            UUID(item["id"]), person.account_id, person.user_id, at, ask, self.before, seen
+        )  # fmt: skip
+        denial = decide(ask, kept.facts(self.before, seen)).denial
+        if denial is not None:
+            return replace(kept, reason=denial.reason, sentence=denial.sentence)
+        lease = self.was.leases[person.user_id, item["lease"]]
+        row = lease.row
+        return replace(
+            kept, held_minor=row["reserved_minor"], held_xusd=row["reserved_xusd"],
+            ended=row["ended_at"] and Ended(row["ended_at"], self.commit_of(lease)),
+        )  # fmt: skip
+
+    def commit_of(self, lease):
+        stored = self.was.stored.get(lease.row["rating_id"])
+        if stored is None:
+            return None
+        order = [str(name) for name in lease.quotas]
+        windows = sorted(stored["evidence"]["windows"], key=lambda w: order.index(w[0]))
+        committed = Committed(
+            rating_id=UUID(lease.row["rating_id"]), at=lease.row["ended_at"], billing_mode=stored["mode"],
+            quantity_minor=stored["numbers"][0] // self.before.price.price_xusd, status=stored["status"],
+            reasons=stored["reasons"], applied_minor=stored["quantity"], applied_xusd=stored["amount"],
+            cost_xusd=stored["cost"], lines=(), evidence=stored["evidence"] | {"windows": windows},
+        )  # fmt: skip
+        facts = commit_facts(self.before, committed)
+        return replace(facts, amount_xusd=stored["numbers"][0])
+
+
+@pytest.mark.parametrize("tales", [150, pytest.param(6000, marks=pytest.mark.soak)])
+def test_a_replay_decides_as_the_gate_would_have(tales):
+    seed, flips = random.SystemRandom().randrange(10**9), Tally()
+    for number in range(tales):
+        tale = Tale(f"{seed}/{number}")
+        tale.tell(60)
+        simulation = Simulation(START)
+        for entry in tale.entries:
+            judged = simulation.judge(tale.recorded(entry), tale.after)
+            verdict, would = judged.would[1], entry[-1]
+            assert judged.not_judged is None
+            assert (verdict.allowed, verdict.denial and verdict.denial.reason) == (
+                would["o"] == "admitted",
+                would["reason"],
+            ), f"{seed}/{number} at {entry[3]}"
+            pairs = list(zip(would["first"], would["second"], strict=True))
+            seen = judged.would[0]
+            assert [
+                (w.used_minor, w.reserved_minor) for w in (*seen.quotas, *seen.rates)
+            ] + [(w.taken, int(w.holds)) for w in seen.seats] == pairs, (
+                f"{seed}/{number}"
+            )
+            flips[flip_of(judged) or "same"] += 1
+
+    print(f"\nseed {seed}: {dict(flips)}")
+    assert {"admitted_to_denied", "denied_to_admitted", "same"} == set(flips)
