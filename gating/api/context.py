@@ -7,6 +7,7 @@ from billing.api.context import RuntimeView, spelled
 from config.api.envelope import Answer
 from config.api.operations import Call
 from config.api.views import RememberedServiceKeyAuthentication
+from config.kernel.clock import now
 from config.kernel.errors import DomainError
 from config.tenancy.authentication import authenticate_service_key
 from config.tenancy.remembered import forget
@@ -37,6 +38,8 @@ class GateView(RuntimeView):
         claimed = bound.billing_account_id or bound.billing_user_id
         if claimed or call.caller.allowed_accounts or not named:
             super().bind(call)
+            # Whom another call made meanwhile begins after this one did.
+            call.at = now()
 
     def subject(self, call: Call) -> Subject:
         """Return the call's subject, bound or known by its names."""
@@ -44,10 +47,11 @@ class GateView(RuntimeView):
         def bind() -> Bound:
             if call.user is None:
                 super(GateView, self).bind(call)
+                found.since = now()
             return call.account, call.user
 
         names = call.caller.bindings
-        return Subject(
+        found = Subject(
             call.realm.pk,
             spelled(names.principal_id),
             spelled(names.user_id),
@@ -56,6 +60,7 @@ class GateView(RuntimeView):
             version=call.caller.version,
             together=True,
         )
+        return found
 
     def ask(self, call: Call, verb: Callable[[Subject], Answered]) -> Answered:
         """Return what a verb answers to the call's subject.

@@ -13,6 +13,7 @@ from config.kernel.windows import format_instant
 from gating.answers import Admission
 from gating.decide import decide
 from gating.facts import Ask, Facts
+from gating.selectors.repeats import admitted_before
 from gating.services.admissions import (
     AuthorizeRequest,
     Decision,
@@ -82,6 +83,7 @@ def authorize_as(
     function = authorize_together if subject.together else authorize_items
     (answer,) = subject.asked(function, [request.ask.feature_code], [asked], at=at)
     at = answer.get("sent_at", at) if answer else at
+    answer = answer or admitted_before(subject.bind()[1], asked)
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
 
 
@@ -161,6 +163,7 @@ def preflight_as(subject: Subject, *, ask: Ask, at: datetime) -> Admission:
         "budget": ask.budget,
     }
     (answer,) = subject.asked(gate_preflight, [ask.feature_code], [asked], at=at)
+    at = answer.get("sent_at", at) if answer else at
     if answer is None:
         facts = Facts(at)
         raise denied(ask, facts, judged(ask, facts, None))

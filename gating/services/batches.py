@@ -6,6 +6,7 @@ from datetime import datetime
 from config.kernel.audit import AuditContext
 from config.kernel.errors import DomainError
 from gating.answers import Admission
+from gating.selectors.repeats import admitted_before, committed_before
 from gating.services import authorize, commits
 from gating.services.admissions import AuthorizeRequest
 from gating.services.admitting import authorize_items
@@ -34,12 +35,13 @@ def authorize_batch(
     answers = subject.asked(authorize_items, features, asked, at=at)
 
     def told(place: int) -> Admission:
+        answer = answers[place] or admitted_before(subject.bind()[1], asked[place])
         return authorize.settled(
-            answers[place],
+            answer,
             subject,
             requests[place][0],
             str(asked[place]["id"]),
-            at=at,
+            at=answer.get("sent_at", at) if answer else at,
             by=by,
         )
 
@@ -62,11 +64,12 @@ def commit_batch(
     answers = subject.asked(commit_items, features, asked, at=at)
 
     def told(place: int) -> Admission:
-        answer, request = answers[place], requests[place][0]
+        request = requests[place][0]
+        answer = answers[place] or committed_before(subject.bind()[1], asked[place])
         if answer is None:
             raise commits.of_other_feature(subject, request)
         item = subject.item(request.feature_code) | asked[place]
-        return commits.settled(answer, item, request, at=at)
+        return commits.settled(answer, item, request, at=answer.get("sent_at", at))
 
     return [_outcome(told, place) for place in range(len(requests))]
 

@@ -13,6 +13,7 @@ from config.kernel.ids import new_id
 from gating.answers import Admission, Committed, commit_answer, commit_facts
 from gating.rules import Rules
 from gating.selectors.ratings import stored_commit
+from gating.selectors.repeats import committed_before
 from gating.selectors.rules import stored_rules
 from gating.services.admissions import KeyReused, as_uuid, digest_of
 from gating.services.closing import commit_items
@@ -134,6 +135,7 @@ def commit_as(
     asked = item_of(request, idempotency_key, by)
     function = commit_together if subject.together else commit_items
     (answer,) = subject.asked(function, [request.feature_code], [asked], at=at)
+    answer = answer or committed_before(subject.bind()[1], asked)
     if answer is None:
         raise of_other_feature(subject, request)
     item = subject.item(request.feature_code) | asked

@@ -22,7 +22,8 @@ class Subject:
     the rows, making a new user's, or refuses; a `bound` subject has been checked, and
     is served whatever its status. `version` is that of the credentials its caller was
     known by, None where they were read for this call; `together` lets the call be sent
-    with those of other threads.
+    with those of other threads. `since` is when `bind` found the user, None where that
+    was before the call: a user whom another request makes meanwhile begins after it.
     """
 
     realm_id: str
@@ -32,6 +33,7 @@ class Subject:
     bound: bool = False
     version: int | None = None
     together: bool = False
+    since: datetime | None = None
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":
@@ -65,10 +67,13 @@ class Subject:
         """Return the function's answer to each item, of the feature beside it.
 
         None where the realm has no such feature. What went stale is projected again
-        and asked anew, after the others; refuses (`GateMoved`) after three times.
+        and asked anew, after the others, and not before the user was found: an answer
+        of a later instant than `at` tells it as `sent_at`. Refuses (`GateMoved`) after
+        three times.
         """
         answers: list[Document | None] = [None] * len(asked)
         places = list(range(len(asked)))
+        first = at
         for _ in range(TRIES):
             items = [self.item(features[place]) | asked[place] for place in places]
             stale = []
@@ -77,7 +82,10 @@ class Subject:
                 if answer["o"] == "stale":
                     stale.append(place)
                 else:
-                    answers[place] = answer
+                    answers[place] = answer if at == first else {"sent_at": at} | answer
+            if stale:
+                self.bind()
+                at = max(at, self.since or at)
             known = {
                 code: self.project(code, at=at)
                 for code in dict.fromkeys(features[place] for place in stale)

@@ -51,6 +51,24 @@ def mutated(changes):
         install({name: usual[name] for name in changed})
 
 
+@contextmanager
+def spoiled(when, table, body):
+    """Run the block with rows of a table changed on their way, as `body` says."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN {body} RETURN NEW; END $$"
+        )
+        cursor.execute(
+            f"CREATE TRIGGER spoil {when} ON {table} FOR EACH ROW EXECUTE FUNCTION spoil()"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION spoil() CASCADE")
+
+
 def preflight_of(text):
     """Return the text of authorize as that of preflight."""
     return import_module("gating.migrations.0005_functions").preflight(text)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from django.db import connection
 
 from billing.services.accounts import ensure_account
+from gating.models import Lease
 from tests.conftest import make_realm
 from tests.gating.gate import Gate
 from tests.tools.verification import note
@@ -98,6 +99,12 @@ def arena(at, by):
     realm = make_realm(at, by)
     account = ensure_account(realm=realm, principal_id="acme", at=at, by=by)
     return Gate(realm, account, None, at, by).of_user("u-1")
+
+
+def abandon(realm, at):
+    """End a realm's leases, and give nothing back: no other test's expiry finds them."""
+    active = Lease.objects.filter(realm=realm, state="active")
+    active.update(state="canceled", ended_at=at)
 
 
 def report(name, racing, rounds, tally):

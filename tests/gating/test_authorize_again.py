@@ -1,5 +1,6 @@
 import pytest
 
+from catalog.services.features import delete_feature
 from gating.decide import decide
 from gating.evidence import read_ask, read_facts
 from gating.models import Lease
@@ -55,6 +56,19 @@ def test_a_key_with_another_body_is_a_conflict(gate):
             "conflict",
         )
     assert Lease.objects.filter(realm=gate.realm).count() == 1
+
+
+def test_a_success_stays_a_success_when_its_feature_is_gone(gate):
+    feature = gate.feature()
+    first = gate.authorize(75, key="k")
+    assert delete_feature(feature=feature, at=gate.at, by=gate.by)
+
+    again = gate.authorize(75, key="k")
+
+    assert (again.data, list(again.hints)) == (first.data, list(first.hints))
+    with pytest.raises(KeyReused):
+        gate.authorize(76, key="k")
+    assert refusal(gate.authorize, 75).meta["reason"] == "feature_not_found"
 
 
 def test_another_users_key_is_another_request(gate):

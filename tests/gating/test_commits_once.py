@@ -4,6 +4,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from vlunaai.generated.gate_models import CommitResponse, Hint
 
+from catalog.services.features import delete_feature
 from config.kernel.ids import new_id
 from gating.models import Rating, RatingKey
 from gating.services.admissions import KeyReused
@@ -40,6 +41,19 @@ def test_the_same_commit_again_has_the_same_answer(gate):
     )
     assert row_counts() == before
     assert gate.balance() == (250, 0, 750)
+
+
+def test_the_answer_stays_when_its_feature_is_gone(gate):
+    feature = gate.feature()
+    lease = gate.lease(75)
+    first = gate.commit(lease, 75, key="k")
+    assert delete_feature(feature=feature, at=gate.at, by=gate.by)
+
+    again = gate.commit(lease, 75, key="k")
+
+    assert (again.data, list(again.hints)) == (first.data, list(first.hints))
+    with pytest.raises(KeyReused):
+        gate.commit(lease, 74, key="k")
 
 
 def test_a_key_with_another_body_is_a_conflict(gate):
