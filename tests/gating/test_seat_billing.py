@@ -21,6 +21,7 @@ from gating.services import seat_ratings
 from gating.services.policies import change_policy, delete_policy
 from gating.services.seats import bill_seats
 from grants.models import CreditEntry
+from tests.billing.agreeing import agreed, price, termed, times
 from tests.gating.gate import Gate
 
 DAY = timedelta(days=1)
@@ -394,21 +395,69 @@ def test_a_postpaid_seat_is_owed_beyond_what_the_balance_pays(
     )
 
 
-def test_a_seat_without_a_price_is_kept_aside(desk):
+def outcome(desk):
+    rating = only(desk)
+    return (
+        rating.application_status,
+        rating.reason_codes,
+        rating.canonical_quantity_minor,
+        rating.applied_quantity_minor,
+        rating.applied_amount_xusd,
+    )
+
+
+def test_a_seat_is_free_where_nothing_of_its_feature_has_a_price(desk):
     desk.feature("free")
     terms = {"billing_feature_code": "free", "billing_meter_code": "free"}
-    desk.feature("chat2", meters=("chat2",))
     seats(desk, ASSIGNED | terms)
     desk.lease()
 
     bill(desk, APRIL)
 
-    rating = only(desk)
-    # Nothing of the feature has a price: it is free, as for commits.
-    assert (rating.application_status, rating.reason_codes) == (
-        "applied",
-        ["pricing_not_configured"],
+    assert outcome(desk) == ("applied", ["pricing_not_configured"], 1, 1, 0)
+
+
+def test_a_seat_whose_meter_alone_has_no_price_is_kept_aside(desk):
+    desk.feature("seat", meters=("desk",))
+    seats(desk, ASSIGNED | {"billing_meter_code": "desk"})
+    desk.lease()
+
+    bill(desk, APRIL)
+
+    assert outcome(desk) == ("quarantined", ["pricing_not_configured"], 1, 0, 0)
+    assert ResidualBucket.objects.filter(realm=desk.realm).count() == 0
+
+
+def test_a_seat_whose_meter_is_off_is_kept_aside(desk):
+    seats(desk)
+    desk.lease()
+    upsert_meter(
+        realm=desk.realm, meter_code="seat", active=False, at=desk.at, by=desk.by
     )
+
+    bill(desk, APRIL)
+
+    assert outcome(desk) == ("quarantined", ["meter_not_allowed_for_feature"], 1, 0, 0)
+
+
+def test_a_seat_costs_what_the_accounts_contract_says_as_its_window_ends(desk):
+    seats(desk)
+    desk.lease()
+    contract = agreed(desk.account, desk.at, name="E", at=desk.at, by=desk.by)
+    for start, factor in ((APRIL - DAY, "0.8"), (APRIL, "0.5")):
+        termed(
+            contract,
+            price(times(factor), meter="seat"),
+            start,
+            key="seat",
+            at=desk.at,
+            by=desk.by,
+        )
+
+    bill(desk, MAY)
+
+    found = Rating.objects.filter(realm=desk.realm).order_by("rated_at")
+    assert [r.applied_amount_xusd for r in found] == [4_000_000, 2_500_000]
 
 
 # --- once, and bounded --------------------------------------------------------------
