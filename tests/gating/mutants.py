@@ -110,6 +110,11 @@ def at_point(name, statement):
     return change
 
 
+def long_way(text):
+    """Return the text of admit or close that leaves everything to the other function."""
+    return text.replace("\nBEGIN\n", "\nBEGIN\n    RETURN NULL;\n", 1)
+
+
 def chained(*changes):
     """Return one change after the other."""
 

@@ -37,21 +37,29 @@ class Proxy:
     """Forwards its own port to an address: a path, or a host and a port."""
 
     def __init__(self, address):
-        self.address, self.cuts, self.cut = address, 0, None
+        self.address, self.cuts = address, 0
+        self.cut, self.stays_down, self.is_down = None, False, False
         self.lock, self.pairs = threading.Lock(), set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
-    def arm(self, cut):
-        """Let a cut fall on what is sent from now on; None forwards everything."""
+    def arm(self, cut, *, stays_down=False):
+        """Let a cut fall on what is sent from now on; None forwards everything.
+
+        Where it `stays_down`, whoever connects after the cut is cut off at once, until
+        it is armed again.
+        """
         with self.lock:
-            self.cut = cut
+            self.cut, self.stays_down, self.is_down = cut, stays_down, False
 
     def accept(self):
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self.listener.accept()
+                if self.is_down:
+                    client.close()
+                    continue
                 pair = client, self.connected()
                 self.pairs.add(pair)
                 for way, ends in (("up", pair), ("down", pair[::-1])):
@@ -81,6 +89,7 @@ class Proxy:
             passing = self.cut.passing(way, data)
             if passing < len(data):
                 self.cut, self.cuts = None, self.cuts + 1
+                self.is_down = self.stays_down
             return passing
 
     def end(self, pair):
