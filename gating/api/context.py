@@ -7,6 +7,7 @@ from billing.api.context import RuntimeView, spelled
 from config.api.envelope import Answer
 from config.api.operations import Call
 from config.api.views import RememberedServiceKeyAuthentication
+from config.kernel.clock import now
 from config.kernel.errors import DomainError
 from config.tenancy.authentication import authenticate_service_key
 from config.tenancy.remembered import forget
@@ -15,6 +16,10 @@ from gating.services.functions import CredentialsMoved
 from gating.services.subjects import Bound, Subject
 
 Answered = TypeVar("Answered")
+
+
+class UserMet(Exception):
+    """The call's user is bound from now on: ask again."""
 
 
 class GateView(RuntimeView):
@@ -37,6 +42,7 @@ class GateView(RuntimeView):
         claimed = bound.billing_account_id or bound.billing_user_id
         if claimed or call.caller.allowed_accounts or not named:
             super().bind(call)
+            call.at = now()
 
     def subject(self, call: Call) -> Subject:
         """Return the call's subject, bound or known by its names."""
@@ -44,6 +50,7 @@ class GateView(RuntimeView):
         def bind() -> Bound:
             if call.user is None:
                 super(GateView, self).bind(call)
+                raise UserMet
             return call.account, call.user
 
         names = call.caller.bindings
@@ -55,23 +62,29 @@ class GateView(RuntimeView):
             bound=call.user is not None,
             version=call.caller.version,
             together=True,
+            may_register=not call.caller.allowed_accounts,
         )
 
-    def ask(self, call: Call, verb: Callable[[Subject], Answered]) -> Answered:
+    def ask(self, call: Call, verb: Callable[..., Answered]) -> Answered:
         """Return what a verb answers to the call's subject.
 
-        Where the caller's credentials were remembered and have changed, they are read
-        and checked again; the call then goes on, or is refused.
+        A user who has only now been bound is asked about once more, at an instant at
+        which they are there: of those who ask for a new one at once, one makes it, and
+        another may have read the clock before. Where the caller's credentials were
+        remembered and have changed, they are read and checked again; the call then
+        goes on, or is refused.
         """
         self.is_current = True
-        try:
-            return verb(self.subject(call))
-        except CredentialsMoved:
-            forget()
-            call.caller = authenticate_service_key(call.request)
-            call.caller.require(call.operation.scope)
-            self.bind(call)
-            return verb(self.subject(call))
+        while True:
+            try:
+                return verb(self.subject(call), at=call.at)
+            except UserMet:
+                call.at = now()
+            except CredentialsMoved:
+                forget()
+                call.caller = authenticate_service_key(call.request)
+                call.caller.require(call.operation.scope)
+                self.bind(call)
 
     def handle_exception(self, exc: Exception) -> Any:
         """Answer a refusal; that of the credentials as they are now comes first."""

@@ -7,6 +7,7 @@ from gating.api.batches import AuthorizeBatchView, CommitBatchView
 from gating.api.bundles import BundlesView, BundleView
 from gating.api.commits import CommitsView
 from gating.api.decisions import ExplainView
+from gating.api.ingest import IngestView
 from gating.api.limits import FeatureLimitsView, MeterLimitsView
 from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
 
@@ -18,6 +19,7 @@ urlpatterns = [
     path("gate/commits", CommitsView.as_view()),
     path("gate/commits/batch", CommitBatchView.as_view()),
     path("gate/decisions/<str:decision_id>/explain", ExplainView.as_view()),
+    path("gate/ingest", IngestView.as_view()),
     path("gate/limits", FeatureLimitsView.as_view()),
     path("gate/meters", MeterLimitsView.as_view()),
     path("gate/policy-bundles", BundlesView.as_view()),

@@ -30,8 +30,9 @@ def authorize_batch(
     decided after the others.
     """
     asked = [authorize.item_of(request, key, by) for request, key in requests]
-    features = [request.ask.feature_code for request, _key in requests]
-    answers = subject.asked(authorize_items, features, asked, at=at)
+    answers = authorize.asked_of(
+        subject, authorize_items, [r for r, _key in requests], asked, at=at, by=by
+    )
 
     def told(place: int) -> Admission:
         return authorize.settled(
@@ -58,8 +59,9 @@ def commit_batch(
     All that is committed is stored together. A lease takes one commit, here too.
     """
     asked = [commits.item_of(request, key, by) for request, key in requests]
-    features = [request.feature_code for request, _key in requests]
-    answers = subject.asked(commit_items, features, asked, at=at)
+    answers = commits.asked_of(
+        subject, commit_items, [r for r, _key in requests], asked, at=at, by=by
+    )
 
     def told(place: int) -> Admission:
         answer, request = answers[place], requests[place][0]

@@ -10,7 +10,7 @@ from gating.services.projections import project
 
 Bound = tuple[BillingAccount, BillingUser]
 
-TRIES = 3
+TRIES = 8
 """How often a projection that went stale meanwhile is resolved again."""
 
 
@@ -22,7 +22,8 @@ class Subject:
     the rows, making a new user's, or refuses; a `bound` subject has been checked, and
     is served whatever its status. `version` is that of the credentials its caller was
     known by, None where they were read for this call; `together` lets the call be sent
-    with those of other threads.
+    with those of other threads; `may_register` says whether its use may add to the
+    catalog, which holds for the whole realm (`gating.services.registry`).
     """
 
     realm_id: str
@@ -32,6 +33,7 @@ class Subject:
     bound: bool = False
     version: int | None = None
     together: bool = False
+    may_register: bool = True
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":
@@ -65,7 +67,7 @@ class Subject:
         """Return the function's answer to each item, of the feature beside it.
 
         None where the realm has no such feature. What went stale is projected again
-        and asked anew, after the others; refuses (`GateMoved`) after three times.
+        and asked anew, after the others; refuses (`GateMoved`) after eight times.
         """
         answers: list[Document | None] = [None] * len(asked)
         places = list(range(len(asked)))
