@@ -30,19 +30,8 @@ from gating.verdicts import Denial, Hold, Verdict
 
 def decide(ask: Ask, facts: Facts) -> Verdict:
     """Return the verdict on `ask` under `facts`; the same for the same arguments."""
-    feature = facts.feature
-    if feature is None:
-        return Verdict(
-            Denial(
-                422,
-                "RESOURCE.NOT_FOUND",
-                "feature_not_found",
-                sentences.feature_unknown(ask.feature_code),
-            )
-        )
     denial = (
-        _feature(ask, feature)
-        or _entitlement(ask, facts)
+        access(ask, facts)
         or _policies(ask, facts)
         or _seats(facts)
         or _quota(ask, facts)
@@ -51,6 +40,19 @@ def decide(ask: Ask, facts: Facts) -> Verdict:
         or _funding(ask, facts)
     )
     return Verdict(denial) if denial else _admission(ask, facts)
+
+
+def access(ask: Ask, facts: Facts) -> Denial | None:
+    """Return why the feature may not be used at all: unknown, off, or no plan."""
+    feature = facts.feature
+    if feature is None:
+        return Denial(
+            422,
+            "RESOURCE.NOT_FOUND",
+            "feature_not_found",
+            sentences.feature_unknown(ask.feature_code),
+        )
+    return _feature(ask, feature) or _entitlement(ask, facts)
 
 
 def _feature(ask: Ask, feature: FeatureFact) -> Denial | None:

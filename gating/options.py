@@ -15,6 +15,9 @@ LEASES_KEPT_DAYS = (7, 365)
 RATINGS_KEPT_MONTHS = (12, 1_200)
 """Longer than any lease is kept: what a rating says outlives what it was held by."""
 DENIALS_KEPT_MONTHS = (1, 1_200)
+DEFAULT_INGEST_AGE = 90
+INGEST_AGE_DAYS = (1, 365)
+"""No longer than ratings are kept at least: what is taken stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class Options:
         ratings_kept_months: how many whole months of ratings are kept beside the
             present one; None: all.
         denials_kept_months: the same of denials.
+        auto_register: let the first use of a feature or meter that the realm does not
+            have register it.
+        ingest_age: how long ago usage that is reported without a lease may have
+            occurred.
 
     """
 
@@ -39,6 +46,8 @@ class Options:
     leases_kept: timedelta
     ratings_kept_months: int | None
     denials_kept_months: int | None
+    auto_register: bool
+    ingest_age: timedelta
 
 
 @cache
@@ -47,9 +56,10 @@ def options() -> Options:
 
     Read from PLANGATE_LEASE_TTL_SECONDS (1 second to 30 days, else 12 hours),
     PLANGATE_LEASE_GRACE_SECONDS (0 to 30 days, else 60 seconds),
-    PLANGATE_STRICT_METERS (1 or, else, 0), PLANGATE_LEASES_KEPT_DAYS (7 to 365, else
-    90), PLANGATE_RATINGS_KEPT_MONTHS (12 to 1200, else all) and
-    PLANGATE_DENIALS_KEPT_MONTHS (1 to 1200, else all). Refuses anything else
+    PLANGATE_STRICT_METERS and PLANGATE_AUTO_REGISTER (1 or, else, 0),
+    PLANGATE_LEASES_KEPT_DAYS (7 to 365, else 90), PLANGATE_RATINGS_KEPT_MONTHS (12 to
+    1200, else all), PLANGATE_DENIALS_KEPT_MONTHS (1 to 1200, else all) and
+    PLANGATE_INGEST_AGE_DAYS (1 to 365, else 90). Refuses anything else
     (`ImproperlyConfigured`), at the start of the process.
     """
     return Options(
@@ -66,6 +76,11 @@ def options() -> Options:
         denials_kept_months=_whole(
             "PLANGATE_DENIALS_KEPT_MONTHS", DENIALS_KEPT_MONTHS, "months"
         ),
+        auto_register=_flag("PLANGATE_AUTO_REGISTER"),
+        ingest_age=timedelta(
+            days=_whole("PLANGATE_INGEST_AGE_DAYS", INGEST_AGE_DAYS, "days")
+            or DEFAULT_INGEST_AGE
+        ),
     )
 
 
@@ -80,7 +95,8 @@ def _whole(name: str, bounds: tuple[int, int], unit: str) -> int | None:
     if not text:
         return None
     least, most = bounds
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:9]) <= most:
+    digits = text.isascii() and text.isdigit() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
         raise ImproperlyConfigured(
             f"{name} must be a whole number of {unit}, {least} to {most}; it is "
             f"{text[:32]!r}."

@@ -274,7 +274,7 @@ CHECKS = [
     ("gate_rating_quarantined_applies_nothing", "gate_ratings", {"application_status": "quarantined", "reason_codes": ["x"]}),
     ("gate_rating_not_applied_in_full_for_a_reason", "gate_ratings", {"application_status": "applied_clipped"}),
     ("gate_rating_key_is_given", "gate_rating_keys", {"idempotency_key": ""}),
-    *objects("gate_ratings", "gate_rating", ("labels", "are"), ("evidence", "is")),
+    *objects("gate_ratings", "gate_rating", ("labels", "are"), ("evidence", "is"), ("metadata", "is")),
     *(
         ("gate_rated_record_amounts_are_not_negative", "gate_rated_records", {column: -1})
         for column in ("quantity_minor", "amount_xusd", "cost_xusd", "remainder_in", "remainder_out", "cost_remainder_in", "cost_remainder_out")

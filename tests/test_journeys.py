@@ -278,8 +278,9 @@ async def _gate(call, acting):
     )
     assert (batch.committed_count, batch.failed_count) == (1, 1)
     assert batch.items[0].commit.amount_xusd == "1500"
+    await _ingest(call, acting)
     balance = await call("get_credit_balance", context=acting)
-    assert balance.available_balance.xusd == str(1_000_000 - 6_000)
+    assert balance.available_balance.xusd == str(1_000_000 - 7_500)
     limits = await call(
         "gate_list_feature_limits", query={"expand": "quotas,rates"}, context=acting
     )
@@ -351,6 +352,36 @@ async def price_shown(call, acting):
     return meter.pricing.unit_price_xusd
 
 
+async def _ingest(call, acting):
+    """Report usage without a lease, once, and again, and other usage under its key."""
+    once = RequestContext(
+        principal_id="acme", user_id="u-1", idempotency_key="report-1"
+    )
+    report = {
+        "feature_code": "chat.large",
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "meters": [{"meter_code": "chat.large", "quantity_minor": "500"}],
+        "labels": {"job": "nightly"},
+        "metadata": {"file": "usage-7.csv"},
+    }
+    first = await call("gate_ingest", body=report, context=once)
+    assert (first.amount_xusd, first.lines[0].root.meter_code) == ("1500", "chat.large")
+    assert await call("gate_ingest", body=report, context=once) == first
+    conflict = await call.refused(
+        "gate_ingest", body={**report, "labels": {}}, context=once
+    )
+    assert (conflict.status, conflict.code) == (409, "WRITE.INVALID_PAYLOAD")
+    foreign = await call.refused(
+        "gate_ingest",
+        body={
+            "feature_code": "chat.large",
+            "meters": [{"meter_code": "unheard-of", "quantity_minor": "1"}],
+        },
+        context=acting,
+    )
+    assert foreign.status == 422
+
+
 async def _credit(call, acting):
     """Credit the user through our own operation, signed by the client's own signer."""
     http = call.client._http
@@ -386,7 +417,7 @@ async def _as_end_user(base, realm_id, token):
         state = await call("get_current_billing_state", context=bearing)
         assert state.user_id == "u-1"
         balance = await call("get_credit_balance", context=bearing)
-        assert balance.available_balance.xusd == str(1_000_000 - 6_000)
+        assert balance.available_balance.xusd == str(1_000_000 - 7_500)
     finally:
         await client.close()
     return call.worked
@@ -437,6 +468,7 @@ WORKING_SERVICE = {
     "gate_preflight",
     "gate_commit",
     "gate_commit_batch",
+    "gate_ingest",
     "gate_list_feature_limits",
     "gate_list_meter_limits",
     "get_credit_balance",

@@ -39,6 +39,18 @@ JOIN LATERAL (
 ORDER BY f.feature_code
 """  # noqa: S608 - constant text.
 
+_FEATURE = f"""
+SELECT f.active, f.feature_family_id, family.feature_family_code,
+    coalesce(f.entitlement_required, family.entitlement_required)
+FROM (
+    SELECT h.* FROM features_history h WHERE h.id = %(feature_id)s {_AS_OF_THEN} LIMIT 1
+) f
+JOIN LATERAL (
+    SELECT h.* FROM feature_families_history h
+    WHERE h.id = f.feature_family_id {_AS_OF_THEN} LIMIT 1
+) family ON true
+"""  # noqa: S608 - constant text.
+
 
 @dataclass(frozen=True, slots=True)
 class OfferedFeature:
@@ -87,3 +99,21 @@ def offered_features(realm_id: str, known_by: datetime | None) -> list[OfferedFe
         )
         for feature in features
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureThen:
+    """Where a feature stood: on or off, its family, and whether a plan was needed."""
+
+    active: bool
+    family_id: UUID
+    feature_family_code: str
+    needs_entitlement: bool
+
+
+def feature_then(feature: Feature, known_by: datetime) -> FeatureThen:
+    """Return where a feature stood, as recorded by an instant (aware UTC)."""
+    with connection.cursor() as cursor:
+        arguments: dict[str, Any] = {"feature_id": feature.pk, "known_by": known_by}
+        cursor.execute(_FEATURE, arguments)
+        return FeatureThen(*cursor.fetchone())

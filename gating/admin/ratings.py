@@ -21,9 +21,11 @@ from config.admin.bases import (
     json_block,
 )
 from config.kernel.money import format_xusd
+from config.kernel.windows import parse_instant
 from gating.admin.seats import SEAT_GROUP
 from gating.admin.subjects import SEARCHED, account, feature, user
 from gating.admin.words import reasons_text
+from gating.lengths import age_text
 from gating.models import (
     ApplicationStatus,
     Direction,
@@ -35,6 +37,7 @@ from gating.models import (
     RatingKind,
 )
 from gating.selectors.ratings import rated_total
+from gating.services.ingest_requests import OWN_KEY
 from grants.admin.sources import register_source
 
 STATUS_COLORS = {
@@ -85,7 +88,10 @@ class RatingAdmin(RecordAdmin):
     """Ratings."""
 
     menu = Menu(GATE, icon="request_quote", order=40)
-    empty_message = "No usage was reported yet. A rating appears with the first commit."
+    empty_message = (
+        "No usage was reported yet. A rating appears with the first commit, or the "
+        "first report without a lease."
+    )
     inlines = (RatedRecordInline,)
     list_display = (
         "when", account, user, feature, "kind", "quantity", "amount", "paid",
@@ -119,7 +125,7 @@ class RatingAdmin(RecordAdmin):
         (
             "Reported",
             {
-                "fields": ("quantity", "amount", "cost"),
+                "fields": ("quantity", "amount", "cost", "reported"),
                 "description": "The whole of it, at the prices of that moment. "
                 "Quantities count the smallest unit.",
             },
@@ -144,7 +150,8 @@ class RatingAdmin(RecordAdmin):
             "For engineers",
             {
                 "fields": ("id", "operation", "idempotency_key", "trace_id", "labels",
-                           "rule_set_id", "pricing_snapshot", "cost_snapshot"),
+                           "annotations", "rule_set_id", "pricing_snapshot",
+                           "cost_snapshot"),
                 "classes": ("collapse",),
             },
         ),
@@ -200,6 +207,24 @@ class RatingAdmin(RecordAdmin):
         if rating.direction == Direction.CREDIT:
             return Direction.CREDIT.label
         return str(rating.get_rating_kind_display())
+
+    @display(description="Reported at")
+    def reported(self, rating: Rating) -> str:
+        """Return when the usage was told; of a report, how long after it occurred."""
+        own = rating.metadata.get(OWN_KEY)
+        if own is None:
+            return instant_text(rating.rated_at)
+        received_at = parse_instant(own["received_at"])
+        told = instant_text(received_at)
+        if own["backfill"]:
+            told += f", {age_text(received_at - rating.rated_at)} after it occurred"
+        who = "the caller" if own["occurred_at_source"] == "caller" else "nobody"
+        return f"{told}; {who} said when it occurred"
+
+    @display(description="Metadata")
+    def annotations(self, rating: Rating) -> Any:
+        """Return the caller's own annotations, and where the instant came from."""
+        return json_block(rating.metadata)
 
     @display(description="Lease")
     def lease_link(self, rating: Rating) -> Any:

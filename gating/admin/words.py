@@ -27,6 +27,7 @@ DENIAL_REASONS = {
     "funding_exhausted": "Balance too low",
 }
 RATING_REASONS = {
+    "ingest": "Reported without a lease",
     "overshoot": "Not all of it fitted",
     "lease_closed_at_commit": "The lease had already ended",
     "late_commit": "Committed late, within the grace time",

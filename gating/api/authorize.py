@@ -115,7 +115,6 @@ class AuthorizeView(GateView):
             authorize_as,
             request=body.request(),
             idempotency_key=call.idempotency_key,
-            at=call.at,
             by=call.by,
         )
         return answered(self.ask(call, verb))
@@ -133,7 +132,7 @@ class PreflightView(GateView):
     )
     def post(self, call: Call, body: PreflightBody) -> Answer:
         """Say what authorize would, and write nothing."""
-        verb = partial(preflight_as, ask=body.ask(), at=call.at)
+        verb = partial(preflight_as, ask=body.ask())
         return answered(self.ask(call, verb))
 
 

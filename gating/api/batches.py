@@ -110,7 +110,7 @@ class AuthorizeBatchView(GateView):
         """Decide each item as authorize would; one refused does not stop the others."""
         read = _read(AuthorizeItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        verb = partial(authorize_batch, requests=asked, at=call.at, by=call.by)
+        verb = partial(authorize_batch, requests=asked, by=call.by)
         found = self.ask(call, verb)
         return _answer(read, found, "authorization", "admitted")
 
@@ -129,7 +129,7 @@ class CommitBatchView(GateView):
         """Commit each item; one refused does not stop the others."""
         read = _read(CommitItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        verb = partial(commit_batch, requests=asked, at=call.at, by=call.by)
+        verb = partial(commit_batch, requests=asked, by=call.by)
         found = self.ask(call, verb)
         return _answer(read, found, "commit", "committed")
 

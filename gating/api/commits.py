@@ -124,7 +124,6 @@ class CommitsView(GateView):
             commit_as,
             request=body.request(),
             idempotency_key=call.idempotency_key,
-            at=call.at,
             by=call.by,
         )
         return answered(self.ask(call, verb))

@@ -18,6 +18,10 @@ from gating.services.subjects import Bound, Subject
 Answered = TypeVar("Answered")
 
 
+class UserMet(Exception):
+    """The call's user is bound from now on: ask again."""
+
+
 class GateView(RuntimeView):
     """A view whose caller and subject the gate's own functions look up.
 
@@ -38,7 +42,6 @@ class GateView(RuntimeView):
         claimed = bound.billing_account_id or bound.billing_user_id
         if claimed or call.caller.allowed_accounts or not named:
             super().bind(call)
-            # Whom another call made meanwhile begins after this one did.
             call.at = now()
 
     def subject(self, call: Call) -> Subject:
@@ -47,11 +50,11 @@ class GateView(RuntimeView):
         def bind() -> Bound:
             if call.user is None:
                 super(GateView, self).bind(call)
-                found.since = now()
+                raise UserMet
             return call.account, call.user
 
         names = call.caller.bindings
-        found = Subject(
+        return Subject(
             call.realm.pk,
             spelled(names.principal_id),
             spelled(names.user_id),
@@ -59,24 +62,29 @@ class GateView(RuntimeView):
             bound=call.user is not None,
             version=call.caller.version,
             together=True,
+            may_register=not call.caller.allowed_accounts,
         )
-        return found
 
-    def ask(self, call: Call, verb: Callable[[Subject], Answered]) -> Answered:
+    def ask(self, call: Call, verb: Callable[..., Answered]) -> Answered:
         """Return what a verb answers to the call's subject.
 
-        Where the caller's credentials were remembered and have changed, they are read
-        and checked again; the call then goes on, or is refused.
+        A user who has only now been bound is asked about once more, at an instant at
+        which they are there: of those who ask for a new one at once, one makes it, and
+        another may have read the clock before. Where the caller's credentials were
+        remembered and have changed, they are read and checked again; the call then
+        goes on, or is refused.
         """
         self.is_current = True
-        try:
-            return verb(self.subject(call))
-        except CredentialsMoved:
-            forget()
-            call.caller = authenticate_service_key(call.request)
-            call.caller.require(call.operation.scope)
-            self.bind(call)
-            return verb(self.subject(call))
+        while True:
+            try:
+                return verb(self.subject(call), at=call.at)
+            except UserMet:
+                call.at = now()
+            except CredentialsMoved:
+                forget()
+                call.caller = authenticate_service_key(call.request)
+                call.caller.require(call.operation.scope)
+                self.bind(call)
 
     def handle_exception(self, exc: Exception) -> Any:
         """Answer a refusal; that of the credentials as they are now comes first."""

@@ -9,6 +9,7 @@ from gating.api.commits import CommitsView
 from gating.api.decisions import ExplainView
 from gating.api.hold_verbs import HoldCommitView, HoldReleaseView
 from gating.api.holds import HoldSummaryView, HoldsView, HoldView
+from gating.api.ingest import IngestView
 from gating.api.limits import FeatureLimitsView, MeterLimitsView
 from gating.api.policies import BundlePoliciesView, PoliciesView, PolicyView
 from gating.api.simulations import SimulationsView
@@ -27,6 +28,7 @@ urlpatterns = [
     path("gate/holds/<str:lease_id>/release", HoldReleaseView.as_view()),
     path("gate/holds/<str:lease_id>/commit", HoldCommitView.as_view()),
     path("gate/simulations", SimulationsView.as_view()),
+    path("gate/ingest", IngestView.as_view()),
     path("gate/limits", FeatureLimitsView.as_view()),
     path("gate/meters", MeterLimitsView.as_view()),
     path("gate/policy-bundles", BundlesView.as_view()),

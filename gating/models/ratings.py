@@ -1,6 +1,6 @@
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
 from catalog.models.rules import is_given
@@ -38,7 +38,8 @@ class Rating(models.Model):
     `canonical_*` is the whole of it; `applied_*` is what counted against quotas and
     money; `funded_xusd` is what the user's balance paid. Amounts in 10^-6 USD. The
     rules, the lines and `evidence` are what its answer was made of, and is again for a
-    repeat (`gating.answers`). Partitioned by month of `rated_at`.
+    repeat (`gating.answers`); `metadata` are the caller's annotations, and of a report
+    without a lease where its instant came from. Partitioned by month of `rated_at`.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -106,6 +107,9 @@ class Rating(models.Model):
     operation = models.TextField()
     idempotency_key = models.TextField()
     trace_id = models.TextField()
+    metadata = models.JSONField(
+        default=dict, db_default=Value({}, output_field=models.JSONField())
+    )
 
     objects = RealmQuerySet.as_manager()
 

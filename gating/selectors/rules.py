@@ -1,9 +1,10 @@
 """Resolving, from the tables, what governs a user's use of a feature at an instant."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -88,11 +89,11 @@ def resolve(
         plan_code=plan.plan_code if plan else None,
         bundle_missing=governed.bundle_missing,
         policies=ranked(governing(governed.policies, feature_code)),
-        billing_mode=_mode(effective, account),
+        billing_mode=mode_of(effective, account.realm.metadata),
         price=gated.price,
         zero_cost=gated.zero_cost,
         unpriced=tuple(gated.unpriced),
-        meters=_meters(gated),
+        meters=meter_rules(gated),
     )
     edges = [
         at + LONGEST,
@@ -106,11 +107,15 @@ def resolve(
     )
 
 
-def _mode(effective: list[AssignedPlan], account: BillingAccount) -> BillingMode:
-    return cast("BillingMode", billing_mode(effective, account.realm.metadata).value)
+def mode_of(
+    effective: list[AssignedPlan], realm_metadata: Mapping[str, Any]
+) -> BillingMode:
+    """Return the billing mode of those who hold the plans, the strongest first."""
+    return cast("BillingMode", billing_mode(effective, realm_metadata).value)
 
 
-def _meters(gated: GatedFeature) -> tuple[MeterRule, ...]:
+def meter_rules(gated: GatedFeature) -> tuple[MeterRule, ...]:
+    """Return the meters that usage of a feature may name, with their rates."""
     rates = gated.activity_rates
     return tuple(
         MeterRule(code, unit, rates.get(code), gated.faults.get(code))

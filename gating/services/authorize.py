@@ -1,11 +1,13 @@
 """Asking the gate: authorize takes what it admits, preflight only says so."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 import structlog
 
 from billing.models import BillingAccount, BillingUser
+from catalog.services.registration import RegistryFull
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict
 from config.kernel.ids import new_id
@@ -25,7 +27,13 @@ from gating.services.admissions import (
 from gating.services.admitting import authorize_items
 from gating.services.coalescing import authorize_together
 from gating.services.denials import GateDenied, record_denial
-from gating.services.functions import Document, GateMoved, gate_preflight
+from gating.services.functions import (
+    Document,
+    Function,
+    GateMoved,
+    gate_preflight,
+)
+from gating.services.registry import registered_feature
 from gating.services.subjects import Subject
 from gating.verdicts import Verdict
 
@@ -81,10 +89,45 @@ def authorize_as(
     """Do what `authorize` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
     function = authorize_together if subject.together else authorize_items
-    (answer,) = subject.asked(function, [request.ask.feature_code], [asked], at=at)
+    (answer,) = asked_of(subject, function, [request], [asked], at=at, by=by)
     at = answer.get("sent_at", at) if answer else at
     answer = answer or admitted_before(subject.bind()[1], asked)
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
+
+
+def asked_of(
+    subject: Subject,
+    function: Function,
+    requests: Sequence[AuthorizeRequest],
+    asked: Sequence[Document],
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> list[Document | None]:
+    """Return the function's answer to each request, as `Subject.asked`.
+
+    A feature that the realm does not have is registered, where uses may register, and
+    asked for again, after the others.
+    """
+    features = [request.ask.feature_code for request in requests]
+    answers = subject.asked(function, features, asked, at=at)
+    again = []
+    for place, answer in enumerate(answers):
+        family = requests[place].ask.feature_family_code
+        try:
+            if answer is None and registered_feature(
+                subject, features[place], family, source="authorize", at=at, by=by
+            ):
+                again.append(place)
+        except RegistryFull:
+            answers[place] = {"o": "registry_full"}
+    if again:
+        told = subject.asked(
+            function, [features[x] for x in again], [asked[x] for x in again], at=at
+        )
+        for place, answer in zip(again, told, strict=True):
+            answers[place] = answer
+    return answers
 
 
 def item_of(
@@ -123,26 +166,32 @@ def settled(
         raise KeyReused
     if outcome == "lease_taken":
         raise LeaseTaken(request.reference or "")
+    if outcome == "registry_full":
+        raise RegistryFull(request.ask.feature_code)
     if answer is not None and outcome == "replayed":
         return replayed(answer, request)
     if answer is not None and outcome == "admitted":
         return admitted(answer, request, lease_id, at=at)
     facts = Decision.told(answer).facts(at) if answer else Facts(at)
     verdict = judged(request.ask, facts, answer)
-    if answer is None:
-        account, user = subject.bind()
-        whose = account.pk, user.pk
-    else:
-        whose = as_uuid(answer["account"]), as_uuid(answer["user"])
     decision_id = record_denial(
         subject.realm_id,
-        *whose,
+        *_whose(answer, subject),
         ask=request.ask,
         facts=facts,
         verdict=verdict,
+        at=at,
         trace_id=by.trace_id,
     )
     raise denied(request.ask, facts, verdict, decision_id)
+
+
+def _whose(answer: Document | None, subject: Subject) -> tuple[UUID, UUID]:
+    """Return the ids of account and user."""
+    if answer is not None:
+        return as_uuid(answer["account"]), as_uuid(answer["user"])
+    account, user = subject.bind()
+    return account.pk, user.pk
 
 
 def preflight(

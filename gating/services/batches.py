@@ -31,8 +31,9 @@ def authorize_batch(
     decided after the others.
     """
     asked = [authorize.item_of(request, key, by) for request, key in requests]
-    features = [request.ask.feature_code for request, _key in requests]
-    answers = subject.asked(authorize_items, features, asked, at=at)
+    answers = authorize.asked_of(
+        subject, authorize_items, [r for r, _key in requests], asked, at=at, by=by
+    )
 
     def told(place: int) -> Admission:
         answer = answers[place] or admitted_before(subject.bind()[1], asked[place])
@@ -60,8 +61,9 @@ def commit_batch(
     All that is committed is stored together. A lease takes one commit, here too.
     """
     asked = [commits.item_of(request, key, by) for request, key in requests]
-    features = [request.feature_code for request, _key in requests]
-    answers = subject.asked(commit_items, features, asked, at=at)
+    answers = commits.asked_of(
+        subject, commit_items, [r for r, _key in requests], asked, at=at, by=by
+    )
 
     def told(place: int) -> Admission:
         request = requests[place][0]

@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import structlog
 
 from billing.models import BillingAccount, BillingUser
+from catalog.services.registration import RegistryFull
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid, Refused
 from config.kernel.ids import new_id
 from gating.answers import Admission, Committed, commit_answer, commit_facts
+from gating.options import options
 from gating.rules import Rules
 from gating.selectors.ratings import stored_commit
 from gating.selectors.repeats import committed_before
@@ -18,8 +22,9 @@ from gating.selectors.rules import stored_rules
 from gating.services.admissions import KeyReused, as_uuid, digest_of
 from gating.services.closing import commit_items
 from gating.services.coalescing import commit_together
-from gating.services.functions import Document
+from gating.services.functions import Document, Function, gate_commit
 from gating.services.leases import LeaseUnknown, lease_of
+from gating.services.registry import registered_feature, registered_meters
 from gating.services.subjects import Subject
 from gating.services.usage import MeterUse, committed_of
 from gating.settle import settle
@@ -134,12 +139,75 @@ def commit_as(
     """Do what `commit_lease` does for a user known by name only."""
     asked = item_of(request, idempotency_key, by)
     function = commit_together if subject.together else commit_items
-    (answer,) = subject.asked(function, [request.feature_code], [asked], at=at)
+    (answer,) = asked_of(subject, function, [request], [asked], at=at, by=by)
     answer = answer or committed_before(subject.bind()[1], asked)
     if answer is None:
         raise of_other_feature(subject, request)
     item = subject.item(request.feature_code) | asked
     return settled(answer, item, request, at=answer.get("sent_at", at))
+
+
+def asked_of(
+    subject: Subject,
+    function: Function,
+    requests: Sequence[CommitRequest],
+    asked: Sequence[Document],
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> list[Document | None]:
+    """Return the function's answer to each request, as `Subject.asked`.
+
+    Where uses may register, what a commit names and the catalog lacks is registered,
+    and the commit asked again, after the others.
+    """
+    features = [request.feature_code for request in requests]
+    answers = subject.asked(function, features, asked, at=at)
+    again = [
+        place
+        for place, answer in enumerate(answers)
+        if options().auto_register
+        and _to_ask_again(subject, answer, requests[place], at=at, by=by)
+    ]
+    if again:
+        told = subject.asked(
+            partial(gate_commit, strict=options().strict_meters),
+            [features[place] for place in again],
+            [asked[place] for place in again],
+            at=at,
+        )
+        for place, answer in zip(again, told, strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _to_ask_again(
+    subject: Subject,
+    answer: Document | None,
+    request: CommitRequest,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> bool:
+    """Register what is missing; return whether the answer may now be another.
+
+    A feature only where the lease is for it, and a meter only once all else was found
+    in order: a commit that is refused registers nothing. Where no more is registered,
+    the usage is kept as it is without.
+    """
+    code = request.feature_code
+    why: dict[str, Any] = {"source": OPERATION, "at": at, "by": by}
+    try:
+        if answer is None:
+            lease = lease_of(subject.bind()[1], request.reference)
+            is_leased = lease.feature_code == code
+            return is_leased and registered_feature(subject, code, **why)
+        if answer["o"] != "meter_not_allowed":
+            return False
+        linked = registered_meters(subject, code, answer["meters"], **why)
+    except (LeaseUnknown, RegistryFull):
+        linked = []
+    return bool(linked) or (answer is not None and not options().strict_meters)
 
 
 def of_other_feature(subject: Subject, request: CommitRequest) -> OtherFeature:

@@ -74,26 +74,27 @@ def record_denial(
     ask: Ask,
     facts: Facts,
     verdict: Verdict,
+    at: datetime,
     trace_id: str,
 ) -> UUID:
     """Keep the evidence of a denial: the first of its minute in full, the rest counted.
 
-    Returns the id that the denial is explained by. One statement, after the
-    transaction that decided: a denial changes nothing else, and holds no lock while it
-    is written.
+    `at` (aware UTC) is when it was told; the facts may be of a past instant. Returns
+    the id that the denial is explained by. One statement, after the transaction that
+    decided: a denial changes nothing else, and holds no lock while it is written.
     """
     denial = verdict.denial
     if denial is None:
         raise AssertionError("an admission is no denial")
     # Codes that the realm does not have would be a row each.
     feature = ask.feature_code if facts.feature else ""
-    minute = facts.at.replace(second=0, microsecond=0)
+    minute = at.replace(second=0, microsecond=0)
     place = account_id, feature, denial.reason, minute
     known = _rows.get(place)
-    if known and prepared(_COUNT, {"id": known, "at": facts.at}):
+    if known and prepared(_COUNT, {"id": known, "at": at}):
         return known
     whose = {"realm": realm_id, "account": account_id, "user": user_id}
-    found = {"feature": feature, "minute": minute, "trace": trace_id}
+    found = {"feature": feature, "minute": minute, "at": at, "trace": trace_id}
     stored_id: UUID = prepared(_RECORD, _row(ask, facts, verdict) | whose | found)
     if len(_rows) >= MOST:
         _rows.clear()
@@ -114,5 +115,4 @@ def _row(ask: Ask, facts: Facts, verdict: Verdict) -> dict[str, Any]:
         "code": denial.code,
         "sentence": denial.sentence,
         "evidence": orjson.dumps(evidence).decode(),
-        "at": facts.at,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 import psycopg
@@ -55,6 +56,9 @@ _CLOSE = f"""SELECT gate_close({
         )
     )
 })::text"""  # fmt: skip
+
+_READ = "SELECT gate_ingest_read(%s::jsonb, %s, %s)::text"
+_BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)::text"
 
 Document = dict[str, Any]
 Function = Callable[..., list[Document]]
@@ -125,14 +129,21 @@ def gate_preflight(
 
 
 def gate_commit(
-    items: Sequence[Document], *, at: datetime, version: int | None = None
+    items: Sequence[Document],
+    *,
+    at: datetime,
+    version: int | None = None,
+    strict: bool | None = None,
 ) -> list[Document]:
     """Return what `gating/sql/commit.sql` answers to the items at `at`.
 
-    Refuses as `gate_authorize` does.
+    `strict` refuses meters that the feature does not have; None: as the deployment
+    does, and where it registers them, so that they can be. Refuses as
+    `gate_authorize` does.
     """
-    grace, strict = options().lease_grace, options().strict_meters
-    return _told(_COMMIT, items, at, grace, strict, version)
+    if strict is None:
+        strict = options().strict_meters or options().auto_register
+    return _told(_COMMIT, items, at, options().lease_grace, strict, version)
 
 
 def _told(statement: str, items: Sequence[Document], *arguments: Any) -> list[Document]:
@@ -142,6 +153,34 @@ def _told(statement: str, items: Sequence[Document], *arguments: Any) -> list[Do
     if answers and answers[0]["o"] == "credentials":
         raise CredentialsMoved
     return answers
+
+
+def gate_ingest_read(
+    item: Document, *, at: datetime, version: int | None = None
+) -> Document:
+    """Return what `gating/sql/ingest.sql` reads for an item, and lock it, at `at`.
+
+    In a transaction. Refuses as `gate_authorize` does.
+    """
+    text = prepared(_READ, (orjson.dumps(item).decode(), at, version))
+    answer: Document = orjson.loads(text)
+    if answer["o"] == "credentials":
+        raise CredentialsMoved
+    return answer
+
+
+def gate_ingest_book(
+    rating: Document,
+    lines: Sequence[Document],
+    remainders: Sequence[Document],
+    *,
+    request_hash: str,
+    entry_id: UUID,
+    at: datetime,
+) -> None:
+    """Book what was settled on what `gate_ingest_read` read, in its transaction."""
+    written = [orjson.dumps(each).decode() for each in (rating, lines, remainders)]
+    prepared(_BOOK, (*written, request_hash, entry_id, at))
 
 
 def prepared(statement: str, given: Any) -> Any:

@@ -1,7 +1,7 @@
 """Projections: what the gate's functions find by one look-up."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.db import connection
@@ -14,13 +14,21 @@ from gating.models import AccountVersion, CatalogVersion, GateState, RuleSet
 from gating.pricing import rate_identity
 from gating.projection import PolicyFact
 from gating.rules import MeterRule, Rules, rules_id, write_rules
+from gating.selectors.past_rules import rules_as_of
 from gating.selectors.rules import resolve
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
-_PROJECT = """
-INSERT INTO gate_projections (
+# What was resolved of the same versions, for times that meet, holds for both: else two
+# who ask first at once would take each other's projection away.
+_SAME = """
+    p.catalog_version = excluded.catalog_version
+    AND p.account_version = excluded.account_version
+    AND p.valid_from < excluded.valid_until AND excluded.valid_from < p.valid_until
+"""
+_PROJECT = f"""
+INSERT INTO gate_projections AS p (
     id, realm_id, principal_id, business_user_id, feature_code, account_id, user_id,
     user_active, rule_set_id, plan_assignment_id, catalog_version, account_version,
     valid_from, valid_until)
@@ -33,9 +41,12 @@ SET account_id = excluded.account_id, user_id = excluded.user_id,
     user_active = excluded.user_active, rule_set_id = excluded.rule_set_id,
     plan_assignment_id = excluded.plan_assignment_id,
     catalog_version = excluded.catalog_version,
-    account_version = excluded.account_version, valid_from = excluded.valid_from,
-    valid_until = excluded.valid_until
-"""
+    account_version = excluded.account_version,
+    valid_from = CASE WHEN {_SAME} THEN least(p.valid_from, excluded.valid_from)
+        ELSE excluded.valid_from END,
+    valid_until = CASE WHEN {_SAME} THEN greatest(p.valid_until, excluded.valid_until)
+        ELSE excluded.valid_until END
+"""  # noqa: S608 - constant text.
 
 
 def project(
@@ -76,6 +87,42 @@ def project(
             },
         )
     return True
+
+
+def resolve_past(
+    *,
+    account: BillingAccount,
+    user: BillingUser,
+    feature_code: str,
+    as_of: datetime,
+    at: datetime,
+) -> dict[str, Any] | None:
+    """Resolve what governed at `as_of`, for one item of the gate's functions.
+
+    Returns the rules and the versions at which they were resolved at `at`, as the
+    function takes them. None, and nothing is written, where the realm has no such
+    feature. A projection is not made of it: that is of the present.
+    """
+    catalog, of_account = _versions(account)
+    fresh = BillingUser.objects.select_related("account__realm").get(pk=user.pk)
+    found = rules_as_of(
+        account=fresh.account,
+        user=fresh,
+        feature_code=feature_code,
+        as_of=as_of,
+        at=at,
+    )
+    if found is None:
+        return None
+    rules, assignment_id = found
+    rule_set = rule_set_of(account.realm_id, rules)
+    RuleSet.objects.bulk_create([rule_set], ignore_conflicts=True)
+    return {
+        "rules": str(rule_set.pk),
+        "assignment": str(assignment_id) if assignment_id else None,
+        "catalog": catalog,
+        "account_version": of_account,
+    }
 
 
 def _versions(account: BillingAccount) -> tuple[int, int]:

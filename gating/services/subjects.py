@@ -10,7 +10,7 @@ from gating.services.projections import project
 
 Bound = tuple[BillingAccount, BillingUser]
 
-TRIES = 3
+TRIES = 8
 """How often a projection that went stale meanwhile is resolved again."""
 
 
@@ -22,8 +22,8 @@ class Subject:
     the rows, making a new user's, or refuses; a `bound` subject has been checked, and
     is served whatever its status. `version` is that of the credentials its caller was
     known by, None where they were read for this call; `together` lets the call be sent
-    with those of other threads. `since` is when `bind` found the user, None where that
-    was before the call: a user whom another request makes meanwhile begins after it.
+    with those of other threads; `may_register` says whether its use may add to the
+    catalog, which holds for the whole realm (`gating.services.registry`).
     """
 
     realm_id: str
@@ -33,7 +33,7 @@ class Subject:
     bound: bool = False
     version: int | None = None
     together: bool = False
-    since: datetime | None = None
+    may_register: bool = True
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":
@@ -67,13 +67,10 @@ class Subject:
         """Return the function's answer to each item, of the feature beside it.
 
         None where the realm has no such feature. What went stale is projected again
-        and asked anew, after the others, and not before the user was found: an answer
-        of a later instant than `at` tells it as `sent_at`. Refuses (`GateMoved`) after
-        three times.
+        and asked anew, after the others; refuses (`GateMoved`) after eight times.
         """
         answers: list[Document | None] = [None] * len(asked)
         places = list(range(len(asked)))
-        first = at
         for _ in range(TRIES):
             items = [self.item(features[place]) | asked[place] for place in places]
             stale = []
@@ -82,10 +79,7 @@ class Subject:
                 if answer["o"] == "stale":
                     stale.append(place)
                 else:
-                    answers[place] = answer if at == first else {"sent_at": at} | answer
-            if stale:
-                self.bind()
-                at = max(at, self.since or at)
+                    answers[place] = answer
             known = {
                 code: self.project(code, at=at)
                 for code in dict.fromkeys(features[place] for place in stale)

@@ -530,7 +530,8 @@ BEGIN
             v_late, v_fits, v_applied, CASE WHEN v_quarantined THEN 0 ELSE v_cost END,
             v_funded, rule.rules, held.labels || item.labels, v_evidence, p_at,
             item.operation, item.key, item.trace, rule.account_id, held.id,
-            held.plan_assignment_id, item.realm, NULL, rule.user_id)::gate_ratings;
+            held.plan_assignment_id, item.realm, NULL, rule.user_id,
+            '{}'::jsonb)::gate_ratings;
         FOR i IN 1 .. cardinality(v_line_ids) LOOP
             v_records := v_records || ROW(
                 v_line_ids[i], i, v_line_meters[i], v_line_units[i],

@@ -7,6 +7,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from catalog.services.meters import upsert_meter
+from config.admin.values import instant_text
 from config.tenancy.roles import ROLES
 from gating.admin.words import (
     DENIAL_REASONS,
@@ -505,6 +506,24 @@ def test_reasons_of_a_rating_are_words(ops, gate):
     page = text_of(ops.get(RATINGS))
 
     assert "Nothing The lease had already ended" in page
+
+
+def test_report_without_a_lease_is_read_in_words(ops, gate):
+    gate.ingest(50)
+    late = gate.later(days=3)
+    late.ingest(7, occurred_at=gate.at, metadata={"run": "nightly"})
+    first, second = Rating.objects.filter(realm=gate.realm).order_by("pk")
+
+    now = text_of(ops.get(change_url(first)))
+    later = text_of(ops.get(change_url(second)))
+
+    assert "Reported as Report without a lease" in now
+    assert f"Reported at {instant_text(gate.at)}; nobody said when it occurred" in now
+    assert "Because Reported without a lease" in now
+    assert f"When {instant_text(gate.at)}" in later
+    told = f"{instant_text(late.at)}, 3 days after it occurred"
+    assert f"Reported at {told}; the caller said when it occurred" in later
+    assert "nightly" in later
 
 
 def test_rating_is_found_by_what_it_was_paid_under(ops, gate):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gating.options import options
 from tests.gating.gate import Gate
 
 
@@ -25,3 +26,13 @@ def priced(gate):
     gate.quota(500)
     gate.rate(100)
     return gate
+
+
+@pytest.fixture
+def registering(monkeypatch):
+    """A deployment where the first use of something unknown registers it."""
+    monkeypatch.setenv("PLANGATE_AUTO_REGISTER", "1")
+    options.cache_clear()
+    yield
+    monkeypatch.undo()
+    options.cache_clear()

@@ -28,6 +28,8 @@ from gating.services.admissions import AuthorizeRequest
 from gating.services.authorize import authorize, preflight
 from gating.services.bundles import upsert_bundle
 from gating.services.commits import CommitRequest, commit_lease
+from gating.services.ingest import ingest
+from gating.services.ingest_requests import IngestRequest
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from gating.services.seats import bill_seats
@@ -266,6 +268,17 @@ class Gate:
             user=self.user,
             request=CommitRequest(lease, feature, quantity, uses, labels or {}),
             idempotency_key=key or f"c-{next(_numbers)}",
+            at=self.at,
+            by=self.by,
+        )
+
+    def ingest(self, quantity=None, *, key=None, feature="chat", meters=(), **given):
+        uses = [use if isinstance(use, MeterUse) else MeterUse(*use) for use in meters]
+        return ingest(
+            account=self.account,
+            user=self.user,
+            request=IngestRequest(feature, quantity, uses, **given),
+            idempotency_key=key or f"i-{next(_numbers)}",
             at=self.at,
             by=self.by,
         )

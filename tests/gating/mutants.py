@@ -18,6 +18,7 @@ FILES = {
     "store": ROOT / "gating/sql/store.sql",
     "book": ROOT / "gating/sql/book.sql",
     "commit": ROOT / "gating/sql/commit.sql",
+    "ingest": ROOT / "gating/sql/ingest.sql",
     "expire": ROOT / "gating/sql/expire.sql",
     "funding": ROOT / "grants/sql/funding.sql",
 }

@@ -248,6 +248,7 @@ BAD_RATINGS = [
     ),
     ({"labels": []}, {"gate_rating_labels_are_object"}),
     ({"evidence": []}, {"gate_rating_evidence_is_object"}),
+    ({"metadata": []}, {"gate_rating_metadata_is_object"}),
 ]
 
 

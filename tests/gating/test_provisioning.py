@@ -70,6 +70,8 @@ def test_options_have_defaults(environment):
         PLANGATE_LEASE_GRACE_SECONDS="",
         PLANGATE_STRICT_METERS="0",
         PLANGATE_RATINGS_KEPT_MONTHS="",
+        PLANGATE_AUTO_REGISTER="0",
+        PLANGATE_INGEST_AGE_DAYS="",
     )
 
     assert (found.lease_ttl, found.lease_grace, found.strict_meters) == (
@@ -82,6 +84,7 @@ def test_options_have_defaults(environment):
         found.ratings_kept_months,
         found.denials_kept_months,
     ) == (timedelta(days=90), None, None)
+    assert (found.auto_register, found.ingest_age) == (False, timedelta(days=90))
 
 
 def test_options_come_from_the_environment(environment):
@@ -92,6 +95,8 @@ def test_options_come_from_the_environment(environment):
         PLANGATE_LEASES_KEPT_DAYS="7",
         PLANGATE_RATINGS_KEPT_MONTHS="12",
         PLANGATE_DENIALS_KEPT_MONTHS="1",
+        PLANGATE_AUTO_REGISTER="1",
+        PLANGATE_INGEST_AGE_DAYS="365",
     )
 
     assert (found.lease_ttl, found.lease_grace, found.strict_meters) == (
@@ -104,6 +109,7 @@ def test_options_come_from_the_environment(environment):
         found.ratings_kept_months,
         found.denials_kept_months,
     ) == (timedelta(days=7), 12, 1)
+    assert (found.auto_register, found.ingest_age) == (True, timedelta(days=365))
 
 
 @pytest.mark.parametrize(
@@ -115,12 +121,17 @@ def test_options_come_from_the_environment(environment):
         ("PLANGATE_LEASE_TTL_SECONDS", "٣"),
         ("PLANGATE_LEASE_TTL_SECONDS", "9" * 40),
         ("PLANGATE_LEASE_GRACE_SECONDS", "2592001"),
+        ("PLANGATE_LEASE_GRACE_SECONDS", "000000000" + "9" * 10),
         ("PLANGATE_STRICT_METERS", "yes"),
         ("PLANGATE_LEASES_KEPT_DAYS", "6"),
         ("PLANGATE_LEASES_KEPT_DAYS", "366"),
         ("PLANGATE_RATINGS_KEPT_MONTHS", "11"),
         ("PLANGATE_RATINGS_KEPT_MONTHS", "forever"),
         ("PLANGATE_DENIALS_KEPT_MONTHS", "0"),
+        ("PLANGATE_AUTO_REGISTER", "true"),
+        ("PLANGATE_INGEST_AGE_DAYS", "0"),
+        ("PLANGATE_INGEST_AGE_DAYS", "366"),
+        ("PLANGATE_INGEST_AGE_DAYS", "1.5"),
     ],
 )
 def test_a_bad_option_stops_the_process(environment, name, value):

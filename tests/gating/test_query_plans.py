@@ -24,7 +24,7 @@ EMPTIED = (
     "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
     "credit_entries", "credit_balances",
 )  # fmt: skip
-LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname = 'billing_users'"
+LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname IN ('billing_accounts', 'billing_users')"
 MOST_PER_ITEM = 60
 
 PEOPLE = {
@@ -104,9 +104,10 @@ def everything(gate):
     commit_all(gate, authorize_all(gate, [*keys, f"batch-{uuid4()}"]))
     lease, late = gate.lease(3), gate.lease(3)
     gate.preflight(3)
+    gate.ingest(2)
     gate.commit(lease, 3)
     gate.commit(late, 1)
-    return 5 + 3 + 4 + 4
+    return 6 + 3 + 4 + 4
 
 
 def authorize_all(gate, keys):
@@ -198,7 +199,8 @@ def test_without_its_setting_a_function_would_scan(empty):
 
     with mutated(
         dict.fromkeys(
-            ("admit", "authorize", "store", "close", "commit", "expire"), unpinned
+            ("admit", "authorize", "store", "close", "commit", "expire", "ingest"),
+            unpinned,
         )
     ):
         everything(empty)

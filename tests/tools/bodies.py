@@ -121,6 +121,10 @@ BODIES = {
             "price": {"adjustments": [{"op": "multiplier", "multiplier": "0.8"}]},
         },
     },
+    "gate_ingest": lambda world: {
+        "feature_code": "chat", "quantity_minor": "1", "labels": {"team": "a"}, "metadata": {"run": 7},
+        "meters": [{"meter_code": "chat", "quantity_minor": "1"}],
+    },
     "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
     "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},
 }  # fmt: skip
