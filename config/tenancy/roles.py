@@ -48,12 +48,14 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.assign_plan",
         "billing.manage_users",
         "gating.cancel_lease",
+        "grants.close_budget",
     ),
     FINANCE: (
         *_CUSTOMERS,
         *_TAKEN_AWAY,
         "billing.manage_contracts",
         "grants.credit_balance",
+        "grants.close_budget",
     ),
     OPS: (
         *_CUSTOMERS,
@@ -67,6 +69,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.manage_users",
         "gating.cancel_lease",
         "grants.credit_balance",
+        "grants.close_budget",
         "tenancy.*_realm",
         "tenancy.*_servicekey",
     ),

@@ -31,7 +31,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.tenancy.models import DomainEvent
 from gating.admin.explained import explained
-from gating.admin.subjects import SEARCHED, account, feature, user
+from gating.admin.subjects import SEARCHED, account, budget, feature, user
 from gating.admin.words import age_text, window_text
 from gating.decide import decide
 from gating.evidence import decision_document
@@ -119,7 +119,7 @@ class LeaseAdmin(RecordAdmin):
         (
             "What it holds",
             {
-                "fields": ("held_quantity", "held_money", "counted_in", "cap"),
+                "fields": ("held_quantity", "held_money", budget, "counted_in", "cap"),
                 "description": "While it is active. Afterwards the numbers say what "
                 "was held, and nothing is.",
             },

@@ -34,6 +34,7 @@ from gating.services.commits import CommitRequest, commit_lease
 from gating.services.denials import GateDenied
 from gating.services.policies import create_policy
 from grants.models import CreditEntry
+from grants.services.budgets import BudgetTerms, create_budget
 from grants.services.credits import credit_balance
 
 PRINCIPAL, USER = "acme", "u-1"
@@ -170,6 +171,17 @@ def _account(world, principal):
     credit_balance(
         user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by
     )
+    terms = BudgetTerms(
+        5000,
+        name="Trip",
+        scope_kind="feature",
+        feature_codes=["chat"],
+        window_start=at,
+        window_end=at.replace(year=2100),
+    )
+    world.budget, _ = create_budget(
+        user=world.user, terms=terms, reference="trip", at=at, by=by
+    )
     _usage(world)
 
 
@@ -208,8 +220,8 @@ def _contract(world):
 
 
 def _usage(world):
-    """A commit that costs, an open lease, and a denial."""
-    world.closed_lease = _lease(world, "closed-1")
+    """A commit that costs, on a budget; an open lease, and a denial."""
+    world.closed_lease = _lease(world, "closed-1", budget="trip")
     commit_lease(
         account=world.account,
         user=world.user,
@@ -241,11 +253,13 @@ def _usage(world):
     world.entry = CreditEntry.objects.get(user=world.user, kind="credit")
 
 
-def _lease(world, key):
+def _lease(world, key, budget=None):
     admitted = authorize(
         account=world.account,
         user=world.user,
-        request=AuthorizeRequest(Ask("chat", estimate_minor=2), None, {}),
+        request=AuthorizeRequest(
+            Ask("chat", estimate_minor=2, budget=budget), None, {}
+        ),
         idempotency_key=key,
         at=world.at,
         by=world.by,
