@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast
-
-from pydantic import BeforeValidator
+from typing import Any, Literal, cast
 
 from config.api.wire import (
     Code,
@@ -29,10 +27,6 @@ MAX_FEATURES = 100
 
 Status = Literal["active", "closed", "expired", "canceled"]
 ScopeKind = Literal["global", "feature", "feature_set"]
-Limit = Annotated[
-    UInt | None, BeforeValidator(lambda value: None if value == "" else value)
-]
-"""An amount in 10^-6 USD; null or empty is unlimited."""
 
 
 class BudgetOut(WireModel):
@@ -92,8 +86,8 @@ class BudgetPage(WireModel):
 class BudgetIn(WriteModel):
     """A budget to make.
 
-    `budget` is the caller's own name for it; without one, it goes by its id. A budget
-    of the scope `feature` names it in `scope_payload.feature_code`, one of the scope
+    `budget` is the caller's own name for it; without one, it goes by its id. Without a
+    `limit_xusd` it is unlimited. A budget of the scope `feature` names it in `scope_payload.feature_code`, one of the scope
     `feature_set` lists them in `scope_payload.feature_set`.
     """
 
@@ -101,7 +95,7 @@ class BudgetIn(WriteModel):
     name: Prose | None = None
     scope_kind: ScopeKind = "global"
     scope_payload: JsonObject | None = None
-    limit_xusd: Limit = None
+    limit_xusd: UInt | None = None
     window_start: Instant | None = None
     window_end: Instant | None = None
     metadata: JsonObject | None = None
