@@ -87,8 +87,9 @@ class BudgetIn(WriteModel):
     """A budget to make.
 
     `budget` is the caller's own name for it; without one, it goes by its id. Without a
-    `limit_xusd` it is unlimited. A budget of the scope `feature` names it in `scope_payload.feature_code`, one of the scope
-    `feature_set` lists them in `scope_payload.feature_set`.
+    `limit_xusd` it is unlimited. A budget of the scope `feature` names it in
+    `scope_payload.feature_code`, one of the scope `feature_set` lists them in
+    `scope_payload.feature_set`.
     """
 
     budget: Reference | None = None
