@@ -12,7 +12,8 @@ from uuid import UUID
 
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import fixed_window, format_instant, parse_instant
-from gating.facts import Ask, Hint
+from gating.evidence import read_budget
+from gating.facts import Ask, BudgetFact, Hint
 from gating.hints import NEARLY, advice, rate_hints
 from gating.pricing import RatedLine, price_meter
 from gating.rules import Rules, Seen, facts_of
@@ -33,17 +34,22 @@ class Admission:
     trace_id: str | None = None
 
 
-def admission_data(rules: Rules, at: datetime) -> dict[str, Any]:
+def admission_data(
+    rules: Rules, at: datetime, budget: BudgetFact | None = None
+) -> dict[str, Any]:
     """Return what authorize and preflight both answer to an admission at `at`."""
     window = fixed_window(at, rules.of_kind("quota")[0].window_seconds)
     if window.end is None:
         raise AssertionError("a quota's window ends")
-    return {
+    data = {
         "feature_code": rules.feature.feature_code,
         "feature_family_code": rules.feature.feature_family_code,
         "window_start": format_instant(window.start),
         "window_end": format_instant(window.end),
     }
+    if budget is not None:
+        data["budget_id"] = str(budget.budget_id)
+    return data
 
 
 def admission_hints(
@@ -146,6 +152,7 @@ def commit_facts(rules: Rules, committed: Committed) -> CommitFacts:
         unpriced=known["unpriced"],
         not_allowed=known["not_allowed"],
         zero_cost=known["zero_cost"],
+        budget=read_budget(known.get("budget")),
     )
 
 
@@ -178,7 +185,22 @@ def commit_answer(
     }
     used = {line.meter_code for line in committed.lines}
     faults = [fault.hint for fault in rules.faults if fault.meter_code in used]
+    budget = read_budget(committed.evidence.get("budget"))
+    if budget is not None:
+        data |= _budget_data(budget, settlement.budget_xusd)
     return data, [*map(dict, settlement.hints), *changed, *faults]
+
+
+def _budget_data(budget: BudgetFact, consumed_xusd: int) -> dict[str, str]:
+    """Return what a commit tells of its budget; an unlimited one has no remainder."""
+    data = {
+        "budget_id": str(budget.budget_id),
+        "budget_consumed_delta_xusd": str(consumed_xusd),
+    }
+    if budget.limit_xusd is not None:
+        left_xusd = budget.limit_xusd - budget.consumed_xusd - consumed_xusd
+        data["budget_remaining_xusd"] = str(left_xusd)
+    return data
 
 
 def _changed(line: Line, rated: RatedLine) -> list[Hint]:

@@ -9,6 +9,8 @@ ever taken that the facts do not cover:
   its price on the balance of a prepaid account, rounded up so that it covers whatever
   remainder is carried into the commit. An estimate of 0 holds nothing and is admitted
   while anything is left;
+- a budget that is named holds what the balance does, out of what it has left. Usage
+  that is paid later counts on it, and is not stopped by it;
 - `optimistic` quotas admit while anything is left, and count at commit;
 - rates count each admission.
 """
@@ -16,9 +18,17 @@ ever taken that the facts do not cover:
 from collections.abc import Iterable
 
 from gating import sentences
-from gating.facts import Ask, Facts, FeatureFact, PolicyWindow, least_limits
+from gating.facts import (
+    Ask,
+    Facts,
+    FeatureFact,
+    Funding,
+    PolicyWindow,
+    least_limits,
+)
 from gating.hints import (
     advice,
+    budget_shortfall_hint,
     fault_hints,
     rate_hint,
     rate_hints,
@@ -36,7 +46,7 @@ def decide(ask: Ask, facts: Facts) -> Verdict:
         or _seats(facts)
         or _quota(ask, facts)
         or _rate(facts)
-        or _budget(ask)
+        or _budget(ask, facts)
         or _funding(ask, facts)
     )
     return Verdict(denial) if denial else _admission(ask, facts)
@@ -158,29 +168,60 @@ def _rate(facts: Facts) -> Denial | None:
     return None
 
 
-def _budget(ask: Ask) -> Denial | None:
+def _budget(ask: Ask, facts: Facts) -> Denial | None:
     if ask.budget is None:
         return None
+    budget = facts.budget
+    if budget is None:
+        return _no_budget(sentences.no_budget(ask.budget))
+    shut = sentences.budget_shut(ask.budget, budget, ask.feature_code, facts.at)
+    if shut is not None:
+        return _no_budget(shut)
+    needed_xusd = _wallet_xusd(ask, facts)
+    if not _pays_before(facts.funding) or budget.room_xusd >= max(needed_xusd, 1):
+        return None
     return Denial(
-        422, "RESOURCE.NOT_FOUND", "budget_not_found", sentences.no_budget(ask.budget)
+        402,
+        "BUDGET.EXHAUSTED",
+        "budget_exhausted",
+        sentences.budget_used_up(ask.budget, budget, needed_xusd, held_minor(ask)),
+        [
+            budget_shortfall_hint(_least_xusd(needed_xusd, facts.funding), budget),
+            *fault_hints(facts.funding),
+        ],
     )
+
+
+def _no_budget(sentence: str) -> Denial:
+    return Denial(422, "RESOURCE.NOT_FOUND", "budget_not_found", sentence)
+
+
+def _pays_before(funding: Funding) -> bool:
+    """Return whether use must be covered before it is made."""
+    return funding.billing_mode == "prepaid" and not funding.zero_cost
+
+
+def _least_xusd(needed_xusd: int, funding: Funding) -> int:
+    """Return what must be there: the price of one unit, where nothing is asked for."""
+    return max(1, needed_xusd or (funding.price.at_most(1) if funding.price else 0))
 
 
 def _funding(ask: Ask, facts: Facts) -> Denial | None:
     funding = facts.funding
-    if funding.billing_mode != "prepaid" or funding.zero_cost:
+    if not _pays_before(funding):
         return None
     needed_xusd = _wallet_xusd(ask, facts)
     if funding.available_xusd >= max(needed_xusd, 1):
         return None
-    # Where nothing in particular is asked for, one unit is what must be affordable.
-    unit_xusd = needed_xusd or (funding.price.at_most(1) if funding.price else 0)
     return Denial(
         402,
         "FUNDING.EXHAUSTED",
         "funding_exhausted",
         sentences.funds_lacking(funding, needed_xusd, held_minor(ask)),
-        [shortfall_hint(max(unit_xusd, 1), funding), *fault_hints(funding)],
+        [
+            shortfall_hint(_least_xusd(needed_xusd, funding), funding),
+            *fault_hints(funding),
+        ],
     )
 
 
@@ -191,12 +232,7 @@ def _reserves(facts: Facts) -> bool:
 def _wallet_xusd(ask: Ask, facts: Facts) -> int:
     """Return what to reserve on the balance: nothing unless some quota reserves."""
     funding = facts.funding
-    if (
-        funding.billing_mode != "prepaid"
-        or funding.zero_cost
-        or funding.price is None
-        or not _reserves(facts)
-    ):
+    if not _pays_before(funding) or funding.price is None or not _reserves(facts):
         return 0
     return funding.price.at_most(held_minor(ask))
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from config.kernel.windows import format_instant, parse_instant
 from gating.facts import (
     Ask,
+    BudgetFact,
     CounterKey,
     Facts,
     FeatureFact,
@@ -29,10 +30,17 @@ from gating.verdicts import Verdict
 Document = dict[str, Any]
 
 _INSTANTS = frozenset(
-    {"at", "version", "window_start", "window_end", "expires_at", "effective_at"}
+    {
+        "at",
+        "version",
+        "window_start",
+        "window_end",
+        "expires_at",
+        "effective_at",
+        "closed_at",
+    }
 )
-_IDS = frozenset({"policy_id", "subject_id", "counter_id"})
-_INTEGERS = frozenset({"limit", "price_xusd", "catalog_price_xusd", "available_xusd"})
+_IDS = frozenset({"policy_id", "subject_id", "counter_id", "budget_id"})
 
 
 def _written(value: Any) -> Any:
@@ -54,7 +62,7 @@ def _read(name: str, value: Any) -> Any:
         return parse_instant(value)
     if name in _IDS:
         return UUID(value)
-    if name in _INTEGERS or name.endswith(("_minor", "_seconds")) or name == "taken":
+    if name in {"limit", "taken"} or name.endswith(("_minor", "_seconds", "_xusd")):
         return int(value)
     return tuple(value) if isinstance(value, list) else value
 
@@ -95,6 +103,8 @@ def read_facts(document: Document) -> Facts:
                     ),
                 )
             ),
+            # What was stored before there were budgets names none.
+            budget=read_budget(document.get("budget")),
         )
     )
 
@@ -106,6 +116,11 @@ def _price(document: Document | None) -> UnitPrice | None:
     return UnitPrice(
         **_fields(document, term=PriceTerm(**_fields(term)) if term else None)
     )
+
+
+def read_budget(document: Document | None) -> BudgetFact | None:
+    """Return a budget as it was seen, its integers written either way."""
+    return BudgetFact(**_fields(document)) if document else None
 
 
 def _window(document: Document) -> PolicyWindow:

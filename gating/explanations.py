@@ -11,7 +11,7 @@ from typing import Literal
 from config.kernel.money import format_xusd
 from gating.decide import decide, held_minor
 from gating.facts import Ask, Facts, Funding, PolicyWindow
-from gating.sentences import instant, under_contract
+from gating.sentences import budget_state, instant, under_contract
 from gating.verdicts import Verdict
 
 Outcome = Literal["passed", "failed", "not_reached"]
@@ -23,7 +23,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "seats": ("seats_taken",),
     "quota": ("quota_exhausted",),
     "rate": ("rate_exceeded",),
-    "budget": ("budget_not_found",),
+    "budget": ("budget_not_found", "budget_exhausted"),
     "funding": ("funding_exhausted",),
 }
 """The checks in the order of `decide`, with the reasons that each denies for."""
@@ -133,8 +133,13 @@ def _rate(_ask: Ask, facts: Facts, _verdict: Verdict) -> list[str]:
     return told or ["No rate governs the feature."]
 
 
-def _budget(_ask: Ask, _facts: Facts, _verdict: Verdict) -> list[str]:
-    return ["No budget was named."]
+def _budget(ask: Ask, facts: Facts, verdict: Verdict) -> list[str]:
+    if ask.budget is None or facts.budget is None:
+        return ["No budget was named."]
+    state = _sentence(budget_state(ask.budget, facts.budget))
+    if facts.funding.billing_mode == "prepaid":
+        return [f"{state}; {format_xusd(verdict.wallet_xusd)} more held."]
+    return [f"{state}; {facts.funding.billing_mode} usage may pass its limit."]
 
 
 def _funding(_ask: Ask, facts: Facts, verdict: Verdict) -> list[str]:

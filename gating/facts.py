@@ -185,10 +185,38 @@ class Funding:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetFact:
+    """A user's budget that was named, as it stands.
+
+    What is reserved is held by leases until they end. `limit_xusd` None is unlimited,
+    a bound that is None open; `feature_codes` None means every feature.
+    """
+
+    budget_id: UUID
+    consumed_xusd: int
+    reserved_xusd: int
+    limit_xusd: int | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    closed_at: datetime | None = None
+    feature_codes: Sequence[str] | None = None
+
+    @property
+    def room_xusd(self) -> int:
+        """Return what may still be reserved or consumed; below 0 once it is passed.
+
+        An unlimited budget has the room that its numbers have: 64 bits.
+        """
+        limit = INT64_MAX if self.limit_xusd is None else self.limit_xusd
+        return limit - self.consumed_xusd - self.reserved_xusd
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything an admission depends on, at the instant `at`.
 
     `feature` is None where the realm has none of that code; the rest is then empty.
+    `budget` is None where none was named, or the user has none of that reference.
     `bundle_missing` says that no plan names a bundle and the realm's default bundle
     is absent or disabled.
     """
@@ -202,3 +230,4 @@ class Facts:
     rates: Sequence[PolicyWindow] = ()
     seats: Sequence[SeatWindow] = ()
     funding: Funding = field(default_factory=lambda: Funding("prepaid", 0))
+    budget: BudgetFact | None = None

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import format_instant
-from gating.facts import Ask, Facts, Funding, Hint, PolicyWindow
+from gating.facts import Ask, BudgetFact, Facts, Funding, Hint, PolicyWindow
 
 NEARLY = 3
 """A rate hints when this many requests, or fewer, are left."""
@@ -30,6 +30,16 @@ def shortfall_hint(needed_xusd: int, funding: Funding) -> Hint:
     missing = max(0, needed_xusd - max(0, funding.available_xusd))
     return {
         "type": "funding.xusd_shortfall",
+        "shortfall_xusd": min(missing, INT64_MAX),
+    }
+
+
+def budget_shortfall_hint(needed_xusd: int, budget: BudgetFact) -> Hint:
+    """Return what a budget lacks to cover an amount (10^-6 USD)."""
+    missing = max(0, needed_xusd - max(0, budget.room_xusd))
+    return {
+        "type": "budget.shortfall",
+        "budget_id": str(budget.budget_id),
         "shortfall_xusd": min(missing, INT64_MAX),
     }
 
@@ -63,14 +73,35 @@ def advice(ask: Ask, facts: Facts) -> list[Hint]:
             }
         )
     covered = [w.room_minor for w in facts.quotas]
-    if funding.billing_mode == "prepaid" and funding.price is not None:
-        affordable = funding.price.affordable(max(0, funding.available_xusd))
-        if affordable is not None and affordable < ask.estimate_minor:
-            covered.append(affordable)
-            needed_xusd = funding.price.at_most(ask.estimate_minor)
-            hints.append(shortfall_hint(needed_xusd, funding))
+    for hint, affordable_minor in _shortfalls(ask.estimate_minor, facts):
+        covered.append(affordable_minor)
+        hints.append(hint)
     if min(covered) < ask.estimate_minor:
         hints.append(
             {"type": "quota.remaining", "max_quantity_minor": max(0, min(covered))}
         )
     return hints
+
+
+def _shortfalls(estimate_minor: int, facts: Facts) -> list[tuple[Hint, int]]:
+    """Return a hint for each purse that an estimate is beyond, and its reach.
+
+    Only a prepaid account is told: another's balance and budgets deny nothing.
+    """
+    funding, budget = facts.funding, facts.budget
+    if funding.billing_mode != "prepaid" or funding.price is None:
+        return []
+    needed_xusd = funding.price.at_most(estimate_minor)
+    purses = [(funding.available_xusd, shortfall_hint(needed_xusd, funding))]
+    if budget is not None:
+        hint = budget_shortfall_hint(needed_xusd, budget)
+        purses.append((budget.room_xusd, hint))
+    found = [
+        (hint, funding.price.affordable(max(0, left_xusd)))
+        for left_xusd, hint in purses
+    ]
+    return [
+        (hint, reach)
+        for hint, reach in found
+        if reach is not None and reach < estimate_minor
+    ]

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from config.kernel.money import INT64_MAX
 from gating.facts import (
     BillingMode,
+    BudgetFact,
     EntitlementVerdict,
     Facts,
     FeatureFact,
@@ -90,10 +91,12 @@ class Seen:
 
     `pairs` follow `Rules.policies`: used and reserved of a quota or rate, seats taken
     and 1 where the user holds one. `available_xusd` is 0 where no balance decides.
+    `budget` is the one named, where the user has it.
     """
 
     pairs: tuple[tuple[int, int], ...]
     available_xusd: int = 0
+    budget: BudgetFact | None = None
 
 
 def ranked(policies: Sequence[PolicyFact]) -> tuple[PolicyFact, ...]:
@@ -161,6 +164,7 @@ def facts_of(
             unpriced=rules.unpriced,
             faults=rules.faults,
         ),
+        budget=seen.budget,
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from config.kernel.money import format_xusd
-from gating.facts import Facts, Funding, PolicyWindow, SeatWindow
+from gating.facts import BudgetFact, Facts, Funding, PolicyWindow, SeatWindow
 
 
 def instant(at: datetime) -> str:
@@ -80,9 +80,46 @@ def rate_exceeded(window: PolicyWindow, seconds: int) -> str:
     )
 
 
-def no_budget(budget: str) -> str:
-    """Return why a budget reference is denied."""
-    return f"there is no budget {budget}."
+def no_budget(reference: str) -> str:
+    """Return why a budget that the user does not have is denied."""
+    return f"there is no budget {reference}."
+
+
+def budget_shut(
+    reference: str, budget: BudgetFact, code: str, at: datetime
+) -> str | None:
+    """Return why a budget may not be used for a feature at `at`; None where it may."""
+    if budget.closed_at is not None:
+        return f"budget {reference} was closed at {instant(budget.closed_at)}."
+    if budget.window_start is not None and at < budget.window_start:
+        return f"budget {reference} begins only at {instant(budget.window_start)}."
+    if budget.window_end is not None and at >= budget.window_end:
+        return f"budget {reference} ended at {instant(budget.window_end)}."
+    if budget.feature_codes is not None and code not in budget.feature_codes:
+        features = ", ".join(budget.feature_codes)
+        return f"budget {reference} is for {features}, not for {code}."
+    return None
+
+
+def budget_state(reference: str, budget: BudgetFact) -> str:
+    """Return what was consumed of a budget, and what is held on it."""
+    limit = budget.limit_xusd
+    held = budget.reserved_xusd
+    return (
+        f"budget {reference}: {format_xusd(budget.consumed_xusd)} of "
+        f"{'unlimited' if limit is None else format_xusd(limit)} consumed"
+        + (f" and {format_xusd(held)} held" if held else "")
+    )
+
+
+def budget_used_up(
+    reference: str, budget: BudgetFact, needed_xusd: int, asked_minor: int
+) -> str:
+    """Return why a budget does not cover a quantity."""
+    state = budget_state(reference, budget)
+    if needed_xusd == 0:
+        return f"{state}; nothing is left."
+    return f"{state}; {format_xusd(needed_xusd)} needed for {asked_minor:,}."
 
 
 def funds_lacking(funding: Funding, needed_xusd: int, asked_minor: int) -> str:

@@ -9,7 +9,11 @@ A commit always leaves its rating; what differs is how much of it is applied:
 - *applied_clipped*: not all of it fits (reason `overshoot`). A counter takes what
   fits, so that no limit is ever passed. Postpaid and hybrid accounts owe the whole
   amount all the same; a prepaid one owes the share that fits its quota, rounded down,
-  and no more than its balance has. The rating keeps the whole.
+  and no more than its balance, and the budget that was named, have. The rating keeps
+  the whole.
+
+A budget that the lease names consumes what is owed, once it is settled: of prepaid use
+never more than its limit, of other use all (reason `budget_limit_exceeded`).
 
 A feature without any price or cost is free, so its missing prices do not quarantine.
 """
@@ -22,7 +26,10 @@ from uuid import UUID
 
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import format_instant
-from gating.facts import BillingMode, Hint
+from gating.facts import BillingMode, BudgetFact, Hint
+
+LOW_XUSD = 1000
+"""A budget with no more left than this, or than the commit twice over, hints."""
 
 LeaseState = Literal["active", "closed", "expired", "canceled"]
 ApplicationStatus = Literal["applied", "applied_clipped", "quarantined"]
@@ -53,8 +60,9 @@ class CommitFacts:
     """Everything a settlement depends on, at the instant `at` (aware UTC).
 
     Amounts are canonical: what the whole quantity costs. `available_xusd` is what the
-    balance has beside the lease's own `held_xusd`. `unpriced` and `not_allowed` name
-    meters; `zero_cost` says that the feature has no price or cost at all.
+    balance has beside the lease's own `held_xusd`; the `budget` that the lease names
+    holds the same. `unpriced` and `not_allowed` name meters; `zero_cost` says that the
+    feature has no price or cost at all.
     """
 
     at: datetime
@@ -72,6 +80,21 @@ class CommitFacts:
     unpriced: Sequence[str] = ()
     not_allowed: Sequence[str] = ()
     zero_cost: bool = False
+    budget: BudgetFact | None = None
+
+    @property
+    def purse_xusd(self) -> int:
+        """Return the most that a prepaid balance pays: what is held, and what is left.
+
+        An open lease holds it.
+        """
+        return self.held_xusd + max(0, self.available_xusd)
+
+    @property
+    def budget_xusd(self) -> int:
+        """Return the most that prepaid use may count on the budget, or 64 bits."""
+        room_xusd = INT64_MAX if self.budget is None else self.budget.room_xusd
+        return self.held_xusd + max(0, room_xusd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +112,7 @@ class Settlement:
     """What a commit applies, and why not all of it.
 
     `takes` is empty where the lease was not open any more: it holds nothing then.
+    `budget_xusd` is what the budget consumes.
     """
 
     status: ApplicationStatus
@@ -99,6 +123,7 @@ class Settlement:
     quantity_minor: int
     amount_xusd: int
     cost_xusd: int
+    budget_xusd: int = 0
 
 
 def settle(facts: CommitFacts) -> Settlement:
@@ -110,15 +135,15 @@ def settle(facts: CommitFacts) -> Settlement:
         return Settlement("quarantined", reasons, hints, late, takes, 0, 0, 0)
     asked = facts.quantity_minor
     fits = min(asked, *(window.capacity_minor for window in facts.windows))
-    amount_xusd = _amount(facts, fits)
     if fits < asked:
         hints.append({"type": "quota.remaining", "max_quantity_minor": fits})
-    if amount_xusd < facts.amount_xusd:
-        missing = facts.amount_xusd - amount_xusd
-        hints.append({"type": "funding.xusd_shortfall", "shortfall_xusd": missing})
+    amount_xusd, lacking = _amount(facts, fits)
     clipped = fits < asked or amount_xusd < facts.amount_xusd
     if clipped:
         reasons.append("overshoot")
+    budget_xusd, counted, told = _budget(facts, amount_xusd)
+    reasons += counted
+    hints += [*lacking, *told]
     return Settlement(
         status="applied_clipped" if clipped else "applied",
         reasons=reasons,
@@ -128,6 +153,7 @@ def settle(facts: CommitFacts) -> Settlement:
         quantity_minor=fits,
         amount_xusd=amount_xusd,
         cost_xusd=facts.cost_xusd,
+        budget_xusd=budget_xusd,
     )
 
 
@@ -184,11 +210,59 @@ def _expired_hint(facts: CommitFacts, overdue: timedelta, *, exceeded: bool) -> 
     }
 
 
-def _amount(facts: CommitFacts, fits_minor: int) -> int:
+def _amount(facts: CommitFacts, fits_minor: int) -> tuple[int, list[Hint]]:
+    """Return what is owed, and what purse lacks the rest."""
     if facts.billing_mode != "prepaid":
-        return facts.amount_xusd
+        return facts.amount_xusd, []
     share = facts.amount_xusd * fits_minor // facts.quantity_minor
-    return min(share, facts.held_xusd + max(0, facts.available_xusd))
+    paid, hints = min(share, facts.purse_xusd), list[Hint]()
+    if paid < facts.amount_xusd:
+        missing = facts.amount_xusd - paid
+        hints.append({"type": "funding.xusd_shortfall", "shortfall_xusd": missing})
+    if facts.budget is not None and facts.budget_xusd < share:
+        hints.append(_shortfall(facts.budget, share - facts.budget_xusd))
+    return min(paid, facts.budget_xusd), hints
+
+
+def _budget(facts: CommitFacts, amount_xusd: int) -> tuple[int, list[str], list[Hint]]:
+    """Return what the budget consumes of an amount, with reasons and hints."""
+    budget = facts.budget
+    if budget is None:
+        return 0, [], []
+    # Its numbers have 64 bits; within them, no limit stops what is paid later.
+    most = INT64_MAX - budget.consumed_xusd - budget.reserved_xusd + facts.held_xusd
+    consumed_xusd = min(amount_xusd, most)
+    if consumed_xusd == 0:
+        return 0, [], []
+    if budget.limit_xusd is None:
+        return consumed_xusd, ["budget_consumed"], []
+    hints = list[Hint]()
+    over = budget.consumed_xusd + consumed_xusd - budget.limit_xusd
+    if over > 0:
+        hints.append(_shortfall(budget, over))
+    left = max(0, budget.room_xusd + facts.held_xusd - consumed_xusd)
+    threshold = max(LOW_XUSD, min(2 * consumed_xusd, INT64_MAX))
+    if left <= threshold:
+        hints.append(_low(budget, left, threshold))
+    reason = "budget_limit_exceeded" if over > 0 else "budget_consumed"
+    return consumed_xusd, [reason], hints
+
+
+def _shortfall(budget: BudgetFact, missing_xusd: int) -> Hint:
+    return {
+        "type": "budget.shortfall",
+        "budget_id": str(budget.budget_id),
+        "shortfall_xusd": missing_xusd,
+    }
+
+
+def _low(budget: BudgetFact, headroom_xusd: int, threshold_xusd: int) -> Hint:
+    return {
+        "type": "budget.low_headroom",
+        "budget_id": str(budget.budget_id),
+        "headroom_xusd": headroom_xusd,
+        "threshold_xusd": threshold_xusd,
+    }
 
 
 def _takes(facts: CommitFacts, asked_minor: int) -> list[Take]:

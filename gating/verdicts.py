@@ -36,8 +36,9 @@ class Verdict:
     """Yes or no, and on a yes what to take.
 
     `window` is the first quota policy's; `holds` are reservations, `increments`
-    requests to count; `wallet_xusd` is to be reserved on the user's balance;
-    `cap_minor` is the estimate, or the least quantity left, or None for unlimited.
+    requests to count; `wallet_xusd` is to be reserved on the user's balance, and on
+    the budget that was named; `cap_minor` is the estimate, or the least quantity left,
+    or None for unlimited.
     """
 
     denial: Denial | None = None

@@ -63,7 +63,7 @@ CHECKS = [
         for table in (
             "billing_accounts", "billing_contracts", "billing_details", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
             "feature_families", "features", "feature_meters", "meters", "meter_prices",
-            "gate_policies", "gate_policy_bundles", "realms", "service_keys",
+            "gate_policies", "gate_policy_bundles", "realms", "service_keys", "budgets",
         )
         for column in ("operator", "reason", "ticket_id")
         for bad in ("", " \t\n")
@@ -171,6 +171,25 @@ CHECKS = [
         for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
     ),
     ("credit_entry_idempotency_key_is_not_blank", "credit_entries", {"idempotency_key": " "}),
+    ("budget_reference_is_1_to_255_characters", "budgets", {"reference": ""}),
+    ("budget_reference_is_1_to_255_characters", "budgets", {"reference": " "}),
+    ("budget_reference_is_1_to_255_characters", "budgets", {"reference": "b" * 256}),
+    ("budget_scope_is_known", "budgets", {"scope_kind": "team"}),
+    ("budget_features_fit_its_scope", "budgets", {"feature_codes": None}),
+    ("budget_features_fit_its_scope", "budgets", {"feature_codes": []}),
+    ("budget_features_fit_its_scope", "budgets", {"feature_codes": ["a", "b"]}),
+    ("budget_features_fit_its_scope", "budgets", {"scope_kind": "global"}),
+    ("budget_features_fit_its_scope", "budgets", {"scope_kind": "feature_set", "feature_codes": []}),
+    ("budget_features_fit_its_scope", "budgets", {"scope_kind": "feature_set", "feature_codes": None}),
+    *(
+        ("budget_amounts_are_not_negative", "budgets", {"reserved_xusd": 0, column: -1})
+        for column in ("limit_xusd", "consumed_xusd", "reserved_xusd")
+    ),
+    ("budget_reserves_within_its_limit", "budgets", {"reserved_xusd": lambda row: row["limit_xusd"] + 1}),
+    ("budget_fits_64_bits", "budgets", {"consumed_xusd": INT64_MAX, "reserved_xusd": 1}),
+    ("budget_window_not_empty", "budgets", {"window_end": start}),
+    ("budget_window_not_empty", "budgets", {"window_end": PAST}),
+    *objects("budgets", "budget", ("metadata", "is")),
     # Gate: policies
     ("gate_policy_bundle_key_is_plain", "gate_policy_bundles", {"bundle_key": "Pro"}),
     ("gate_policy_bundle_status_is_known", "gate_policy_bundles", {"status": "asleep"}),
@@ -243,6 +262,10 @@ CHECKS = [
         ("gate_lease_end_is_explained", "gate_lease_ends", {column: " "})
         for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
     ),
+    ("gate_lease_budget_is_named_and_seen", "gate_leases", {"budget_seen": None}),
+    ("gate_lease_budget_is_named_and_seen", "gate_leases", {"budget_id": None}),
+    ("gate_lease_budget_is_named_and_seen", "gate_leases", {"budget": None}),
+    *(("gate_lease_budget_seen_is_object", "gate_leases", {"budget_seen": bad}) for bad in ([], "x", 1)),
     # Gate: rules and projections
     ("gate_rule_set_entitlement_is_known", "gate_rule_sets", {"entitlement": "maybe"}),
     ("gate_rule_set_billing_mode_is_known", "gate_rule_sets", {"billing_mode": "later"}),
@@ -272,7 +295,7 @@ CHECKS = [
     ("gate_rating_funds_no_more_than_applied", "gate_ratings", {"funded_xusd": lambda row: row["applied_amount_xusd"] + 1}),
     ("gate_rating_prepaid_is_paid_in_full", "gate_ratings", {"funded_xusd": lambda row: row["applied_amount_xusd"] - 1}),
     ("gate_rating_quarantined_applies_nothing", "gate_ratings", {"application_status": "quarantined", "reason_codes": ["x"]}),
-    ("gate_rating_not_applied_in_full_for_a_reason", "gate_ratings", {"application_status": "applied_clipped"}),
+    ("gate_rating_not_applied_in_full_for_a_reason", "gate_ratings", {"application_status": "applied_clipped", "reason_codes": []}),
     ("gate_rating_key_is_given", "gate_rating_keys", {"idempotency_key": ""}),
     *objects("gate_ratings", "gate_rating", ("labels", "are"), ("evidence", "is"), ("metadata", "is")),
     *(
@@ -311,6 +334,7 @@ UNIQUE = [
     ("meter_price_one_in_force", "meter_prices", {"window_start": PAST}),
     ("credit_entry_once_per_source", "credit_entries", {"idempotency_key": None}),
     ("credit_entry_once_per_idempotency_key", "credit_entries", {"idempotency_key": "k", "source_ref": "a"}, {"idempotency_key": "k", "source_ref": "b"}),
+    ("budget_reference_once_per_user", "budgets", {}),
     ("gate_counter_once_per_window", "gate_counters", {}),
     ("gate_seat_once_per_user_and_window", "gate_seats WHERE window_end IS NULL", {}),
     ("gate_seat_billing_once_per_policy", "gate_seat_billings", {}),

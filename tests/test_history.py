@@ -43,6 +43,7 @@ AUDITED = {
     "billing_plan_entitlements": ("effect", "deny"),
     "billing_plans": ("name", "changed"),
     "billing_users": ("metadata", {"note": "changed"}),
+    "budgets": ("name", "changed"),
     "feature_families": ("name", "changed"),
     "feature_meters": ("created_at", AT),
     "features": ("name", "changed"),
@@ -57,6 +58,7 @@ AUDITED = {
 
 UNTRACED = {
     "billing_details": {"updated_at", "tax_ids"},
+    "budgets": {"updated_at", "consumed_xusd", "reserved_xusd"},
     "service_keys": {"updated_at", "last_used_at", "kdf_salt"},
 }
 """Columns that history leaves out, beside `updated_at`."""
@@ -91,6 +93,17 @@ IDENTITIES = {
     },
     "billing_plans": {"realm_id", "plan_code"},
     "billing_users": {"realm_id", "account_id", "business_user_id"},
+    "budgets": {
+        "realm_id",
+        "account_id",
+        "user_id",
+        "reference",
+        "scope_kind",
+        "feature_codes",
+        "limit_xusd",
+        "window_start",
+        "window_end",
+    },
     "credit_balances": {"realm_id", "account_id", "user_id"},
     "feature_families": {"realm_id", "feature_family_code"},
     "features": {"realm_id", "feature_code"},
@@ -109,13 +122,14 @@ IDENTITIES = {
     },
 }
 
-NEVER_DELETED = {"billing_contracts", "meter_prices"}
+NEVER_DELETED = {"billing_contracts", "budgets", "meter_prices"}
 """Audited tables that refuse to lose a row."""
 
 
 OTHER_VALUES = {
     "uuid": "gen_random_uuid()",
     "boolean": "NOT {}",
+    "text[]": "{} || 'x'::text",
     "bigint": "{} + 1",
     "timestamp with time zone": "{} - interval '1 day'",
 }
@@ -389,14 +403,16 @@ def test_bulk_write_leaves_one_trace_per_row(world, table):
     with transaction.atomic(), auditing(BY, at=AT):
         target.model.objects.bulk_create(twins)
         same.update(**{target.column: target.value})
-        same.delete()
+        if table not in NEVER_DELETED:
+            same.delete()
 
     new = traces(target)[len(history) :]
-    assert [trace["history_type"] for trace in new] == ["+", "+", "~", "~", "-", "-"]
+    signs = ["+", "+", "~", "~"] + ["-", "-"] * (table not in NEVER_DELETED)
+    assert [trace["history_type"] for trace in new] == signs
     assert {trace[target.key] for trace in new} == {str(twin.pk) for twin in twins}
     assert [traced(table, trace)[target.column] for trace in new[2:]] == [
         target.value
-    ] * 4
+    ] * len(signs[2:])
 
 
 def test_context_ends_with_its_block(target):

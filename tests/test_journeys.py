@@ -91,6 +91,7 @@ async def drive(base, realm_id, key):
         await _assignments(call, plan, account_id)
         await _gate(call, acting)
         await _contracts(call, acting)
+        await _budgets(call, acting)
         bearer = await _as_end_user(base, realm_id, token.access_token)
     finally:
         await client.close()
@@ -382,6 +383,47 @@ async def _ingest(call, acting):
     assert foreign.status == 422
 
 
+async def _budgets(call, acting):
+    """A cap of its own on one piece of work, from its making to its end."""
+    terms = {"budget": "trip-7", "name": "Trip", "limit_xusd": "5000"}
+    made = await call("create_budget", body=terms, context=acting)
+    again = await call("create_budget", body=terms, context=acting)
+    assert again == made
+    ask = {
+        "feature_code": "chat.large",
+        "estimated_quantity_minor": "1000",
+        "budget": "trip-7",
+    }
+    held = await call("gate_authorize", body=ask, context=acting)
+    assert held.budget_id == made.budget_id
+    broke = await call.refused("gate_authorize", body=ask, context=acting)
+    assert (broke.status, broke.code) == (402, "BUDGET.EXHAUSTED")
+    used = await call(
+        "gate_commit",
+        body={
+            "lease": held.lease,
+            "feature_code": "chat.large",
+            "quantity_minor": "900",
+        },
+        context=acting,
+    )
+    assert (used.budget_id, used.budget_consumed_delta_xusd) == (
+        made.budget_id,
+        "2700",
+    )
+    assert used.budget_remaining_xusd == "2300"
+    shown = await call("get_budget", made.budget_id, context=acting)
+    assert (shown.consumed_xusd, shown.remaining_xusd) == ("2700", "2300")
+    listed = await call("list_budgets", query={"status": "active"}, context=acting)
+    assert [budget.budget for budget in listed.items] == ["trip-7"]
+    closed = await call(
+        "close_budget", made.budget_id, body={"reason": "over"}, context=acting
+    )
+    assert closed.consumed_xusd == "2700"
+    gone = await call.refused("gate_authorize", body=ask, context=acting)
+    assert (gone.status, gone.code) == (422, "RESOURCE.NOT_FOUND")
+
+
 async def _credit(call, acting):
     """Credit the user through our own operation, signed by the client's own signer."""
     http = call.client._http
@@ -417,7 +459,14 @@ async def _as_end_user(base, realm_id, token):
         state = await call("get_current_billing_state", context=bearing)
         assert state.user_id == "u-1"
         balance = await call("get_credit_balance", context=bearing)
-        assert balance.available_balance.xusd == str(1_000_000 - 7_500)
+        assert balance.available_balance.xusd == str(1_000_000 - 7_500 - 2_700)
+        own = await call("create_budget", body={"limit_xusd": "100"}, context=bearing)
+        assert own.budget == own.budget_id
+        await call("get_budget", own.budget_id, context=bearing)
+        closed = await call("close_budget", own.budget_id, context=bearing)
+        assert closed.remaining_xusd == "100"
+        listed = await call("list_budgets", context=bearing)
+        assert [budget.status.value for budget in listed.items] == ["closed"] * 2
     finally:
         await client.close()
     return call.worked
@@ -472,5 +521,16 @@ WORKING_SERVICE = {
     "gate_list_feature_limits",
     "gate_list_meter_limits",
     "get_credit_balance",
+    "list_budgets",
+    "create_budget",
+    "get_budget",
+    "close_budget",
 }
-WORKING_BEARER = {"get_current_billing_state", "get_credit_balance"}
+WORKING_BEARER = {
+    "get_current_billing_state",
+    "get_credit_balance",
+    "list_budgets",
+    "create_budget",
+    "get_budget",
+    "close_budget",
+}

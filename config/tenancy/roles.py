@@ -49,12 +49,14 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "billing.manage_users",
         "gating.cancel_lease",
         "gating.commit_lease",
+        "grants.close_budget",
     ),
     FINANCE: (
         *_CUSTOMERS,
         *_TAKEN_AWAY,
         "billing.manage_contracts",
         "grants.credit_balance",
+        "grants.close_budget",
     ),
     OPS: (
         *_CUSTOMERS,
@@ -69,6 +71,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "gating.cancel_lease",
         "gating.commit_lease",
         "grants.credit_balance",
+        "grants.close_budget",
         "tenancy.*_realm",
         "tenancy.*_servicekey",
     ),

@@ -18,7 +18,7 @@ from gating.admin.hold_words import (
     orphan_text,
     state_text,
 )
-from gating.admin.subjects import account, feature, user
+from gating.admin.subjects import account, budget, feature, user
 from gating.admin.words import window_text
 from gating.decide import decide
 from gating.evidence import decision_document
@@ -45,7 +45,7 @@ class HoldPage(RecordAdmin):
         (
             "What it holds",
             {
-                "fields": ("held_quantity", "held_money", "counted_in", "cap"),
+                "fields": ("held_quantity", "held_money", budget, "counted_in", "cap"),
                 "description": "While it is active. Afterwards the numbers say what "
                 "was held, and nothing is.",
             },

@@ -23,7 +23,7 @@ from config.admin.bases import (
 from config.kernel.money import format_xusd
 from config.kernel.windows import parse_instant
 from gating.admin.seats import SEAT_GROUP
-from gating.admin.subjects import SEARCHED, account, feature, user
+from gating.admin.subjects import SEARCHED, account, budget, feature, user
 from gating.admin.words import reasons_text
 from gating.lengths import age_text
 from gating.models import (
@@ -102,9 +102,11 @@ class RatingAdmin(RecordAdmin):
         "direction", "billing_mode", "realm",
     )  # fmt: skip
     list_select_related = ("realm", "account", "user", "lease")
-    search_fields = (*SEARCHED, "lease__lease", "id", "trace_id")
+    search_fields = (
+        *SEARCHED, "lease__lease", "budget__reference", "id", "trace_id",
+    )  # fmt: skip
     search_help_text = (
-        "Principal, user id, e-mail, feature code, lease reference, commit id"
+        "Principal, user id, e-mail, feature code, lease or budget reference, commit id"
     )
     # By time within a realm, as the index has it.
     ordering = ("-realm_id", "-rated_at", "-id")
@@ -114,7 +116,7 @@ class RatingAdmin(RecordAdmin):
         "canonical_quantity_minor", "canonical_amount_xusd", "canonical_cost_xusd",
         "application_status", "reason_codes", "applied_quantity_minor",
         "applied_amount_xusd", "applied_cost_xusd", "funded_xusd", "billing_mode",
-        "late_rating", "rated_at", "trace_id",
+        "late_rating", "budget__reference", "rated_at", "trace_id",
     )  # fmt: skip
     fieldsets = (
         (
@@ -134,7 +136,7 @@ class RatingAdmin(RecordAdmin):
             "Applied",
             {
                 "fields": ("applied_label", "reasons", "applied_quantity",
-                           "applied_amount", "applied_cost", "paid", "owed"),
+                           "applied_amount", "applied_cost", "paid", "owed", budget),
                 "description": "What counted against quotas and money.",
             },
         ),

@@ -6,6 +6,8 @@ from unfold.decorators import display
 
 from billing.admin.related import Related, add_related
 from catalog.admin.words import linked
+from config.admin.bases import NOTHING
+from grants.models import Budget
 
 WHOSE = ("account__billing_principal_id", "user__business_user_id")
 SEARCHED = (*WHOSE, "user__metadata__email", "feature_code")
@@ -40,3 +42,11 @@ def user(row: Any) -> Any:
 def feature(row: Any) -> str:
     """Return the feature's code; denials of unknown features have none."""
     return row.feature_code or "Unknown feature"
+
+
+@display(description="Budget")
+def budget(row: Any) -> Any:
+    """Return the budget that was named, as a link."""
+    if row.budget_id is None:
+        return NOTHING
+    return linked(Budget.objects.in_realm(row.realm_id).get(pk=row.budget_id))

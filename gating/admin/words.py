@@ -23,7 +23,8 @@ DENIAL_REASONS = {
     "seats_taken": "No seat left",
     "quota_exhausted": "Quota used up",
     "rate_exceeded": "Too many calls",
-    "budget_not_found": "Unknown budget",
+    "budget_not_found": "Budget unknown, closed or not for this",
+    "budget_exhausted": "Budget used up",
     "funding_exhausted": "Balance too low",
 }
 RATING_REASONS = {
@@ -35,6 +36,8 @@ RATING_REASONS = {
     "policy_window_not_found": "No quota window to count in",
     "meter_not_allowed_for_feature": "The feature does not have that meter",
     "pricing_not_configured": "No price is set",
+    "budget_consumed": "Counted on a budget",
+    "budget_limit_exceeded": "Counted on a budget, beyond its limit",
     "cash_funding_applied": "The balance paid only part; the rest is owed",
 }
 

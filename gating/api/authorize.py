@@ -74,6 +74,7 @@ class AuthorizeOut(WireModel):
     window_start: Instant
     window_end: Instant
     expires_at: Instant
+    budget_id: str = omitted()
 
 
 class PreflightOut(WireModel):
@@ -84,6 +85,7 @@ class PreflightOut(WireModel):
     feature_family_code: str
     window_start: Instant
     window_end: Instant
+    budget_id: str = omitted()
 
 
 class CancelBody(WireModel):

@@ -98,7 +98,11 @@ class RatedLineOut(WireModel):
 
 
 class CommitOut(WireModel):
-    """What a commit came to: the amounts applied, and its lines as rated in full."""
+    """What a commit came to: the amounts applied, and its lines as rated in full.
+
+    Where the lease names a budget, also what that consumed, and what is left below its
+    limit: below 0 where it was passed, absent where there is none.
+    """
 
     commit_id: str
     amount_xusd: str
@@ -106,6 +110,9 @@ class CommitOut(WireModel):
     application_status: Literal["applied", "applied_clipped", "quarantined"]
     reason_codes: list[str]
     lines: list[RatedLineOut]
+    budget_id: str = omitted()
+    budget_consumed_delta_xusd: str = omitted()
+    budget_remaining_xusd: str = omitted()
 
 
 class CommitsView(GateView):

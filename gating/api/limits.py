@@ -10,19 +10,18 @@ from billing.api.context import RuntimeView
 from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.wire import Code, Instant, Name, SignedInt, UInt, WireModel, omitted
-from config.kernel.errors import Invalid, Refused
+from config.kernel.errors import Invalid
 from config.tenancy.models import Scope
+from gating.api.coverage import CoverageOut, purse_of
 from gating.facts import PolicyWindow
 from gating.pricing import MeterRate, rate_identity
 from gating.selectors.limits import (
     FeatureLimits,
     MeterLimits,
-    coverage_of,
+    Purse,
     feature_limits,
     meter_limits,
 )
-from gating.sentences import no_budget
-from grants.selectors.balances import available_xusd
 
 
 def _split(values: Any) -> Any:
@@ -127,33 +126,6 @@ class PriceOut(WireModel):
         )
 
 
-class CoverageOut(WireModel):
-    """How far the user's balance reaches at the price; advisory."""
-
-    basis: Literal["xusd"]
-    balance_xusd: UInt
-    balance_limited: bool
-    max_quantity_minor_estimated: str | None
-    optimistic_quantity_minor: str | None
-    advisory: Literal[True]
-    as_of: Instant
-
-    @classmethod
-    def of(cls, rate: MeterRate, balance_xusd: int, as_of: datetime) -> "CoverageOut":
-        """Return the wire form of a balance's reach."""
-        reach = coverage_of(rate, balance_xusd)
-        most, optimistic = reach.conservative_minor, reach.optimistic_minor
-        return cls(
-            basis="xusd",
-            balance_xusd=max(0, balance_xusd),
-            balance_limited=most is not None,
-            max_quantity_minor_estimated=None if most is None else str(most),
-            optimistic_quantity_minor=None if optimistic is None else str(optimistic),
-            advisory=True,
-            as_of=as_of,
-        )
-
-
 class MeterLimitOut(WireModel):
     """A meter that the user's entitled features count on."""
 
@@ -171,7 +143,7 @@ class MeterLimitOut(WireModel):
         cls,
         limits: MeterLimits,
         expand: Sequence[str],
-        balance_xusd: int,
+        purse: Purse,
         as_of: datetime,
     ) -> "MeterLimitOut":
         """Return the wire form of a meter, with what was asked for."""
@@ -183,7 +155,7 @@ class MeterLimitOut(WireModel):
         if limits.rate and {"pricing", "coverage"} & set(expand):
             shown["pricing"] = PriceOut.of(limits.rate)
         if limits.rate and "coverage" in expand:
-            shown["coverage"] = CoverageOut.of(limits.rate, balance_xusd, as_of)
+            shown["coverage"] = CoverageOut.of(limits.rate, purse, as_of)
         families = {
             each.feature.feature_family.feature_family_code for each in limits.features
         }
@@ -209,7 +181,8 @@ class MeterLimitQuery(WireModel):
     """Filters of the meter limits, and what to show.
 
     Coverage always tells both the conservative and the optimistic quantity, so
-    `coverage_profile` changes nothing.
+    `coverage_profile` changes nothing. That of a budget, named by its id or reference,
+    counts what leases hold as used.
     """
 
     meter_code: Code | None = None
@@ -249,9 +222,9 @@ class MeterLimitsView(RuntimeView):
     )
     def get(self, call: Call, query: MeterLimitQuery) -> Answer:
         """List the meters of those features, with limits, prices and coverage."""
-        _refuse_budget(query)
         as_of = query.coverage_as_of or call.at
-        balance_xusd = available_xusd(user_id=call.user.pk, at=as_of)
+        basis, name = query.coverage_basis, query.coverage_budget_id
+        purse = purse_of(call.user, basis, name, as_of)
         meters = meter_limits(
             _feature_limits(call, query),
             account=call.account,
@@ -259,9 +232,7 @@ class MeterLimitsView(RuntimeView):
             at=call.at,
             meter_code=query.meter_code,
         )
-        return Answer(
-            [MeterLimitOut.of(m, query.expand, balance_xusd, as_of) for m in meters]
-        )
+        return Answer([MeterLimitOut.of(m, query.expand, purse, as_of) for m in meters])
 
 
 LAST_YEAR = 9900
@@ -281,18 +252,4 @@ def _feature_limits(
         at=call.at,
         feature_code=query.feature_code,
         feature_family_code=query.feature_family_code,
-    )
-
-
-def _refuse_budget(query: MeterLimitQuery) -> None:
-    if query.coverage_basis != "budget":
-        return
-    if query.coverage_budget_id is None:
-        raise Invalid(
-            "Coverage by budget needs coverage_budget_id.", field="coverage_budget_id"
-        )
-    raise Refused(
-        no_budget(query.coverage_budget_id),
-        code="RESOURCE.NOT_FOUND",
-        field="coverage_budget_id",
     )

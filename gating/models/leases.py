@@ -27,8 +27,9 @@ class Lease(Row):
     """An authorization: permission for one commit, and what it holds until then.
 
     While active it holds `reserved_minor` on each counter of `counter_ids`, and
-    `reserved_xusd` (10^-6 USD) on its user's balance. Afterwards the columns keep what
-    was held, and nothing is. The quota columns have one element per counter that its
+    `reserved_xusd` (10^-6 USD) on its user's balance and on the budget that was named:
+    `budget` as it was, `budget_id` as it is. Afterwards the columns keep what was held,
+    and nothing is. The quota columns have one element per counter that its
     commit counts on. The rules and what was `seen` (`gating.rules.Seen`) are the
     evidence of the decision, from which its answer can be given again.
     """
@@ -92,6 +93,8 @@ class Lease(Row):
     budget = models.TextField(null=True)  # noqa: DJ001 - NULL: none was named.
     rating_id = models.UUIDField(null=True)
     rated_at = models.DateTimeField(null=True)
+    budget_id = models.UUIDField(null=True)
+    budget_seen = models.JSONField(null=True)
 
     objects = RealmQuerySet.as_manager()
 

@@ -7,6 +7,7 @@ from catalog.models.rules import is_given
 from config.kernel.ids import new_id
 from config.tenancy.models import Realm, RealmQuerySet
 from gating.models.leases import BillingMode, Lease
+from grants.models import Budget
 
 
 class RatingKind(models.TextChoices):
@@ -110,6 +111,15 @@ class Rating(models.Model):
     metadata = models.JSONField(
         default=dict, db_default=Value({}, output_field=models.JSONField())
     )
+    budget = models.ForeignKey(
+        Budget,
+        models.PROTECT,
+        null=True,
+        related_name="ratings",
+        db_index=False,
+        db_constraint=False,
+        help_text="The budget that consumed what was applied.",
+    )
 
     objects = RealmQuerySet.as_manager()
 
@@ -118,6 +128,11 @@ class Rating(models.Model):
         indexes = [
             models.Index(
                 fields=["realm", "account", "rated_at"], name="gate_ratings_by_account"
+            ),
+            models.Index(
+                fields=["realm", "budget", "rated_at"],
+                condition=Q(budget__isnull=False),
+                name="gate_ratings_by_budget",
             ),
             models.Index(fields=["realm", "rated_at"], name="gate_ratings_by_time"),
         ]

@@ -8,7 +8,7 @@ import structlog
 from config.kernel.errors import NotFound
 from config.kernel.ids import parse_uuid
 from config.tenancy.models import Realm
-from gating.evidence import read_ask, read_facts
+from gating.evidence import read_ask, read_budget, read_facts
 from gating.explanations import Explanation, explain
 from gating.facts import Ask, Facts
 from gating.models import Denial, Lease
@@ -41,6 +41,8 @@ def admission_of(lease: Lease) -> tuple[Ask, Facts]:
     """Return what a lease was asked for, and the facts that admitted it."""
     rules = stored_rules(lease.rule_set_id)
     pairs = zip(lease.seen_first, lease.seen_second, strict=True)
+    seen = lease.budget_seen
+    budget = seen and {**seen, "budget_id": str(lease.budget_id)}
     ask = Ask(
         feature_code=lease.feature_code,
         estimate_minor=lease.estimate_minor,
@@ -48,7 +50,7 @@ def admission_of(lease: Lease) -> tuple[Ask, Facts]:
     )
     return ask, facts_of(
         rules,
-        Seen(tuple(pairs), lease.available_xusd),
+        Seen(tuple(pairs), lease.available_xusd, read_budget(budget)),
         account_id=lease.account_id,
         user_id=lease.user_id,
         at=lease.authorized_at,

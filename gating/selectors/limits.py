@@ -57,10 +57,22 @@ class MeterLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
-    """How far a balance reaches on a meter; None where it does not limit use.
+class Purse:
+    """What use is measured against: a balance, or the budget of that id (10^-6 USD).
 
-    `conservative_minor` is what the balance pays for in full; `optimistic_minor` also
+    An unlimited budget is not `limited`, whatever is left of its 64 bits.
+    """
+
+    left_xusd: int
+    budget_id: str | None = None
+    limited: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How far a purse reaches on a meter; None where it does not limit use.
+
+    `conservative_minor` is what it pays for in full; `optimistic_minor` also
     counts on the remainders that rating rounds down.
     """
 
@@ -68,12 +80,12 @@ class Coverage:
     optimistic_minor: int | None
 
 
-def coverage_of(rate: MeterRate, available_xusd: int) -> Coverage:
-    """Return how far `available_xusd` (10^-6 USD) reaches at a rate."""
+def coverage_of(rate: MeterRate, purse: Purse) -> Coverage:
+    """Return how far a purse reaches at a rate."""
     price, quantity = rate.price_of("revenue")
-    if price == 0:
+    if price == 0 or not purse.limited:
         return Coverage(None, None)
-    balance = max(0, available_xusd)
+    balance = max(0, purse.left_xusd)
     unit = UnitPrice(price, quantity, whole_blocks=rate.residual_mode is not None)
     optimistic = ((balance + 1) * quantity - 1) // price
     return Coverage(unit.affordable(balance), optimistic)

@@ -12,6 +12,7 @@ import orjson
 from config.kernel.errors import Conflict
 from config.kernel.windows import format_instant, parse_instant
 from gating.answers import Admission, admission_data, admission_hints
+from gating.evidence import read_budget
 from gating.facts import Ask, Facts
 from gating.options import options
 from gating.rules import Rules, Seen, facts_of
@@ -87,7 +88,9 @@ class Decision:
         pairs = zip(answer["first"], answer["second"], strict=True)
         return cls(
             rules=stored_rules(rule_set_id),
-            seen=Seen(tuple(pairs), answer["available"]),
+            seen=Seen(
+                tuple(pairs), answer["available"], read_budget(answer.get("budget"))
+            ),
             account_id=as_uuid(answer["account"]),
             user_id=as_uuid(answer["user"]),
             rule_set_id=rule_set_id,
@@ -107,7 +110,10 @@ class Decision:
         self, ask: Ask, *, at: datetime, before: Document | None = None
     ) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
         """Return data and hints of an admission at `at`, after what stands `before`."""
-        data = {**(before or {}), **admission_data(self.rules, at)}
+        data = {
+            **(before or {}),
+            **admission_data(self.rules, at, self.seen.budget),
+        }
         hints = admission_hints(
             ask,
             self.rules,

@@ -16,6 +16,7 @@ from gating.services.counters import release
 from gating.services.functions import GateMoved
 from gating.services.state import lock_gate
 from grants.services import funding
+from grants.services.budgets import release_budget
 
 AT_ONCE = 1000
 CANCELED = "lease.canceled"
@@ -132,6 +133,9 @@ def end_lease(
     if lease.reserved_xusd:
         balance = funding.lock_balance(user=user, at=at)
         funding.release(balance, amount_xusd=lease.reserved_xusd, at=at)
+        if lease.budget_id is not None:
+            amount_xusd = lease.reserved_xusd
+            release_budget(lease.budget_id, amount_xusd=amount_xusd, at=at)
 
 
 def close(lease: Lease, state: LeaseState, *, at: datetime) -> None:

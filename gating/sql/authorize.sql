@@ -11,11 +11,12 @@
 -- read for this call; where it has moved on, `credentials` is the only answer.
 --
 -- Returns one object per item, `o` telling the outcome: `admitted` or `denied`, with
--- the rules and what was seen of what changes; `replayed`, with the same of the first
--- answer; `key_reused`; `lease_taken`; `stale`, where the projection must be resolved
--- again.
+-- the rules and what was seen of what changes, the `budget` among it where one was
+-- named; `replayed`, with the same of the first answer; `key_reused`; `lease_taken`;
+-- `stale`, where the projection must be resolved again.
 --
--- Order of locks: the accounts' rows in order of id, then balances, counters, leases.
+-- Order of locks: the accounts' rows in order of id, then balances, budgets, counters,
+-- leases.
 -- What the items read of counters is kept here while they are decided, and written once
 -- at the end: under the accounts' locks nobody else changes it. A counter's id is a hash
 -- of what it counts, so it is found by its primary key.
@@ -60,6 +61,17 @@ DECLARE
     c_known boolean[] := '{}';
     c_add_used bigint[] := '{}';
     c_add_reserved bigint[] := '{}';
+    -- Budgets named so far, by user and reference, as they stand after the items
+    -- decided so far; and what these hold on them.
+    u_seen jsonb := '{}';
+    u_ids uuid[] := '{}';
+    u_owed bigint[] := '{}';
+    v_budget_of text;
+    v_budget jsonb;
+    v_budget_id uuid;
+    v_budget_shut boolean;
+    v_budget_held bigint;
+    v_budget_left bigint;
 
     v_a bigint;
     v_b bigint;
@@ -179,7 +191,7 @@ BEGIN
             IF NOT v_many OR item.key = ANY (v_old_keys) THEN
                 SELECT l.id, l.lease, l.request_hash, l.authorized_at, l.expires_at,
                     l.rule_set_id, l.seen_first, l.seen_second, l.available_xusd,
-                    l.trace_id
+                    l.budget_id, l.budget_seen, l.trace_id
                 INTO kept
                 FROM gate_leases l
                 WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
@@ -195,7 +207,9 @@ BEGIN
                                 'trace', kept.trace_id,
                                 'rules', kept.rule_set_id, 'first', kept.seen_first,
                                 'second', kept.seen_second,
-                                'available', kept.available_xusd)
+                                'available', kept.available_xusd,
+                                'budget', kept.budget_seen || jsonb_build_object(
+                                    'budget_id', kept.budget_id))
                         ELSE '{"o": "key_reused"}'::jsonb END);
                     CONTINUE;
                 END IF;
@@ -368,6 +382,34 @@ BEGIN
             END IF;
         END IF;
 
+        IF item.budget IS NOT NULL THEN
+            v_budget_of := rule.user_id || item.budget;
+            IF NOT u_seen ? v_budget_of THEN
+                u_seen := u_seen || jsonb_build_object(v_budget_of,
+                    grants_budget(item.realm, rule.user_id, item.budget));
+            END IF;
+            v_budget := nullif(u_seen -> v_budget_of, 'null');
+            v_budget_id := v_budget->>'budget_id';
+            v_budget_held := (v_budget->'reserved_xusd')::bigint;
+            IF v_overdue AND p_dry THEN
+                v_budget_held := v_budget_held - (
+                    SELECT coalesce(sum(l.reserved_xusd), 0) FROM gate_leases l
+                    WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
+                        AND l.budget_id = v_budget_id AND l.state = 'active'
+                        AND l.expires_at < p_at - p_grace);
+                v_budget := v_budget
+                    || jsonb_build_object('reserved_xusd', v_budget_held);
+            END IF;
+            v_budget_shut := v_budget IS NULL OR (v_budget ? 'closed_at'
+                OR p_at < (v_budget->>'window_start')::timestamptz
+                OR p_at >= (v_budget->>'window_end')::timestamptz
+                OR NOT v_budget->'feature_codes' ? item.feature) IS TRUE;
+            v_budget_left := coalesce((v_budget->'limit_xusd')::bigint, c_all)
+                - (v_budget->'consumed_xusd')::bigint - v_budget_held;
+        ELSIF v_many THEN
+            v_budget := NULL; v_budget_id := NULL;
+        END IF;
+
         v_reason := CASE
             WHEN item.family <> rule.feature_family_code THEN 'feature_in_other_family'
             WHEN NOT rule.active THEN 'feature_inactive'
@@ -379,13 +421,28 @@ BEGIN
             WHEN v_no_seat THEN 'seats_taken'
             WHEN v_no_quota THEN 'quota_exhausted'
             WHEN v_no_rate THEN 'rate_exceeded'
-            WHEN item.budget IS NOT NULL THEN 'budget_not_found'
+            WHEN item.budget IS NOT NULL AND v_budget_shut THEN 'budget_not_found'
+            WHEN item.budget IS NOT NULL AND rule.billing_mode = 'prepaid'
+                AND NOT rule.zero_cost
+                AND v_budget_left < greatest(v_wallet, 1) THEN 'budget_exhausted'
             WHEN rule.billing_mode = 'prepaid' AND NOT rule.zero_cost
                 AND v_available < greatest(v_wallet, 1) THEN 'funding_exhausted'
         END;
         -- point: decided
         IF v_reason IS NULL AND NOT p_dry THEN
             v_owed := v_owed + v_wallet;
+            IF v_budget_id IS NOT NULL AND v_wallet > 0 THEN
+                u_seen := jsonb_set(
+                    u_seen, ARRAY[v_budget_of, 'reserved_xusd'],
+                    to_jsonb(v_budget_held + v_wallet));
+                v_place := array_position(u_ids, v_budget_id);
+                IF v_place IS NULL THEN
+                    u_ids := u_ids || v_budget_id;
+                    u_owed := u_owed || v_wallet::bigint;
+                ELSE
+                    u_owed[v_place] := u_owed[v_place] + v_wallet;
+                END IF;
+            END IF;
             FOR i IN 1 .. cardinality(rule.policy_ids) LOOP
                 CONTINUE WHEN rule.policy_kinds[i] = 'seats';
                 v_place := array_position(c_ids, v_ids[i]);
@@ -455,19 +512,30 @@ BEGIN
                 decode(item.hash, 'hex'), item.labels, item.trace, rule.rules,
                 v_quota_ids, v_quota_limits, v_quota_held, v_first, v_second_seen,
                 v_available, item.budget, NULL, NULL, rule.account_id,
-                rule.plan_assignment_id, item.realm, v_user)::gate_leases;
+                rule.plan_assignment_id, item.realm, v_user, v_budget_id,
+                v_budget - 'budget_id')::gate_leases;
         END IF;
         v_answers := array_append(v_answers, jsonb_build_object(
             'o', CASE WHEN v_reason IS NULL THEN 'admitted' ELSE 'denied' END,
             'reason', v_reason, 'account', rule.account_id, 'user', rule.user_id,
             'rules', rule.rules, 'first', v_first, 'second', v_second_seen,
             'available', v_available));
+        IF v_budget_id IS NOT NULL THEN
+            v_answers[cardinality(v_answers)] := v_answers[cardinality(v_answers)]
+                || jsonb_build_object('budget', v_budget);
+        END IF;
     END LOOP;
     IF NOT p_dry THEN
         IF v_owed > 0 AND NOT grants_hold(v_payer, v_owed, p_at) THEN
             RAISE EXCEPTION 'the balance of user % moved', v_payer
                 USING ERRCODE = 'serialization_failure';
         END IF;
+        FOR i IN 1 .. cardinality(u_ids) LOOP
+            IF NOT grants_hold_budget(u_ids[i], u_owed[i], p_at) THEN
+                RAISE EXCEPTION 'the budget % moved', u_ids[i]
+                    USING ERRCODE = 'serialization_failure';
+            END IF;
+        END LOOP;
         PERFORM gate_store(
             v_leases, c_ids, c_used, c_reserved, c_add_used, c_add_reserved);
     END IF;

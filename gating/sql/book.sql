@@ -77,3 +77,15 @@ BEGIN
         DO UPDATE SET remainder_numer = excluded.remainder_numer;
     END IF;
 END $$;
+
+-- Ends what items held on budgets, and consumes what they came to.
+CREATE OR REPLACE FUNCTION gate_book_budgets(
+    p_budgets uuid[], p_held bigint[], p_consumed bigint[], p_at timestamptz
+) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1 .. cardinality(p_budgets) LOOP
+        CONTINUE WHEN p_held[i] = 0 AND p_consumed[i] = 0;
+        PERFORM grants_settle_budget(p_budgets[i], p_held[i], p_consumed[i], p_at);
+    END LOOP;
+END $$;

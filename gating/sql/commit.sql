@@ -14,7 +14,8 @@
 -- changes nothing: `key_reused`, `lease_unknown`, `other_feature`, `overflow` (of a
 -- `field`), `meter_not_allowed` (`meters`); or `stale`.
 --
--- Order of locks: the accounts' rows in order of id, then balances, counters, leases.
+-- Order of locks: the accounts' rows in order of id, then balances and budgets,
+-- counters, leases.
 -- As in gate_authorize, what the items read is kept here while they are settled, and
 -- written once at the end (gate_book); so are the remainders of one user.
 CREATE OR REPLACE FUNCTION gate_commit(
@@ -106,6 +107,17 @@ DECLARE
     b_entries uuid[] := '{}';
     b_amounts bigint[] := '{}';
     b_ratings uuid[] := '{}';
+    -- Budgets named so far, as they stand after the items settled so far; what these add
+    -- to what is consumed, and give up of what is held.
+    u_ids uuid[] := '{}';
+    u_limits bigint[] := '{}';
+    u_consumed bigint[] := '{}';
+    u_reserved bigint[] := '{}';
+    u_add_consumed bigint[] := '{}';
+    u_ended bigint[] := '{}';
+    v_budget integer;
+    v_budget_seen jsonb;
+    v_budget_takes bigint;
     -- Remainders of that user, as they stand after the items settled so far.
     r_of text;
     r_user uuid;
@@ -194,9 +206,12 @@ BEGIN
                 b_ratings, p_at);
             PERFORM gate_book_remainders(
                 r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
+            PERFORM gate_book_budgets(u_ids, u_ended, u_add_consumed, p_at);
             PERFORM gate_book(
                 c_ids, c_used, c_reserved, c_add_used, c_add_reserved, l_ids, l_ratings,
                 v_ratings, v_records, v_rating_keys, p_at);
+            u_add_consumed := array_fill(0::bigint, ARRAY[cardinality(u_ids)]);
+            u_ended := u_add_consumed;
             v_keys := '{}'; l_ids := '{}'; l_ratings := '{}'; v_ratings := '{}';
             v_records := '{}'; v_rating_keys := '{}'; v_old_keys := NULL;
             c_add_used := array_fill(0::bigint, ARRAY[cardinality(c_ids)]);
@@ -232,7 +247,7 @@ BEGIN
         SELECT l.id, l.state, l.feature_code, l.feature_family_code, l.billing_mode,
             l.plan_assignment_id, l.expires_at, l.reserved_minor, l.reserved_xusd,
             l.zero_cost, l.labels, l.counter_ids, l.quota_counter_ids, l.quota_limits,
-            l.quota_held
+            l.quota_held, l.budget_id
         INTO held
         FROM gate_leases l
         WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
@@ -268,6 +283,22 @@ BEGIN
             b_amounts := '{}'; b_ratings := '{}';
         END IF;
 
+        v_budget := NULL;
+        IF held.budget_id IS NOT NULL THEN
+            v_budget := array_position(u_ids, held.budget_id);
+            IF v_budget IS NULL THEN
+                SELECT o_limit, o_consumed, o_reserved INTO v_most, v_a, v_b
+                FROM grants_lock_budget(held.budget_id);
+                u_ids := u_ids || held.budget_id;
+                u_limits := u_limits || v_most;
+                u_consumed := u_consumed || v_a;
+                u_reserved := u_reserved || v_b;
+                u_add_consumed := u_add_consumed || 0::bigint;
+                u_ended := u_ended || 0::bigint;
+                v_budget := cardinality(u_ids);
+            END IF;
+        END IF;
+
         v_state := CASE WHEN held.id = ANY (l_ids) THEN 'closed' ELSE held.state END;
         IF v_state = 'active' AND p_at > held.expires_at + p_grace THEN
             UPDATE gate_leases SET state = 'expired', ended_at = p_at, updated_at = p_at
@@ -281,6 +312,10 @@ BEGIN
             b_held := b_held + held.reserved_xusd;
             IF b_available IS NOT NULL THEN
                 b_available := b_available + held.reserved_xusd;
+            END IF;
+            IF v_budget IS NOT NULL THEN
+                u_reserved[v_budget] := u_reserved[v_budget] - held.reserved_xusd;
+                u_ended[v_budget] := u_ended[v_budget] + held.reserved_xusd;
             END IF;
             v_state := 'expired';
         END IF;
@@ -476,6 +511,11 @@ BEGIN
                 v_applied := least(
                     div(v_revenue * v_fits, item.quantity),
                     held.reserved_xusd::numeric + greatest(0, v_available));
+                IF v_budget IS NOT NULL THEN
+                    v_applied := least(v_applied, held.reserved_xusd::numeric + greatest(
+                        0, coalesce(u_limits[v_budget], c_all) - u_consumed[v_budget]
+                            - u_reserved[v_budget]));
+                END IF;
             END IF;
             v_status := 'applied';
             IF v_fits < item.quantity OR v_applied < v_revenue THEN
@@ -484,6 +524,27 @@ BEGIN
             END IF;
         END IF;
         -- point: decided
+
+        IF v_budget IS NOT NULL THEN
+            v_budget_seen := jsonb_build_object(
+                'budget_id', held.budget_id, 'limit_xusd', u_limits[v_budget],
+                'consumed_xusd', u_consumed[v_budget],
+                'reserved_xusd', u_reserved[v_budget]);
+            v_budget_takes := least(
+                v_applied, held.reserved_xusd::numeric + c_all - u_consumed[v_budget]
+                    - u_reserved[v_budget]);
+            IF v_budget_takes > 0 THEN
+                u_consumed[v_budget] := u_consumed[v_budget] + v_budget_takes;
+                u_add_consumed[v_budget] := u_add_consumed[v_budget] + v_budget_takes;
+                v_reasons := v_reasons || CASE
+                    WHEN u_consumed[v_budget] > u_limits[v_budget]
+                    THEN 'budget_limit_exceeded' ELSE 'budget_consumed' END;
+            END IF;
+            IF v_state = 'active' THEN
+                u_reserved[v_budget] := u_reserved[v_budget] - held.reserved_xusd;
+                u_ended[v_budget] := u_ended[v_budget] + held.reserved_xusd;
+            END IF;
+        END IF;
 
         v_funded := 0;
         IF v_pays THEN
@@ -523,6 +584,9 @@ BEGIN
             'held_xusd', held.reserved_xusd, 'available_xusd', v_available,
             'unpriced', v_unpriced, 'not_allowed', v_foreign,
             'zero_cost', held.zero_cost);
+        IF v_budget IS NOT NULL THEN
+            v_evidence := v_evidence || jsonb_build_object('budget', v_budget_seen);
+        END IF;
         -- One expression per row, in the table's order (see gate_authorize).
         v_ratings := v_ratings || ROW(
             item.id, 'gate', 'debit', held.feature_code, held.feature_family_code,
@@ -531,7 +595,7 @@ BEGIN
             v_funded, rule.rules, held.labels || item.labels, v_evidence, p_at,
             item.operation, item.key, item.trace, rule.account_id, held.id,
             held.plan_assignment_id, item.realm, NULL, rule.user_id,
-            '{}'::jsonb)::gate_ratings;
+            '{}'::jsonb, held.budget_id)::gate_ratings;
         FOR i IN 1 .. cardinality(v_line_ids) LOOP
             v_records := v_records || ROW(
                 v_line_ids[i], i, v_line_meters[i], v_line_units[i],
@@ -561,6 +625,9 @@ BEGIN
         p_at);
     PERFORM gate_book_remainders(
         r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
+    IF cardinality(u_ids) > 0 THEN
+        PERFORM gate_book_budgets(u_ids, u_ended, u_add_consumed, p_at);
+    END IF;
     PERFORM gate_book(
         c_ids, c_used, c_reserved, c_add_used, c_add_reserved, l_ids, l_ratings,
         v_ratings, v_records, v_rating_keys, p_at);

@@ -37,5 +37,12 @@ BEGIN
         PERFORM grants_settle(
             p_realm, p_account, v_held.user_id, v_held.total, '{}', '{}', '{}', p_at);
     END LOOP;
+    FOR v_held IN
+        SELECT budget_id, sum(reserved_xusd)::bigint AS total FROM gate_leases
+        WHERE id = ANY (v_leases) AND budget_id IS NOT NULL AND reserved_xusd > 0
+        GROUP BY budget_id ORDER BY budget_id
+    LOOP
+        PERFORM grants_settle_budget(v_held.budget_id, v_held.total, 0, p_at);
+    END LOOP;
     RETURN cardinality(v_leases);
 END $$;

@@ -2,10 +2,14 @@
 
 from django.urls import path
 
+from grants.api.budgets import RuntimeBudget, RuntimeBudgetClose, RuntimeBudgets
 from grants.api.credits import Credits
 from grants.api.wallet import RuntimeWallet
 
 urlpatterns = [
+    path("budgets", RuntimeBudgets.as_view()),
+    path("budgets/<str:budget_id>", RuntimeBudget.as_view()),
+    path("budgets/<str:budget_id>/close", RuntimeBudgetClose.as_view()),
     path("wallet/balance", RuntimeWallet.as_view()),
     path("billing-users/<str:billing_user_id>/credits", Credits.as_view()),
 ]

@@ -32,6 +32,7 @@ from tests.tools.world import build_world, neighbor
 ROUTES = routes()
 MANAGEMENT = [route for route in ROUTES if route.is_management]
 TOKEN_ROUTES = [route for route in ROUTES if not route.is_management]
+TOKEN_READS = [route for route in TOKEN_ROUTES if route.method == "GET"]
 WITH_IDS = [route for route in ROUTES if route.parameters]
 UNLINKED = {"subscription_item_id"}
 """Ids in bodies that stand for things outside this product."""
@@ -153,7 +154,7 @@ def test_another_realms_id_is_as_unknown_as_any(worlds, route):
     before = fingerprint(worlds.foreign)
 
     with undone():
-        client = caller(worlds.own)
+        client = caller(worlds.own) if route.is_management else TokenClient(worlds.own)
         answers = [
             told(ask(client, route, route.path(**ids), body), *ids.values())
             for ids in (foreign, unknown)
@@ -468,7 +469,7 @@ def test_limited_key_may_not_act_for_another_account(worlds, limited, route):
         known = limited(principal_id=worlds.neighbor.principal, user_id="u-1")
         invented = limited(principal_id="nobody-yet", user_id="u-1")
         body = body_of(route, worlds.neighbor)
-        answers = [refused(ask(client, route, route.path(), {**body, **named} if body else body)) for client, named in (
+        answers = [refused(ask(client, route, path_of(route, worlds.own), {**body, **named} if body else body)) for client, named in (
             (known, {}), (invented, {"principal_id": "nobody-yet"} if route.operation.name == "issue_platform_token" else {})
         )]  # fmt: skip
 
@@ -530,11 +531,13 @@ def test_limited_key_may_not_bind_another_account_by_id(worlds, limited):
 # --- a token ------------------------------------------------------------------
 
 
-@each(TOKEN_ROUTES)
+@each(TOKEN_READS)
 def test_token_shows_its_own_account_only(worlds, route):
     with undone():
-        own = ask(TokenClient(worlds.own), route, route.path(), None)
-        other = ask(TokenClient(worlds.neighbor), route, route.path(), None)
+        own, other = (
+            ask(TokenClient(world), route, path_of(route, world), None)
+            for world in (worlds.own, worlds.neighbor)
+        )
 
     mine, theirs = str(worlds.own.account.pk), str(worlds.neighbor.account.pk)
     assert (mine in own.content.decode(), theirs in own.content.decode()) == (
@@ -547,7 +550,24 @@ def test_token_shows_its_own_account_only(worlds, route):
     )
 
 
-@each(TOKEN_ROUTES)
+@each([route for route in TOKEN_ROUTES if route.parameters])
+def test_token_reaches_nothing_of_another_account(worlds, route):
+    before = fingerprint(worlds.own)
+    with undone():
+        client, body = TokenClient(worlds.own), body_of(route, worlds.own)
+        theirs = {name: IDS[name](worlds.neighbor) for name in route.parameters}
+        unknown = {name: new_id() for name in route.parameters}
+        answers = [
+            told(ask(client, route, route.path(**ids), body), *ids.values())
+            for ids in (theirs, unknown)
+        ]
+
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 404
+        assert fingerprint(worlds.own) == before
+
+
+@each(TOKEN_READS)
 @pytest.mark.parametrize("name", ["user_id", "billing_user_id", "billing_account_id"])
 def test_token_may_not_ask_for_another(worlds, route, name):
     value = {
@@ -557,7 +577,10 @@ def test_token_may_not_ask_for_another(worlds, route, name):
     }[name]
     with undone():
         response = ask(
-            TokenClient(worlds.own), route, f"{route.path()}?{name}={value}", None
+            TokenClient(worlds.own),
+            route,
+            f"{path_of(route, worlds.own)}?{name}={value}",
+            None,
         )
 
     text = response.content.decode()

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from gating.facts import (
     Ask,
+    BudgetFact,
     CounterKey,
     Facts,
     FeatureFact,
@@ -22,6 +23,7 @@ NEXT_DAY = DAY + timedelta(days=1)
 ACCOUNT = UUID(int=1)
 USER = UUID(int=2)
 POLICY = UUID(int=3)
+BUDGET = UUID(int=4)
 
 
 def counter(kind="quota", key="calls", *, scope="user", start=DAY, end=NEXT_DAY):
@@ -85,6 +87,16 @@ def seats(limit=5, taken=0, *, holds=False, name="team"):
 
 def prepaid(available=10**9, *, price=None, zero_cost=False, unpriced=()):
     return Funding("prepaid", available, price or UnitPrice(1, 1), zero_cost, unpriced)
+
+
+def budget(limit=5000, consumed=0, reserved=0, **changes):
+    return BudgetFact(
+        BUDGET,
+        consumed_xusd=consumed,
+        reserved_xusd=reserved,
+        limit_xusd=limit,
+        **changes,
+    )
 
 
 FREE = Funding("prepaid", 0, None, zero_cost=True)

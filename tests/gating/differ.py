@@ -4,6 +4,7 @@ import json
 import random
 from collections import Counter as Tally
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -16,7 +17,9 @@ from billing.services.accounts import ensure_account
 from billing.services.users import change_user, ensure_user
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import format_instant
-from gating.facts import FeatureFact, UnitPrice
+from config.tenancy.history import auditing
+from gating.evidence import read_budget
+from gating.facts import BudgetFact, FeatureFact, UnitPrice
 from gating.models import AccountVersion, CatalogVersion, GateState, Projection, RuleSet
 from gating.options import options
 from gating.pricing import MeterRate
@@ -29,6 +32,7 @@ from gating.services.functions import GateMoved
 from gating.services.known import learn
 from gating.services.projections import rule_set_of
 from tests.gating.twin import Person, Twin, ask_of, counter_id
+from tests.tools.context import BY
 
 START = datetime(2026, 3, 10, 11, 59, 59, 250_000, tzinfo=UTC)
 FEATURES = ("chat", "draw")
@@ -37,6 +41,7 @@ INSTANT = timedelta(microseconds=1)
 LIMITS = (None, 0, 1, 2, 3, 7, 20, 20, 100, 100, 1000, INT64_MAX)
 AMOUNTS = (*(0, 0, 1, 1, 2, 3, 5, 8, 20) * 3, INT64_MAX - 1, INT64_MAX)
 PRICES = (*(0, 1, 1, 2, 3, 7, 10) * 3, 1_000_000, INT64_MAX)
+BUDGETS = (None, None, 0, 1, 5, 10, 30, 70, 200, 1000, 10_000, INT64_MAX)
 PER = (*(1, 1, 2, 3, 7) * 3, 1000, INT64_MAX)
 
 
@@ -100,6 +105,8 @@ class Story:
         choice = self.chance.choice
         # Nothing but quotas and rates, each with a counter of its own.
         self.plain = self.chance.random() < 0.5
+        # Stories in which there is enough of everything but budgets.
+        self.of_budgets = self.chance.random() < 0.25
         self.people = self.chance.sample(everyone, choice([1, 2, 2, 3, len(everyone)]))
         shared = self.chance.random() < 0.6
         by_feature = {code: self.random_rules(code) for code in FEATURES}
@@ -122,9 +129,12 @@ class Story:
 
     def random_rules(self, code):
         chance, choice = self.chance, self.chance.choice
+        priced = 1 if self.of_budgets else 0.85
         meters = tuple(
             MeterRule(
-                meter, f"{meter}s", self.rate(meter) if chance.random() < 0.85 else None
+                meter,
+                f"{meter}s",
+                self.rate(meter) if chance.random() < priced else None,
             )
             for meter in chance.sample(METERS, choice([0, 1, 1, 2, 3]))
         )
@@ -152,7 +162,11 @@ class Story:
             policies=ranked(
                 [self.policy(code, n) for n in range(choice([0, 1, 2, 2, 3, 3, 4, 6]))]
             ),
-            billing_mode=choice(["prepaid", "prepaid", "postpaid", "hybrid"]),
+            billing_mode=choice(
+                ["prepaid", "prepaid", "postpaid"]
+                if self.of_budgets
+                else ["prepaid", "prepaid", "postpaid", "hybrid"]
+            ),
             price=price,
             zero_cost=chance.random() < 0.15,
             unpriced=tuple(m.meter_code for m in meters if m.rate is None),
@@ -161,7 +175,7 @@ class Story:
 
     def rate(self, meter):
         choice = self.chance.choice
-        price = choice(PRICES)
+        price = choice([1, 1, 2, 3, 7] if self.of_budgets else PRICES)
         return MeterRate(
             meter_code=meter,
             unit=f"{meter}s",
@@ -193,7 +207,7 @@ class Story:
             window_seconds=choice(
                 [0, 60, 86_400] if kind == "seats" else [1, 60, 60, 86_400]
             ),
-            limit=choice(LIMITS),
+            limit=choice([1000, INT64_MAX] if self.of_budgets else LIMITS),
             enforcement=choice(["reserve", "reserve", "optimistic"]),
             version=START,
         )
@@ -210,6 +224,9 @@ class Story:
         for person in self.everyone:
             if self.chance.random() < 0.8:
                 self.store_balance(person)
+            for reference in ("b", "c"):
+                if self.chance.random() < 0.8:
+                    self.store_budget(person, reference)
 
     def store_rules(self):
         sets = {
@@ -324,7 +341,9 @@ class Story:
 
     def store_balance(self, person):
         granted = self.chance.choice(
-            [0, 1, 5, 10, 30, 70, 200, 1000, 10_000, INT64_MAX]
+            [10_000]
+            if self.of_budgets
+            else [0, 1, 5, 10, 30, 70, 200, 1000, 10_000, INT64_MAX]
         )
         spent = self.amount(granted)
         held = self.amount(granted - spent) if self.chance.random() < 0.2 else 0
@@ -334,6 +353,56 @@ class Story:
             " VALUES (%s, %s, %s, %s, %s, %s)",
             [self.realm.pk, person.account_id, person.user_id, granted, spent, held],
         )
+
+    def store_budget(self, person, reference):
+        chance, choice = self.chance, self.chance.choice
+        limit = choice(BUDGETS)
+        reserved = 0
+        if chance.random() < 0.2:
+            reserved = self.amount(INT64_MAX if limit is None else limit)
+        shift = (timedelta(hours=1), INSTANT, timedelta(0), -INSTANT, -timedelta(1))
+        budget = BudgetFact(
+            UUID(self.new_id()),
+            consumed_xusd=self.amount(INT64_MAX - reserved),
+            reserved_xusd=reserved,
+            limit_xusd=limit,
+            window_start=choice([None, None, self.now - choice(shift)]),
+            window_end=choice([None, None, self.now + choice(shift)]),
+            closed_at=self.now if chance.random() < 0.05 else None,
+            feature_codes=choice([None, None, ("chat",), FEATURES]),
+        )
+        start, end = budget.window_start, budget.window_end
+        if start is not None and end is not None and end <= start:
+            budget = replace(budget, window_end=None)
+        self.twin.budgets[person.user_id, reference] = budget
+        codes = budget.feature_codes
+        row = {
+            "id": budget.budget_id,
+            "realm_id": self.realm.pk,
+            "account_id": person.account_id,
+            "user_id": person.user_id,
+            "reference": reference,
+            "name": "",
+            "metadata": "{}",
+            "scope_kind": "global" if codes is None else "feature_set",
+            "feature_codes": codes and list(codes),
+            **{
+                name: getattr(budget, name)
+                for name in (
+                    "limit_xusd",
+                    "consumed_xusd",
+                    "reserved_xusd",
+                    "window_start",
+                    "window_end",
+                    "closed_at",
+                )
+            },
+        }
+        with auditing(BY, at=BY.effective_at):
+            execute(
+                f"INSERT INTO budgets ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})",
+                list(row.values()),
+            )
 
     # What happens
 
@@ -384,7 +453,12 @@ class Story:
                     INT64_MAX,
                 ]
             ),
-            "budget": choice([None] * 25 + ["b"]),
+            "budget": choice(
+                [None] * (2 if self.of_budgets else 20)
+                + ["b"] * 5
+                + ["c"] * 2
+                + ["none"]
+            ),
             "key": f"k{chance.randrange(6)}"
             if chance.random() < 0.2
             else f"n{self.number}",
@@ -527,6 +601,8 @@ class Story:
         ]
         self.tally.update({"items": 1} | {word: 1 for word in words if word})
         found = {name: answer.get(name) for name in expected}
+        if "budget" in expected:
+            found["budget"] = read_budget(answer.get("budget"))
         if answer["o"] == "denied" and answer["reason"] is None:
             # Found in one stride, and told by the specification alone.
             found["reason"] = expected["reason"]
@@ -565,6 +641,18 @@ class Story:
             {name: (*pair,) for name, pair in self.twin.money.items()},
             {row[0]: row[1:] for row in balances},
         )
+        budgets = rows(
+            "SELECT user_id, reference, consumed_xusd, reserved_xusd FROM budgets WHERE realm_id = %s",
+            realm,
+        )
+        agree(
+            "budgets",
+            {
+                name: (budget.consumed_xusd, budget.reserved_xusd)
+                for name, budget in self.twin.budgets.items()
+            },
+            {row[:2]: row[2:] for row in budgets},
+        )
         seats = rows(
             "SELECT account_id, scope_code, key, window_start, window_end, user_id FROM gate_seats WHERE realm_id = %s",
             realm,
@@ -601,6 +689,7 @@ class Story:
             "id", "account_id", "user_id", "lease", "feature_code", "feature_family_code", "state", "billing_mode", "policy_id",
             "window_start", "window_end", "estimate_minor", "cap_minor", "counter_ids", "reserved_minor", "reserved_xusd",
             "zero_cost", "authorized_at", "expires_at", "ended_at", "idempotency_key", "available_xusd", "rating_id",
+            "budget", "budget_id",
         ]  # fmt: skip
         more = [
             "quota_counter_ids",
@@ -653,7 +742,7 @@ class Story:
     def compare_ratings(self):
         found = rows(
             "SELECT id, application_status, reason_codes, late_rating, applied_quantity_minor, applied_amount_xusd, applied_cost_xusd, funded_xusd,"
-            " canonical_amount_xusd, canonical_cost_xusd FROM gate_ratings WHERE realm_id = %s",
+            " canonical_amount_xusd, canonical_cost_xusd, budget_id FROM gate_ratings WHERE realm_id = %s",
             [self.realm.pk],
         )
         expected = {
@@ -667,6 +756,7 @@ class Story:
                 a["funded"],
                 sum(a["numbers"][::6]),
                 sum(a["numbers"][1::6]),
+                a["budget_id"],
             )
             for name, a in self.twin.stored.items()
         }

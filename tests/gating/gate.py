@@ -34,10 +34,12 @@ from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from gating.services.seats import bill_seats
 from gating.services.usage import MeterUse
-from grants.models import CreditBalance, CreditEntry
+from grants.models import Budget, CreditBalance, CreditEntry
+from grants.services.budgets import BudgetTerms, close_budget, create_budget
 from grants.services.credits import credit_balance
 
 TABLES = (
+    Budget,
     Counter,
     CreditBalance,
     CreditEntry,
@@ -232,6 +234,20 @@ class Gate:
             by=self.by,
         )
 
+    def budget(self, limit_xusd=5000, reference="trip", **terms):
+        budget, _ = create_budget(
+            user=self.user,
+            terms=BudgetTerms(limit_xusd, **terms),
+            reference=reference,
+            at=self.at,
+            by=self.by,
+        )
+        return budget
+
+    def close_budget(self, reference="trip"):
+        budget = Budget.objects.get(user=self.user, reference=reference)
+        return close_budget(budget=budget, at=self.at, by=self.by)
+
     # Asking
 
     def authorize(self, estimate=None, *, key=None, feature="chat", **given):
@@ -309,6 +325,11 @@ class Gate:
     def balance(self):
         row = CreditBalance.objects.get(user=self.user)
         return row.available_xusd, row.reserved_xusd, row.spent_xusd
+
+    def on_budget(self, reference="trip"):
+        """What is consumed of a budget, and held on it."""
+        row = Budget.objects.get(user=self.user, reference=reference)
+        return row.consumed_xusd, row.reserved_xusd
 
     def row(self, lease):
         return Lease.objects.get(realm=self.realm, user=self.user, lease=lease)

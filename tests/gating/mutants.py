@@ -21,6 +21,7 @@ FILES = {
     "ingest": ROOT / "gating/sql/ingest.sql",
     "expire": ROOT / "gating/sql/expire.sql",
     "funding": ROOT / "grants/sql/funding.sql",
+    "budgets": ROOT / "grants/sql/budgets.sql",
 }
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(30);"
 POINT = "-- point: "
@@ -149,6 +150,7 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
         found = {"authorize": chained(*changes), "commit": chained(*changes)}
     if not guarded:
         found |= {
-            name: without_marked("guard") for name in ("store", "book", "funding")
+            name: without_marked("guard")
+            for name in ("store", "book", "funding", "budgets")
         }
     return mutated(found)

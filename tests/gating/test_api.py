@@ -192,7 +192,7 @@ def test_what_is_malformed_names_its_field(priced, signed, path, body, field):
     assert document["meta"]["field"] == field
 
 
-def test_a_budget_is_unknown_as_yet(priced, signed):
+def test_an_unknown_budget_is_told_as_the_client_knows_it(priced, signed):
     document = bad(
         signed.post("gate/authorize", {"feature_code": "chat", "budget": "b-1"}),
         422,
@@ -200,6 +200,55 @@ def test_a_budget_is_unknown_as_yet(priced, signed):
     )
 
     assert document["message"] == "there is no budget b-1."
+    assert document["meta"]["reason"] == "budget_not_found"
+
+
+def test_a_budget_that_is_used_up_is_told_as_the_client_knows_it(priced, signed):
+    budget = priced.budget(749)
+
+    document = bad(
+        signed.post(
+            "gate/authorize",
+            {
+                "feature_code": "chat",
+                "estimated_quantity_minor": "75",
+                "budget": "trip",
+            },
+        ),
+        402,
+        "BUDGET.EXHAUSTED",
+    )
+
+    assert document["error"]["type"] == "insufficient_budget"
+    assert document["hints"] == [
+        {"type": "budget.shortfall", "budget_id": str(budget.pk), "shortfall_xusd": 1}
+    ]
+
+
+def test_a_commit_tells_what_its_budget_consumed(priced, signed):
+    budget = priced.budget(1000)
+    asked = {"feature_code": "chat", "budget": "trip"}
+    admitted = good(signed.post("gate/authorize", asked), wire.AuthorizeEnvelope)
+
+    document = good(
+        signed.post(
+            "gate/commits",
+            {
+                "lease": admitted["data"]["lease"],
+                "feature_code": "chat",
+                "quantity_minor": "60",
+            },
+        ),
+        wire.CommitEnvelope,
+    )
+
+    data = wire.CommitEnvelope.model_validate(document).data
+    assert admitted["data"]["budget_id"] == data.budget_id == str(budget.pk)
+    assert (data.budget_consumed_delta_xusd, data.budget_remaining_xusd) == (
+        "600",
+        "400",
+    )
+    assert [hint["type"] for hint in document["hints"]] == ["budget.low_headroom"]
 
 
 def test_a_call_names_its_user(priced, api):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gating.decide import decide
 from gating.evidence import decision_document, read_ask, read_facts
 from gating.facts import Funding, UnitPrice
-from tests.gating.build import ask, facts, quota, rate, seats
+from tests.gating.build import NOON, ask, budget, facts, quota, rate, seats
 
 small = st.integers(0, 6)
 modes = st.sampled_from(["reserve", "optimistic"])
@@ -41,6 +41,15 @@ fundings = st.builds(
     zero_cost=st.booleans(),
     unpriced=st.sampled_from([(), ("chat",)]),
 )
+budgets = st.none() | st.builds(
+    budget,
+    limit=st.none() | small,
+    consumed=small,
+    reserved=small,
+    window_end=st.sampled_from([None, None, NOON]),
+    closed_at=st.sampled_from([None, None, NOON]),
+    feature_codes=st.sampled_from([None, None, ("chat",), ("draw",)]),
+)
 known_facts = st.builds(
     lambda **parts: replace(facts(), **parts),
     quotas=quotas.map(tuple),
@@ -50,6 +59,7 @@ known_facts = st.builds(
         max_size=1,
     ).map(tuple),
     funding=fundings,
+    budget=budgets,
     entitlement=st.sampled_from(
         ["allowed", "not_required", "allowed", "missing", "denied"]
     ),
@@ -74,6 +84,8 @@ def test_nothing_is_taken_that_the_facts_do_not_cover(request_, known):
     for item in verdict.increments:
         assert all(w.room_minor >= 1 for w in known.rates if w.counter == item.counter)
     assert verdict.wallet_xusd <= max(0, known.funding.available_xusd)
+    if request_.budget and verdict.wallet_xusd:
+        assert verdict.wallet_xusd <= known.budget.room_xusd
     assert len({item.counter for item in verdict.holds}) == len(verdict.holds)
 
 

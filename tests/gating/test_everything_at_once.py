@@ -9,7 +9,7 @@ from django.db.models import Sum
 from gating.models import Counter, Lease, Rating
 from gating.services.functions import GateMoved
 from gating.services.leases import expire_leases
-from grants.models import CreditBalance
+from grants.models import Budget, CreditBalance
 from tests.gating.racing import arena, deadlocks, racers, report
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -35,6 +35,12 @@ def check_account(gate):
     assert (money["s"] or 0) == (applied["x"] or 0)
     for counter in quotas:
         assert counter.used_minor + counter.reserved_minor <= 500
+    for budget in Budget.objects.filter(realm=gate.realm):
+        held = active.filter(budget_id=budget.pk).aggregate(x=Sum("reserved_xusd"))
+        took = budget.ratings.aggregate(x=Sum("applied_amount_xusd"))
+        assert budget.reserved_xusd == (held["x"] or 0)
+        assert budget.consumed_xusd == (took["x"] or 0)
+        assert budget.consumed_xusd + budget.reserved_xusd <= budget.limit_xusd
 
 
 @pytest.mark.parametrize("rounds", [6, pytest.param(150, marks=pytest.mark.soak)])
@@ -49,6 +55,7 @@ def test_everything_at_once_keeps_the_sums(at, by, rounds):
         users = [gate, gate.of_user("u-2"), gate.of_user("u-3")]
         for who in users:
             who.credit(2000)
+            who.budget(1200)
         keys, clock = [], at
         for number in range(rounds):
             clock += timedelta(minutes=racing.chance.choice([1, 30, 400]))
@@ -87,8 +94,8 @@ def random_call(chance, users, leases, keys, number, n):
         ["authorize", "authorize", "commit", "commit", "cancel", "expire", "again"]
     )
     if what == "again" and keys:
-        key, estimate = chance.choice(keys)
-        return what, lambda: who.authorize(estimate, key=key)
+        key, estimate, budget = chance.choice(keys)
+        return what, lambda: who.authorize(estimate, key=key, budget=budget)
     if what in {"commit", "cancel"} and leases:
         row, quantity = chance.choice(leases), chance.randrange(1, 120)
         owner = next(each for each in users if each.user.pk == row.user_id)
@@ -100,5 +107,6 @@ def random_call(chance, users, leases, keys, number, n):
     if what == "expire":
         return what, lambda: expire_leases(at=who.at)
     estimate = chance.choice([None, 1, 40, 90])
-    keys.append((key, estimate))
-    return "authorize", lambda: who.authorize(estimate, key=key)
+    budget = chance.choice([None, "trip"])
+    keys.append((key, estimate, budget))
+    return "authorize", lambda: who.authorize(estimate, key=key, budget=budget)

@@ -108,6 +108,50 @@ def test_a_free_price_is_not_limited_by_balance(gate, signed):
     )
 
 
+def coverage_by(signed, name):
+    path = (
+        f"gate/meters?expand=coverage&coverage_basis=budget&coverage_budget_id={name}"
+    )
+    document = good(signed.get(path), wire.MeterLimitListEnvelope)
+    return document["data"][0]["coverage"]
+
+
+def test_coverage_may_be_that_of_a_budget(priced, signed):
+    budget = priced.budget(1000)
+    priced.lease(25, budget="trip")
+
+    for name in ("trip", budget.pk):
+        coverage = coverage_by(signed, name)
+        assert (coverage["basis"], coverage["budget_id"]) == ("budget", str(budget.pk))
+        assert (coverage["balance_xusd"], coverage["balance_limited"]) == ("750", True)
+        assert coverage["max_quantity_minor_estimated"] == "75"
+
+
+def test_a_budget_beyond_its_limit_covers_nothing(gate, signed):
+    gate.feature(price=10)
+    gate.plan(mode="postpaid")
+    gate.budget(100)
+    gate.commit(gate.lease(75, budget="trip"), 75)
+
+    coverage = coverage_by(signed, "trip")
+
+    assert (coverage["balance_xusd"], coverage["max_quantity_minor_estimated"]) == (
+        "0",
+        "0",
+    )
+
+
+def test_an_unlimited_budget_limits_no_coverage(priced, signed):
+    priced.budget(None)
+
+    coverage = coverage_by(signed, "trip")
+
+    assert (coverage["balance_limited"], coverage["max_quantity_minor_estimated"]) == (
+        False,
+        None,
+    )
+
+
 def test_an_unpriced_meter_has_no_price_to_show(gate, signed):
     gate.feature()
 

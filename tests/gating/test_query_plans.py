@@ -22,9 +22,9 @@ MANY = 20_000
 EMPTIED = (
     "gate_account_versions", "gate_catalog_versions", "gate_counters", "gate_denials", "gate_leases", "gate_projections",
     "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
-    "credit_entries", "credit_balances",
+    "credit_entries", "credit_balances", "budgets",
 )  # fmt: skip
-LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname IN ('billing_accounts', 'billing_users')"
+LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname IN ('billing_accounts', 'billing_users', 'budgets')"
 MOST_PER_ITEM = 60
 
 PEOPLE = {
@@ -49,6 +49,7 @@ FILLED = {
     "gate_residual_buckets": {"id": "md5('b' || n)", "rate_identity": "'r' || n"},
     "gate_seats": {"id": "md5('s' || n)", "key": "'other ' || n"},
     "credit_balances": {"user_id": "md5('u' || n)"},
+    "budgets": {"id": "md5('g' || n)", "reference": "'g' || n"},
     "credit_entries": {"id": "md5('e' || n)", "source_ref": "'e' || n"},
 }  # fmt: skip
 
@@ -91,6 +92,7 @@ def empty(gate):
     assert sizes == [(0.0,)]
     # Plans are made, and kept by this connection, of empty tables.
     gate.credit(10**9)
+    gate.budget(10**9)
     everything(gate)
     return gate
 
@@ -102,9 +104,10 @@ def everything(gate):
     keys = [f"batch-{uuid4()}" for _ in numbers]
     authorize_all(gate, keys)
     commit_all(gate, authorize_all(gate, [*keys, f"batch-{uuid4()}"]))
-    lease, late = gate.lease(3), gate.lease(3)
+    lease, late = gate.lease(3), gate.lease(3, budget="trip")
     gate.preflight(3)
     gate.ingest(2)
+    gate.preflight(3, budget="trip")
     gate.commit(lease, 3)
     gate.commit(late, 1)
     return 6 + 3 + 4 + 4
@@ -182,9 +185,9 @@ def test_plans_made_of_empty_tables_stay_good(empty):
     assert per_item <= MOST_PER_ITEM
 
     # With leases overdue, which are looked at one by one only then.
-    empty.lease(3)
+    empty.lease(3, budget="trip")
     before = read()
-    empty.later(hours=13).preflight(1)
+    empty.later(hours=13).preflight(1, budget="trip")
     expire_overdue(empty.realm.pk, empty.account.pk, at=empty.later(hours=13).at)
     after = read()
     assert (

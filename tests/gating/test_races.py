@@ -20,6 +20,7 @@ from gating.services.functions import GateMoved
 from gating.services.holds import HoldEnded, commit_hold, release_hold
 from gating.services.leases import expire_leases
 from grants.services import funding
+from tests.gating.differ import execute
 from tests.gating.mutants import (
     at_point,
     chained,
@@ -137,6 +138,78 @@ def test_the_last_credit_is_held_once(at, by, rounds):
             assert gate.balance() == (500, 4500, 0)
         report("twenty holds of 750 against 5,000 xusd", racing, rounds, tally)
     assert tally == {6: rounds}
+
+
+def budget_for_six(realm, number):
+    """A user with money, and a budget that six holds of 750 XUSD use up.
+
+    Most of it is consumed, so that its limit alone would not refuse a seventh.
+    """
+    gate = realm.of_principal(f"p-{number}")
+    gate.credit(100_000)
+    budget = gate.budget(20_000)
+    execute("SELECT grants_settle_budget(%s, 0, 15500, now())", [budget.pk])
+    return gate
+
+
+def twenty_on_a_budget(gate, racing):
+    return racing.race(
+        [lambda n=n: gate.authorize(75, budget="trip", key=f"k-{n}") for n in range(20)]
+    )
+
+
+@FEW_AND_MANY
+def test_twenty_holds_on_a_budget_that_fits_six_admit_exactly_six(at, by, rounds):
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
+    with racers(20) as racing:
+        for number in range(rounds):
+            gate = budget_for_six(realm, number)
+            results = twenty_on_a_budget(gate, racing)
+
+            tally[len(admitted(results))] += 1
+            assert {type(r) for r in refused(results)} == {GateDenied}, results
+            assert {r.code for r in refused(results)} == {"BUDGET.EXHAUSTED"}
+            assert gate.on_budget() == (15_500, 4500)
+            assert gate.balance() == (95_500, 4500, 0)
+        report("twenty holds of 750 on a budget with 4,500 left", racing, rounds, tally)
+    assert tally == {6: rounds}
+
+
+@FEW_AND_MANY
+def test_control_without_guards_a_budget_is_over_admitted(at, by, rounds):
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
+    with racers(20) as racing, guarded(lock=False, guarded=False, pause_seconds=0.005):
+        for number in range(rounds):
+            gate = budget_for_six(realm, number)
+            results = twenty_on_a_budget(gate, racing)
+            tally[len(admitted(results))] += 1
+            assert gate.on_budget()[1] == 750 * len(admitted(results))
+        report("control, a budget with the guards off", racing, rounds, tally)
+    assert sum(count for n, count in tally.items() if n > 6) > 0, tally
+
+
+@FEW_AND_MANY
+def test_commits_of_many_leases_on_a_budget_stay_within_it(at, by, rounds):
+    tally, realm = Tally(), arena(at, by)
+    realm.feature(price=10)
+    with racers(6) as racing:
+        for number in range(rounds):
+            gate = realm.of_principal(f"p-{number}")
+            gate.credit(100_000)
+            gate.budget(5000)
+            leases = [gate.lease(50, budget="trip") for _ in range(6)]
+            results = racing.race(
+                [lambda lease=lease: gate.commit(lease, 120) for lease in leases]
+            )
+
+            took = [int(r.data["budget_consumed_delta_xusd"]) for r in results]
+            tally[sum(took)] += 1
+            assert gate.on_budget() == (5000, 0)
+            assert gate.balance() == (95_000, 0, 5000)
+        report("six overshooting commits on one budget", racing, rounds, tally)
+    assert tally == {5000: rounds}
 
 
 @FEW_AND_MANY

@@ -6,14 +6,14 @@ dictionaries. The functions in the database must answer, and leave behind, the s
 
 import hashlib
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from config.kernel.errors import Invalid
 from config.kernel.windows import format_instant
 from gating.decide import decide
-from gating.facts import Ask, least_limits
+from gating.facts import Ask, BudgetFact, least_limits
 from gating.pricing import aggregate, price_meter, rate_identity
 from gating.projection import counter_of, seats_window
 from gating.rules import Rules, Seen, facts_of
@@ -59,6 +59,7 @@ class Twin:
     rules: dict[tuple[UUID, str], Rules]
     counters: dict[UUID, list[int]] = field(default_factory=dict)
     money: dict[UUID, list[int]] = field(default_factory=dict)
+    budgets: dict[tuple[UUID, str], BudgetFact] = field(default_factory=dict)
     seats: dict[tuple, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     inactive: set[UUID] = field(default_factory=set)
     leases: dict[tuple[UUID, str], TwinLease] = field(default_factory=dict)
@@ -81,7 +82,31 @@ class Twin:
             and lease.row["expires_at"] < at - self.grace
         ]
 
-    def seen(self, person, rules, at, released=()):
+    def budget(self, person, ask, released=()):
+        """The budget named, with what the released leases hold given back."""
+        budget = self.budgets.get((person.user_id, ask.budget))
+        if budget is None:
+            return None
+        back = sum(
+            lease.row["reserved_xusd"]
+            for lease in released
+            if lease.row["budget_id"] == budget.budget_id
+        )
+        return replace(budget, reserved_xusd=budget.reserved_xusd - back)
+
+    def moved(self, row, *, reserved=0, consumed=0):
+        """Change what the budget of a lease holds and has consumed."""
+        if row["budget_id"] is None:
+            return
+        name = (row["user_id"], row["budget"])
+        budget = self.budgets[name]
+        self.budgets[name] = replace(
+            budget,
+            reserved_xusd=budget.reserved_xusd + reserved,
+            consumed_xusd=budget.consumed_xusd + consumed,
+        )
+
+    def seen(self, person, ask, rules, at, released=()):
         pairs = []
         for policy in rules.policies:
             if policy.kind == "seats":
@@ -105,7 +130,7 @@ class Twin:
                 for lease in released
                 if lease.row["user_id"] == person.user_id
             )
-        return Seen(tuple(pairs), available)
+        return Seen(tuple(pairs), available, self.budget(person, ask, released))
 
     def counter(self, person, rules, policy, at):
         key = counter_of(
@@ -131,7 +156,7 @@ class Twin:
 
     def preflight(self, person, ask, at):
         rules = self.rules[person.user_id, ask.feature_code]
-        seen = self.seen(person, rules, at, self.overdue(person.account_id, at))
+        seen = self.seen(person, ask, rules, at, self.overdue(person.account_id, at))
         return self.told(person, ask, rules, seen, at)[0]
 
     def told(self, person, ask, rules, seen, at):
@@ -147,6 +172,7 @@ class Twin:
             "first": [a for a, _ in seen.pairs],
             "second": [b for _, b in seen.pairs],
             "available": seen.available_xusd,
+            "budget": seen.budget,
         }, (facts, verdict)
 
     def authorize(self, person, ask, item, at, swept):
@@ -168,7 +194,7 @@ class Twin:
             swept.add(person.account_id)
             for lease in self.overdue(person.account_id, at):
                 self.end(lease, "expired", at)
-        seen = self.seen(person, rules, at)
+        seen = self.seen(person, ask, rules, at)
         answer, (facts, verdict) = self.told(person, ask, rules, seen, at)
         if verdict.allowed:
             self.take(person, ask, item, rules, seen, facts, verdict, at)
@@ -183,6 +209,7 @@ class Twin:
             "first": [a for a, _ in known.seen.pairs],
             "second": [b for _, b in known.seen.pairs],
             "available": known.seen.available_xusd,
+            "budget": known.seen.budget,
         }
 
     def take(self, person, ask, item, rules, seen, facts, verdict, at):
@@ -238,7 +265,10 @@ class Twin:
             "idempotency_key": item["key"],
             "available_xusd": seen.available_xusd,
             "rating_id": None,
+            "budget": ask.budget,
+            "budget_id": seen.budget and seen.budget.budget_id,
         }
+        self.moved(row, reserved=verdict.wallet_xusd)
         quotas = {
             ids[key]: (limit, key in held)
             for key, limit in least_limits(facts.quotas).items()
@@ -253,6 +283,7 @@ class Twin:
             self.counters[name][1] -= lease.row["reserved_minor"]
         if lease.row["reserved_xusd"]:
             self.money[lease.row["user_id"]][2] -= lease.row["reserved_xusd"]
+            self.moved(lease.row, reserved=-lease.row["reserved_xusd"])
 
     # Commit
 
@@ -346,6 +377,7 @@ class Twin:
             unpriced=unpriced,
             not_allowed=foreign,
             zero_cost=row["zero_cost"],
+            budget=self.budgets.get((row["user_id"], row["budget"])),
         )
         settlement = settle(facts)
         funded = 0
@@ -359,6 +391,9 @@ class Twin:
             money[2] -= held
             money[1] += funded
         if row["state"] == "active":
+            self.moved(
+                row, reserved=-row["reserved_xusd"], consumed=settlement.budget_xusd
+            )
             row |= {"state": "closed", "ended_at": at, "rating_id": item["id"]}
         reasons = list(settlement.reasons)
         if funded < settlement.amount_xusd:
@@ -386,6 +421,7 @@ class Twin:
         self.stored[item["id"]] = answer | {
             "lines": [(line.meter_code, line.unit, line.status) for line in lines],
             "late": settlement.late,
+            "budget_id": row["budget_id"],
         }
         return answer
 
@@ -404,7 +440,12 @@ def numbers_of(line):
 
 def evidence_of(facts):
     """Return a settlement's facts as the function keeps them."""
-    return {
+    named = ("limit_xusd", "consumed_xusd", "reserved_xusd")
+    budget = facts.budget and {
+        "budget_id": str(facts.budget.budget_id),
+        **{name: getattr(facts.budget, name) for name in named},
+    }
+    return ({"budget": budget} if budget else {}) | {
         "state": facts.lease_state,
         "expires_at": format_instant(facts.expires_at),
         "grace_seconds": int(facts.grace.total_seconds()),

@@ -18,6 +18,7 @@ MAY = {
     "gating.cancel_lease": {SUPPORT, OPS},
     "gating.commit_lease": {SUPPORT, OPS},
     "grants.credit_balance": {FINANCE, OPS},
+    "grants.close_budget": {SUPPORT, FINANCE, OPS},
     "grants.export_creditentry": {FINANCE, OPS, APPROVER, AUDITOR},
     "billing.add_plan": {OPS},
     "billing.change_plan": {OPS},

@@ -13,6 +13,7 @@ IDS = {
     "meter_id": lambda world: world.meter.pk,
     "policy_id": lambda world: world.policy.pk,
     "lease_id": lambda world: world.lease.removeprefix("lease."),
+    "budget_id": lambda world: world.budget.pk,
     "decision_id": lambda world: world.lease.removeprefix("lease."),
     "bundle_id": lambda world: world.bundle.pk,
     "contract_id": lambda world: world.contract.pk,
@@ -125,6 +126,11 @@ BODIES = {
         "feature_code": "chat", "quantity_minor": "1", "labels": {"team": "a"}, "metadata": {"run": 7},
         "meters": [{"meter_code": "chat", "quantity_minor": "1"}],
     },
+    "create_budget": lambda world: {
+        "budget": "trip-2", "name": "Trip", "scope_kind": "feature_set", "scope_payload": {"feature_set": ["chat"]}, "limit_xusd": "500",
+        "window_start": "2026-03-01T00:00:00Z", "window_end": "2030-03-01T00:00:00Z", "metadata": {},
+    },
+    "close_budget": lambda world: {"reason": "the trip is over", "metadata": {}},
     "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
     "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},
 }  # fmt: skip

@@ -42,13 +42,17 @@ def authorization(secret, key_id, method, path, headers, *, ts=None, nonce=None)
 
 
 class RawClient:
-    """Sends requests as they are, signed for one key in one realm."""
+    """Sends requests as they are, signed for one key in one realm.
 
-    def __init__(self, realm, key, secret=None, **bindings):
+    With a `token`, those to `/api/v1` bear it instead.
+    """
+
+    def __init__(self, realm, key, secret=None, token=None, **bindings):
         from config.tenancy.services.service_keys import secret_of
 
         self.realm_id, self.key_id = realm.pk, key.key_id
         self.secret = secret or secret_of(key)
+        self.token = token
         self.bindings = {
             f"x-{name.replace('_', '-')}": value for name, value in bindings.items()
         }
@@ -72,6 +76,8 @@ class RawClient:
             "idempotency-key": key or secrets.token_hex(16), **{name.replace("_", "-"): value for name, value in headers.items()},
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
+        if self.token and path.startswith("/api/v1/"):
+            return {**given, "authorization": f"Bearer {self.token}"}
         return {
             **given,
             "authorization": authorization(

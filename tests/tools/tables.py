@@ -197,6 +197,7 @@ FRESH = {
         "user_id": lambda row: spare_user(row["realm_id"])[1],
     },
     "credit_entries": {"source_ref": "fresh"},
+    "budgets": {"reference": "fresh"},
     "domain_events": {},
     "gate_states": {"account_id": lambda row: spare_user(row["realm_id"])[0]},
     "gate_counters": {"key": "fresh"},

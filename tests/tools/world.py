@@ -35,6 +35,7 @@ from gating.services.denials import GateDenied
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from grants.models import CreditEntry
+from grants.services.budgets import BudgetTerms, create_budget
 from grants.services.credits import credit_balance
 
 PRINCIPAL, USER = "acme", "u-1"
@@ -171,6 +172,17 @@ def _account(world, principal):
     credit_balance(
         user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by
     )
+    terms = BudgetTerms(
+        5000,
+        name="Trip",
+        scope_kind="feature",
+        feature_codes=["chat"],
+        window_start=at,
+        window_end=at.replace(year=2100),
+    )
+    world.budget, _ = create_budget(
+        user=world.user, terms=terms, reference="trip", at=at, by=by
+    )
     _usage(world)
 
 
@@ -209,8 +221,8 @@ def _contract(world):
 
 
 def _usage(world):
-    """A commit that costs, a lease given up, an open one, and a denial."""
-    world.closed_lease = _lease(world, "closed-1")
+    """A commit that costs, on a budget; a lease given up, an open one, and a denial."""
+    world.closed_lease = _lease(world, "closed-1", budget="trip")
     commit_lease(
         account=world.account,
         user=world.user,
@@ -250,11 +262,13 @@ def _usage(world):
     world.entry = CreditEntry.objects.get(user=world.user, kind="credit")
 
 
-def _lease(world, key):
+def _lease(world, key, budget=None):
     admitted = authorize(
         account=world.account,
         user=world.user,
-        request=AuthorizeRequest(Ask("chat", estimate_minor=2), None, {}),
+        request=AuthorizeRequest(
+            Ask("chat", estimate_minor=2, budget=budget), None, {}
+        ),
         idempotency_key=key,
         at=world.at,
         by=world.by,
