@@ -1,7 +1,7 @@
 """A few days of traffic, through the gate's own verbs: admissions and denials."""
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from config.kernel.audit import Actor, AuditContext
@@ -47,6 +47,18 @@ def create_usage(customers: list[Customer]) -> None:
     _use(first, chance, -0.01, 0, budget=BUDGET, commit=False)
 
 
+def _explained(key: str, at: datetime) -> AuditContext:
+    return AuditContext(
+        actor=Actor("service_key", "demo"),
+        operator="orbit-api",
+        reason="usage",
+        ticket_id=key,
+        effective_at=at,
+        trace_id=new_trace_id(),
+        idempotency_key=key,
+    )
+
+
 def _use(
     customer: Customer,
     chance: random.Random,
@@ -62,16 +74,11 @@ def _use(
     quantity = chance.randint(*CALLS[feature])
     key = f"demo-{user.pk}-{at_days}"
     at = customer.when(at_days)
-    by = AuditContext(
-        actor=Actor("service_key", "demo"),
-        operator="orbit-api",
-        reason="usage",
-        ticket_id=key,
-        effective_at=at,
-        trace_id=new_trace_id(),
-        idempotency_key=key,
-    )
-    acting: dict[str, Any] = {"account": customer.account, "user": user, "by": by}
+    acting: dict[str, Any] = {
+        "account": customer.account,
+        "user": user,
+        "by": _explained(key, at),
+    }
     try:
         held = authorize(
             request=AuthorizeRequest(
