@@ -81,7 +81,7 @@ def test_the_gate_is_a_ledger_for_long():
         # Nothing crashes in here.
         cursor.execute("SET synchronous_commit = off")
     while tally["machines"] < 1000 or tally["operations"] < 100_000:
-        tally += play(Machine, number + tally["machines"], machines=100, steps=100)
+        tally += play(Machine, number + tally["machines"], machines=100, steps=84)
         print(tally["machines"], tally["operations"], flush=True)
 
     report("gate beside a naive ledger", number, tally)
