@@ -20,7 +20,6 @@ from config.api.wire import (
     Name,
     SmallInt,
     WireModel,
-    WriteModel,
     omitted,
 )
 from config.kernel.errors import Invalid
@@ -99,7 +98,7 @@ class DraftBody(WireModel):
     plan: DraftedPlan = omitted()
 
 
-class SimulationBody(WriteModel):
+class SimulationBody(WireModel):
     """A draft, and which recorded decisions to make again under it."""
 
     start: Instant = Field(validation_alias=AliasChoices("from"))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from gating.facts import Ask, Facts, PolicyWindow, SeatWindow
 from gating.projection import PolicyFact
-from gating.rules import Rules, Seen, facts_of
+from gating.rules import MeterRule, Rules, Seen, facts_of
 from gating.settle import CommitFacts
 from gating.verdicts import Verdict
 
@@ -77,7 +77,7 @@ class Recorded:
 def rules_of(facts: Facts) -> tuple[Rules | None, Seen]:
     """Return the rules and the numbers that a denial's facts were made of.
 
-    As far as a verdict depends on them: meters and units are left out, and a policy's
+    As far as a verdict depends on them: units and rates are left out, and a policy's
     feature is the one that was asked for.
     """
     if facts.feature is None:
@@ -98,7 +98,9 @@ def rules_of(facts: Facts) -> tuple[Rules | None, Seen]:
         price=funding.price,
         zero_cost=funding.zero_cost,
         unpriced=tuple(funding.unpriced),
-        meters=(),
+        meters=tuple(
+            MeterRule(fault.meter_code, "", None, fault) for fault in funding.faults
+        ),
     )
     return rules, Seen(tuple(pairs), funding.available_xusd)
 

@@ -81,10 +81,13 @@ def take_drafted(worlds: Worlds, recorded: Recorded, side: Side) -> None:
         for hold in verdict.holds:
             worlds.take(hold.counter, drafted=(0, hold.quantity_minor))
         return
-    rooms = {window.counter: window.room_minor for window in facts.quotas}
-    for key, room in rooms.items():
-        used = min(held_minor(recorded.ask), max(0, room))
-        worlds.take(key, drafted=(used, 0))
+    terms = Terms.of(side)
+    states = {w.counter: (w.used_minor, w.reserved_minor) for w in facts.quotas}
+    for key, limit, held in terms.windows:
+        used, reserved = states[key]
+        window = HeldWindow(UUID(int=0), limit, held, used, reserved + held)
+        used_up = min(held_minor(recorded.ask), window.capacity_minor)
+        worlds.take(key, drafted=(used_up, 0))
 
 
 def end(worlds: Worlds, held: Held) -> None:
@@ -118,7 +121,6 @@ def _drafted(
     terms = held.drafted
     if terms is None:
         return None
-    owed = worlds.owed(held.user_id) - terms.wallet_xusd + held.recorded.wallet_xusd
     facts = replace(
         commit,
         windows=[
@@ -128,7 +130,7 @@ def _drafted(
         billing_mode=terms.billing_mode,
         zero_cost=terms.zero_cost,
         held_xusd=terms.wallet_xusd,
-        available_xusd=max(0, commit.available_xusd - owed),
+        available_xusd=max(0, commit.available_xusd - worlds.owed(held.user_id)),
     )
     return facts, settle(facts)
 

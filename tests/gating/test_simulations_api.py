@@ -6,6 +6,7 @@ import pytest
 from django.db import InternalError, connection
 from django.test.utils import CaptureQueriesContext
 
+from config.tenancy.services.realms import change_realm
 from config.tenancy.services.service_keys import create_service_key
 from gating.models import Lease
 from gating.selectors.recorded import only_reading
@@ -284,6 +285,27 @@ def test_decisions_of_another_realm_are_not_gone_through(
     build_world(other_realm, at=at, by=by)
 
     assert simulate(api, draft(asked)).json()["data"]["decisions"] == 5
+
+
+def test_a_realm_that_wants_writes_explained_lets_this_be_asked(asked, api, at, by):
+    change_realm(
+        realm=asked.realm,
+        name="",
+        metadata={"require_audit_fields": True},
+        at=at,
+        by=by,
+    )
+
+    assert simulate(api, draft(asked)).status_code == 200
+
+
+def test_a_key_limited_to_accounts_may_not(asked, realm, at, by):
+    limited = [str(asked.account.pk)]
+    key = create_service_key(realm=realm, allowed_accounts=limited, at=at, by=by)
+
+    response = simulate(SignedClient(realm, key), draft(asked))
+
+    assert refused(response)[:2] == (403, "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN")
 
 
 def test_a_runtime_key_may_not(asked, realm, at, by):
