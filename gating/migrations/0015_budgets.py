@@ -79,4 +79,5 @@ class Migration(migrations.Migration):
         migrations.RunSQL(functions.preflight(functions.sql("authorize.sql"))),
         sql("book.sql"),
         sql("commit.sql"),
+        sql("close.sql"),
     ]

@@ -8,16 +8,12 @@ from uuid import UUID
 
 import orjson
 
-from config.kernel.ids import parse_uuid
 from config.kernel.money import INT64_MAX
 from gating.pricing import rate_identity
 from gating.rules import MeterRule
 from gating.selectors.rules import stored_rules
 from gating.services.functions import Document, gate_close, gate_commit
 from gating.services.known import Known, known_of, learn
-
-NAMED = "lease."
-"""How the names begin that the gate gives to leases; their ids follow."""
 
 
 def commit_items(
@@ -64,8 +60,7 @@ def _closed(
     known: Known, item: Document, *, at: datetime, version: int | None
 ) -> Document | None:
     """Return the answer of `gate_close`; None where it, or the item, is not plain."""
-    lease_id = parse_uuid(item["lease"].removeprefix(NAMED))
-    if len(item["uses"]) != 1 or item["lease"] != f"{NAMED}{lease_id}":
+    if len(item["uses"]) != 1:
         return None
     (use,) = item["uses"]
     meter = _meters(known.rule_set_id).get(use["meter"])
@@ -75,7 +70,6 @@ def _closed(
         {
             **_subject(known, item),
             **meter,
-            "lease": lease_id,
             "used": str(use["quantity"]),
             "use": use["id"],
             "etag": use["etag"],
@@ -106,6 +100,7 @@ def _subject(known: Known, item: Document) -> dict[str, Any]:
         "account_id": known.account_id,
         "user_id": known.user_id,
         "rules": known.rule_set_id,
+        "lease": item["lease"],
         "quantity": str(item["quantity"]),
         "key": item["key"],
         "hash": item["hash"],

@@ -48,7 +48,7 @@ _CLOSE = f"""SELECT gate_close({
             ("user_id", "uuid"), ("rules", "uuid"), ("meter", "text"),
             ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
             ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
-            ("cost_rate", "text"), ("lease", "uuid"), ("quantity", "bigint"),
+            ("cost_rate", "text"), ("lease", "text"), ("quantity", "bigint"),
             ("used", "bigint"), ("key", "text"), ("hash", "text"), ("id", "uuid"),
             ("operation", "text"), ("labels", "jsonb"), ("trace", "text"),
             ("entry", "uuid"), ("use", "uuid"), ("etag", "text"),

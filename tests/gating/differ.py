@@ -103,10 +103,10 @@ class Story:
         self.number = 0
         self.tally = Tally()
         choice = self.chance.choice
-        # Nothing but quotas and rates, each with a counter of its own.
-        self.plain = self.chance.random() < 0.5
         # Stories in which there is enough of everything but budgets.
-        self.of_budgets = self.chance.random() < 0.25
+        self.of_budgets = self.chance.random() < 0.2
+        # Nothing but quotas and rates, each with a counter of its own.
+        self.plain = self.of_budgets or self.chance.random() < 0.5
         self.people = self.chance.sample(everyone, choice([1, 2, 2, 3, len(everyone)]))
         shared = self.chance.random() < 0.6
         by_feature = {code: self.random_rules(code) for code in FEATURES}
@@ -136,7 +136,9 @@ class Story:
                 f"{meter}s",
                 self.rate(meter) if chance.random() < priced else None,
             )
-            for meter in chance.sample(METERS, choice([0, 1, 1, 2, 3]))
+            for meter in chance.sample(
+                METERS, choice([2, 3] if self.of_budgets else [0, 1, 1, 2, 3])
+            )
         )
         first = next((m.rate for m in meters if m.rate), None)
         price = None
@@ -163,7 +165,7 @@ class Story:
                 [self.policy(code, n) for n in range(choice([0, 1, 2, 2, 3, 3, 4, 6]))]
             ),
             billing_mode=choice(
-                ["prepaid", "prepaid", "postpaid"]
+                ["prepaid", "postpaid"]
                 if self.of_budgets
                 else ["prepaid", "prepaid", "postpaid", "hybrid"]
             ),
@@ -194,6 +196,8 @@ class Story:
         kind = choice(["quota", "quota", "quota", "rate", "seats"])
         if self.plain and kind == "seats":
             kind = "rate"
+        if self.of_budgets and number == 0:
+            kind = "quota"
         return PolicyFact(
             policy_id=UUID(int=self.chance.getrandbits(128)),
             name=f"p{number}",
@@ -454,10 +458,9 @@ class Story:
                 ]
             ),
             "budget": choice(
-                [None] * (2 if self.of_budgets else 20)
-                + ["b"] * 5
-                + ["c"] * 2
-                + ["none"]
+                [None, None, *["b"] * 5, "c", "c", "none"]
+                if self.of_budgets
+                else [None] * 25 + ["b"]
             ),
             "key": f"k{chance.randrange(6)}"
             if chance.random() < 0.2

@@ -43,7 +43,8 @@ def rows(gate):
     gate.credit(100)
     gate.quota(500, name="mine")
     gate.seats(5)
-    gate.commit(gate.lease(1), 1)
+    gate.budget(100)
+    gate.commit(gate.lease(1, budget="trip"), 1)
     gate.cancel(gate.lease(1))
     with pytest.raises(Exception, match="feature not found"):
         gate.authorize(feature="nothing")
@@ -170,6 +171,10 @@ CHECKS = [
     (Lease, {"quota_limits": []}, "gate_lease_quotas_have_limits_and_holds"),
     (Lease, {"quota_held": []}, "gate_lease_quotas_have_limits_and_holds"),
     (Lease, {"quota_counter_ids": []}, "gate_lease_quotas_have_limits_and_holds"),
+    (Lease, {"budget_seen": None}, "gate_lease_budget_is_named_and_seen"),
+    (Lease, {"budget_id": None}, "gate_lease_budget_is_named_and_seen"),
+    (Lease, {"budget": None}, "gate_lease_budget_is_named_and_seen"),
+    (Lease, {"budget_seen": []}, "gate_lease_budget_seen_is_object"),
     (
         Projection,
         {"valid_until": datetime(2000, 1, 1, tzinfo=UTC)},
@@ -507,6 +512,22 @@ def test_a_rating_belongs_to_a_user_of_its_account(rows, gate, elsewhere):
         violated(gate, lambda: twin.save(force_insert=True))
         == "gate_rating_of_a_user_of_its_account"
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (Lease, "gate_lease_of_a_budget_of_its_user"),
+        (Rating, "gate_rating_of_a_budget_of_its_user"),
+    ],
+)
+def test_a_budget_is_one_of_the_same_user(rows, gate, model, name):
+    other = gate.of_user("u-2").budget(100)
+    twin = twin_of(rows[model], budget_id=other.pk)
+    if model is Lease:
+        twin.lease, twin.idempotency_key = "other", "other"
+
+    assert violated(gate, lambda: twin.save(force_insert=True)) == name
 
 
 @pytest.mark.parametrize("shift", [{"realm": True}, {"month": True}])

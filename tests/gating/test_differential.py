@@ -32,7 +32,7 @@ def everyone(realm, at, by):
     return people(realm, at, by)
 
 
-@pytest.mark.parametrize("stories", [120, pytest.param(3600, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("stories", [150, pytest.param(4500, marks=pytest.mark.soak)])
 def test_the_functions_do_what_is_specified(realm, everyone, stories):
     seed = random.SystemRandom().randrange(10**9)
     tally, difference = differences(realm, everyone, seed=seed, stories=stories)
@@ -129,7 +129,7 @@ LATE = {
 def test_a_bug_would_be_found(realm, everyone, bug):
     name, change = BUGS[bug]
     with mutated({name: change}):
-        _, difference = differences(realm, everyone, seed=bug, stories=400)
+        _, difference = differences(realm, everyone, seed=bug, stories=500)
 
     print(f"\n{bug}: {str(difference)[:60]}")
     assert difference is not None
