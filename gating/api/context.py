@@ -50,11 +50,13 @@ class GateView(RuntimeView):
         def bind() -> Bound:
             if call.user is None:
                 super(GateView, self).bind(call)
-                raise UserMet
+                # Known to the functions, where they have answered: as of then, too.
+                if not found.answered:
+                    raise UserMet
             return call.account, call.user
 
         names = call.caller.bindings
-        return Subject(
+        found = Subject(
             call.realm.pk,
             spelled(names.principal_id),
             spelled(names.user_id),
@@ -64,6 +66,7 @@ class GateView(RuntimeView):
             together=True,
             may_register=not call.caller.allowed_accounts,
         )
+        return found
 
     def ask(self, call: Call, verb: Callable[..., Answered]) -> Answered:
         """Return what a verb answers to the call's subject.

@@ -212,7 +212,6 @@ def preflight_as(subject: Subject, *, ask: Ask, at: datetime) -> Admission:
         "budget": ask.budget,
     }
     (answer,) = subject.asked(gate_preflight, [ask.feature_code], [asked], at=at)
-    at = answer.get("sent_at", at) if answer else at
     if answer is None:
         facts = Facts(at)
         raise denied(ask, facts, judged(ask, facts, None))

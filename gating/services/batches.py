@@ -42,7 +42,7 @@ def authorize_batch(
             subject,
             requests[place][0],
             str(asked[place]["id"]),
-            at=answer.get("sent_at", at) if answer else at,
+            at=at,
             by=by,
         )
 
@@ -71,7 +71,7 @@ def commit_batch(
         if answer is None:
             raise commits.of_other_feature(subject, request)
         item = subject.item(request.feature_code) | asked[place]
-        return commits.settled(answer, item, request, at=answer.get("sent_at", at))
+        return commits.settled(answer, item, request, at=at)
 
     return [_outcome(told, place) for place in range(len(requests))]
 

@@ -23,7 +23,8 @@ class Subject:
     is served whatever its status. `version` is that of the credentials its caller was
     known by, None where they were read for this call; `together` lets the call be sent
     with those of other threads; `may_register` says whether its use may add to the
-    catalog, which holds for the whole realm (`gating.services.registry`).
+    catalog, which holds for the whole realm (`gating.services.registry`). `answered`
+    says that something was decided for it: it must not be asked again from the start.
     """
 
     realm_id: str
@@ -34,6 +35,7 @@ class Subject:
     version: int | None = None
     together: bool = False
     may_register: bool = True
+    answered: bool = False
 
     @classmethod
     def of(cls, account: BillingAccount, user: BillingUser) -> "Subject":
@@ -80,6 +82,7 @@ class Subject:
                     stale.append(place)
                 else:
                     answers[place] = answer
+                    self.answered = True
             known = {
                 code: self.project(code, at=at)
                 for code in dict.fromkeys(features[place] for place in stale)

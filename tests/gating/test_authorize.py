@@ -3,14 +3,6 @@ from datetime import timedelta
 import pytest
 from vlunaai.generated.gate_models import AuthorizeResponse
 
-from billing.services.users import ensure_user
-from config.kernel.windows import format_instant
-from gating.facts import Ask
-from gating.models import Lease
-from gating.services.admissions import AuthorizeRequest
-from gating.services.authorize import authorize_as, preflight_as
-from gating.services.batches import authorize_batch
-from gating.services.subjects import Subject
 from tests.gating.refusals import refusal
 
 
@@ -200,41 +192,3 @@ def test_a_disabled_user_leaves_the_seat(gate):
     change_user(user=gate.user, status="disabled", at=gate.at, by=gate.by)
 
     assert gate.of_user("u-2").authorize()
-
-
-# Somebody new
-
-
-def newcomer(gate, name):
-    """A user who is not known yet, and whom another request makes a second later."""
-    later = gate.at + timedelta(seconds=1)
-
-    def bind():
-        user = ensure_user(
-            account=gate.account, business_user_id=name, at=later, by=gate.by
-        )
-        subject.since = later
-        return gate.account, user
-
-    subject = Subject(gate.realm.pk, "acme", name, bind)
-    return subject, format_instant(later), format_instant(later + timedelta(hours=12))
-
-
-def test_a_user_made_meanwhile_is_served_as_of_then(gate):
-    """The plan that new users get begins with them, and not with the request."""
-    gate.feature()
-    asked = AuthorizeRequest(Ask("chat"))
-    now = {"at": gate.at, "by": gate.by}
-
-    first, _, first_end = newcomer(gate, "first")
-    alone = authorize_as(first, request=asked, idempotency_key="k", **now)
-    second, _, second_end = newcomer(gate, "second")
-    (in_a_batch,) = authorize_batch(second, [(asked, "k")], **now)
-    third, since, _ = newcomer(gate, "third")
-    said = preflight_as(third, ask=asked.ask, at=gate.at)
-
-    assert alone.data["expires_at"] == first_end
-    assert in_a_batch.data["expires_at"] == second_end
-    assert said.data["as_of"] == since
-    rows = Lease.objects.filter(realm=gate.realm)
-    assert {format_instant(row.authorized_at) for row in rows} == {since}

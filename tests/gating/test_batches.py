@@ -63,6 +63,20 @@ def test_items_are_decided_in_their_order(priced, signed):
     assert [row.reason for row in priced.denials()] == ["quota_exhausted"]
 
 
+@pytest.mark.parametrize(
+    ("feature", "status"), [("draw", "admitted"), ("ghost", "denied")]
+)
+def test_items_beside_one_that_must_be_looked_up_are_told_once(
+    priced, signed, feature, status
+):
+    priced.feature("draw")
+    assert statuses(authorize(signed, ask("before", 1))) == ["admitted"]
+
+    data = authorize(signed, ask("k", 1), ask("other", 1, feature_code=feature))
+
+    assert statuses(data) == ["admitted", status]
+
+
 def test_an_item_is_answered_as_it_would_be_alone(priced, signed):
     batch = authorize(signed, ask("k", 75, lease="mine"))["items"][0]
     alone = signed.post(
