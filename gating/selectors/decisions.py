@@ -37,9 +37,8 @@ class Decision:
     agrees: bool
 
 
-def admission_of(lease: Lease) -> tuple[Ask, Facts]:
-    """Return what a lease was asked for, and the facts that admitted it."""
-    rules = stored_rules(lease.rule_set_id)
+def asked_and_seen(lease: Lease) -> tuple[Ask, Seen]:
+    """Return what a lease was asked for, and the numbers that admitted it."""
     pairs = zip(lease.seen_first, lease.seen_second, strict=True)
     seen = lease.budget_seen
     budget = seen and {**seen, "budget_id": str(lease.budget_id)}
@@ -48,9 +47,15 @@ def admission_of(lease: Lease) -> tuple[Ask, Facts]:
         estimate_minor=lease.estimate_minor,
         budget=lease.budget,
     )
+    return ask, Seen(tuple(pairs), lease.available_xusd, read_budget(budget))
+
+
+def admission_of(lease: Lease) -> tuple[Ask, Facts]:
+    """Return what a lease was asked for, and the facts that admitted it."""
+    ask, seen = asked_and_seen(lease)
     return ask, facts_of(
-        rules,
-        Seen(tuple(pairs), lease.available_xusd, read_budget(budget)),
+        stored_rules(lease.rule_set_id),
+        seen,
         account_id=lease.account_id,
         user_id=lease.user_id,
         at=lease.authorized_at,

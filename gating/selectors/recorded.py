@@ -18,9 +18,9 @@ from django.db.models import Model, QuerySet
 
 from gating.answers import Committed, commit_facts
 from gating.evidence import read_ask, read_facts
-from gating.facts import Ask
 from gating.models import Denial, Lease, LeaseState, Rating, RuleSet
-from gating.rules import Rules, Seen, read_rules
+from gating.rules import Rules, read_rules
+from gating.selectors.decisions import asked_and_seen
 from gating.settle import CommitFacts
 from gating.simulation import Ended, Recorded, rules_of
 
@@ -160,19 +160,15 @@ def _commits(realm_id: str, leases: Iterable[Lease]) -> dict[UUID, Rating]:
 
 
 def _of_lease(lease: Lease, rules: Rules, commits: dict[UUID, Rating]) -> Recorded:
-    pairs = zip(lease.seen_first, lease.seen_second, strict=True)
+    ask, seen = asked_and_seen(lease)
     return Recorded(
         decision_id=lease.pk,
         account_id=lease.account_id,
         user_id=lease.user_id,
         at=lease.authorized_at,
-        ask=Ask(
-            feature_code=lease.feature_code,
-            estimate_minor=lease.estimate_minor,
-            budget=lease.budget,
-        ),
+        ask=ask,
         rules=rules,
-        seen=Seen(tuple(pairs), lease.available_xusd),
+        seen=seen,
         held_minor=lease.reserved_minor,
         held_xusd=lease.reserved_xusd,
         ended=_end_of(lease, rules, commits),
@@ -208,12 +204,14 @@ def _settled(rating: Rating, rules: Rules) -> CommitFacts:
 
 
 def _of_denial(denial: Denial) -> Recorded:
-    rules, seen = rules_of(read_facts(denial.evidence["facts"]))
+    facts = read_facts(denial.evidence["facts"])
+    rules, seen = rules_of(facts)
     return Recorded(
         decision_id=denial.pk,
         account_id=denial.account_id,
         user_id=denial.user_id,
-        at=denial.first_at,
+        # Usage that was ingested is judged as of when it occurred.
+        at=facts.at,
         ask=read_ask(denial.evidence["ask"]),
         rules=rules,
         seen=seen,

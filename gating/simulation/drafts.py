@@ -164,11 +164,13 @@ class _Resolved:
 
 def redrafted(
     draft: Draft, recorded: Recorded, standing: Standing | None
-) -> Rules | Literal["plans_not_reconstructed"] | None:
+) -> Rules | Literal["plans_not_reconstructed", "numbers_not_recorded"] | None:
     """Return the decision's rules under the draft, as far as it changes them.
 
     `plans_not_reconstructed`: history tells other plans than the decision was made
-    under, so that nobody knows what the draft would have changed.
+    under, so that nobody knows what the draft would have changed. So does nobody
+    (`numbers_not_recorded`) where the draft lifts a denial that looked at no policy,
+    as that of ingested usage.
     """
     rules = recorded.rules
     if draft.changes_nothing or rules is None:
@@ -181,6 +183,9 @@ def redrafted(
     after = before
     if draft.plan is not None:
         after = _resolved(draft.applied(standing), recorded)
+    lifted = _entitles(after) and not _entitles(before)
+    if lifted and not rules.policies:
+        return "numbers_not_recorded"
     plan = after.entitlement.plan
     return replace(
         rules,
@@ -210,6 +215,10 @@ def _resolved(standing: Standing, recorded: Recorded) -> _Resolved:
             "BillingMode", billing_mode(effective, standing.realm_metadata).value
         ),
     )
+
+
+def _entitles(resolved: _Resolved) -> bool:
+    return resolved.entitlement.verdict in {"allowed", "not_required"}
 
 
 def _scope(policy: PolicyFact, draft: Draft) -> SubjectScope:

@@ -102,7 +102,7 @@ def rules_of(facts: Facts) -> tuple[Rules | None, Seen]:
             MeterRule(fault.meter_code, "", None, fault) for fault in funding.faults
         ),
     )
-    return rules, Seen(tuple(pairs), funding.available_xusd)
+    return rules, Seen(tuple(pairs), funding.available_xusd, facts.budget)
 
 
 def _counted(window: PolicyWindow) -> PolicyFact:

@@ -46,7 +46,11 @@ def sight_of(
         for policy in rules.policies
     ]
     return Sight(
-        Seen(tuple(look.pair for look in looks), _available(worlds, recorded, rules)),
+        Seen(
+            tuple(look.pair for look in looks),
+            _available(worlds, recorded, rules),
+            worlds.budget(recorded.seen.budget),
+        ),
         recorded=all(look.recorded for look in looks),
         complete=all(look.known or look.began >= start for look in looks),
     )

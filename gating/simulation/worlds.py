@@ -9,11 +9,11 @@ A counter that the recorded world did not have, such as that of a longer window,
 at what the drafted world took itself.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from gating.facts import CounterKey
+from gating.facts import BudgetFact, CounterKey
 
 Pair = tuple[int, int]
 """Used and reserved."""
@@ -63,14 +63,16 @@ class Seats:
 
 @dataclass(slots=True)
 class Worlds:
-    """The difference between the two: counters, seats, and money taken per user.
+    """The difference between the two: counters, seats, balances and budgets.
 
-    Money is in 10^-6 USD: positive where the drafted world took more.
+    `money` is what the drafted world took more of each user's balance, `budgets` what
+    it consumed and reserves more of each budget (10^-6 USD).
     """
 
     counts: dict[CounterKey, Count] = field(default_factory=dict)
     seats: dict[SeatsKey, Seats] = field(default_factory=dict)
     money: dict[UUID, int] = field(default_factory=dict)
+    budgets: dict[UUID, Pair] = field(default_factory=dict)
 
     def tell(self, key: CounterKey, seen: Pair) -> None:
         """Note what a counter stands at in the recorded world just now."""
@@ -103,6 +105,30 @@ class Worlds:
     def owed(self, user_id: UUID) -> int:
         """Return how much more the drafted world took of a user's balance."""
         return self.money.get(user_id, 0)
+
+    def spend(
+        self,
+        budget: BudgetFact | None,
+        *,
+        recorded: Pair = _NOTHING,
+        drafted: Pair = _NOTHING,
+    ) -> None:
+        """Add what each world consumed and reserved of a budget, where one is named."""
+        if budget is not None:
+            known = self.budgets.get(budget.budget_id, _NOTHING)
+            more = _minus(drafted, recorded)
+            self.budgets[budget.budget_id] = plus(known, more)
+
+    def budget(self, budget: BudgetFact | None) -> BudgetFact | None:
+        """Return a budget of the recorded world as it stands in the drafted one."""
+        if budget is None:
+            return None
+        consumed, reserved = self.budgets.get(budget.budget_id, _NOTHING)
+        return replace(
+            budget,
+            consumed_xusd=max(0, budget.consumed_xusd + consumed),
+            reserved_xusd=max(0, budget.reserved_xusd + reserved),
+        )
 
     def seats_of(self, key: SeatsKey) -> Seats:
         """Return who took seats under a key."""

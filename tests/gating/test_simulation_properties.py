@@ -2,17 +2,16 @@
 
 import random
 from collections import Counter as Tally
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from django.db import transaction
 
-from config.kernel.money import INT64_MAX
 from gating.answers import Committed, commit_facts
 from gating.decide import decide
-from gating.facts import Ask, FeatureFact, UnitPrice
+from gating.facts import Ask, BudgetFact, FeatureFact, UnitPrice
 from gating.pricing import MeterRate
 from gating.projection import PolicyFact
 from gating.rules import MeterRule, Rules, Seen, ranked
@@ -50,7 +49,7 @@ class ToldStory(Story):
         facts = told.facts(self.now)
         record_denial(
             self.realm.pk, person.account_id, person.user_id,
-            ask=ask, facts=facts, verdict=decide(ask, facts), trace_id="0" * 32,
+            ask=ask, facts=facts, verdict=decide(ask, facts), trace_id="0" * 32, at=self.now,
         )  # fmt: skip
 
 
@@ -112,26 +111,6 @@ def test_recorded_stories_come_out_as_recorded(realm, everyone, stories):
 # --- beside the gate itself, under the draft from the beginning ---------------
 
 
-@dataclass
-class Shadow(Twin):
-    """The gate under the draft: what only it admits is used up at once."""
-
-    def use_at_once(self, person, reference):
-        lease = self.leases[person.user_id, reference]
-        row = lease.row
-        asked = 1 if row["estimate_minor"] is None else row["estimate_minor"]
-        for name, (limit, held) in lease.quotas.items():
-            used, reserved = self.counters[name]
-            own = row["reserved_minor"] if held else 0
-            left = INT64_MAX if limit is None else max(0, limit - used - reserved)
-            self.counters[name] = [used + min(asked, own + left), reserved - own]
-        if row["reserved_xusd"]:
-            money = self.money[person.user_id]
-            money[2] -= row["reserved_xusd"]
-            money[1] += row["reserved_xusd"]
-        row["state"] = "closed"
-
-
 ACCOUNTS = UUID(int=1), UUID(int=2)
 CHAT = FeatureFact("chat", "ai", active=True)
 
@@ -155,13 +134,17 @@ class Tale:
         self.before, self.after = before, self.drafted(before)
         options = {"ttl": timedelta(hours=1), "grace": timedelta(0), "strict": False}
         self.was, self.would = (
-            kind(rules={(p.user_id, "chat"): rules for p in self.people}, **options)
-            for kind, rules in ((Twin, self.before), (Shadow, self.after))
+            Twin(rules={(p.user_id, "chat"): rules for p in self.people}, **options)
+            for rules in (self.before, self.after)
         )
         for person in self.people:
             granted = choice([50, 400, 10**6])
-            self.was.money[person.user_id] = [granted, 0, 0]
-            self.would.money[person.user_id] = [granted, 0, 0]
+            budget = BudgetFact(
+                UUID(int=200 + len(self.was.money)), 0, 0, choice([None, 20, 90])
+            )
+            for world in (self.was, self.would):
+                world.money[person.user_id] = [granted, 0, 0]
+                world.budgets[person.user_id, "b"] = budget
 
     def rules(self, policies):
         price = self.chance.choice([1, 3])
@@ -207,13 +190,21 @@ class Tale:
             self.chance.choice([self.asks, self.asks, self.commits])()
 
     def asks(self):
-        person, ask = self.chance.choice(self.people), Ask("chat", estimate_minor=self.chance.choice([None, 0, 1, 4, 9, 30]))  # fmt: skip
+        choice = self.chance.choice
+        person, estimate = choice(self.people), choice([None, 0, 1, 4, 9, 30])
+        ask = Ask(
+            "chat",
+            estimate_minor=estimate,
+            budget=choice([None, None, "b", "b", "none"]),
+        )
         self.number += 1
         item = {"key": f"k{self.number}", "lease": f"l{self.number}", "id": str(UUID(int=self.number)), "hash": "00"}  # fmt: skip
         was = self.was.authorize(person, ask, item, self.now, set())
         would = self.would.authorize(person, ask, item, self.now, set())
-        if would["o"] == "admitted" and was["o"] == "denied":
-            self.would.use_at_once(person, item["lease"])
+        asked_minor = 1 if ask.estimate_minor is None else ask.estimate_minor
+        if would["o"] == "admitted" and was["o"] == "denied" and asked_minor:
+            # What only the draft admits is used as it was asked for, at once.
+            self.would.commit(person, self.usage(item["lease"], asked_minor), self.now)
         self.entries.append((person, ask, item, self.now, was, would))
 
     def commits(self):
@@ -226,20 +217,21 @@ class Tale:
             return
         lease = self.chance.choice(live)
         person = next(p for p in self.people if p.user_id == lease.row["user_id"])
-        quantity = self.chance.choice([1, 3, 8, 50])
-        self.number += 1
-        item = {
-            "key": f"k{self.number}", "hash": "00", "id": str(UUID(int=self.number)), "feature": "chat",
-            "lease": lease.row["lease"], "quantity": quantity,
-            "uses": [{"meter": "chat", "quantity": quantity, "unit": None}],
-        }  # fmt: skip
+        item = self.usage(lease.row["lease"], self.chance.choice([1, 3, 8, 50]))
         self.was.commit(person, item, self.now)
         self.would.commit(person, item, self.now)
+
+    def usage(self, lease, quantity):
+        self.number += 1
+        return {
+            "key": f"k{self.number}", "hash": "00", "id": str(UUID(int=self.number)), "feature": "chat",
+            "lease": lease, "quantity": quantity, "uses": [{"meter": "chat", "quantity": quantity, "unit": None}],
+        }  # fmt: skip
 
     def recorded(self, entry):
         person, ask, item, at, was, _ = entry
         pairs = tuple(zip(was["first"], was["second"], strict=True))
-        seen = Seen(pairs, was["available"])
+        seen = Seen(pairs, was["available"], was["budget"])
         kept = Recorded(
             UUID(item["id"]), person.account_id, person.user_id, at, ask, self.before, seen
         )  # fmt: skip
@@ -291,12 +283,12 @@ def told(judged):
     pairs = [(w.used_minor, w.reserved_minor) for w in (*facts.quotas, *facts.rates)]
     pairs += [(seats.taken, int(seats.holds)) for seats in facts.seats]
     reason = verdict.denial.reason if verdict.denial else None
-    return reason, pairs, facts.funding.available_xusd
+    return reason, pairs, facts.funding.available_xusd, facts.budget
 
 
 def specified(answer):
     pairs = list(zip(answer["first"], answer["second"], strict=True))
-    return answer["reason"], pairs, answer["available"]
+    return answer["reason"], pairs, answer["available"], answer["budget"]
 
 
 @pytest.mark.parametrize("tales", [90, pytest.param(6000, marks=pytest.mark.soak)])

@@ -417,3 +417,42 @@ def test_plans_that_history_does_not_tell_are_left_out_and_said(counted):
     assert counts(results) == (0, 0, 0)
     assert results.not_judged == {"plans_not_reconstructed": 3}
     assert results.total.reproduced == 3
+
+
+# --- budgets, and usage without a lease ---------------------------------------
+
+
+def test_a_budget_has_what_the_draft_did_not_take(gate):
+    """Of 100, three of 30 are held, and a fourth denied; the quota denies the second."""
+    gate.feature(price=10)
+    gate.quota(100, seconds=86_400, name="day")
+    minute = gate.quota(3, seconds=60, name="minute")
+    gate.plan("pro", mode="prepaid")
+    gate.credit(10_000)
+    gate.budget(100)
+    for second in (0, 1):
+        gate.later(seconds=second * 60).lease(3, budget="trip")
+    gate.later(minutes=2).lease(3, budget="trip")
+    refusal(gate.later(minutes=3).authorize, 3, budget="trip")
+
+    same = run(gate, SAME)
+    smaller = run(gate, changed(gate, minute, window_sec=120))
+
+    assert counts(same) == (0, 0, 4)
+    assert counts(smaller) == (1, 0, 4)
+    assert smaller.total.denied_otherwise == 1
+
+
+def test_denials_of_ingested_usage_come_out_as_recorded(gate):
+    need_a_plan(gate)
+    gate.feature(entitlement_required=True)
+    gate.quota(100)
+    plan = gate.plan("pro")
+    refusal(gate.ingest, 5)
+
+    same = run(gate, SAME)
+    lifted = run(gate, planned(plan, targets=[Target("allow", feature_code="chat")]))
+
+    assert counts(same) == (0, 0, 1)
+    assert counts(lifted) == (0, 0, 0)
+    assert lifted.not_judged == {"numbers_not_recorded": 1}

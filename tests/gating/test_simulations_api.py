@@ -290,7 +290,7 @@ def test_decisions_of_another_realm_are_not_gone_through(
 def test_a_realm_that_wants_writes_explained_lets_this_be_asked(asked, api, at, by):
     change_realm(
         realm=asked.realm,
-        name="",
+        name="Realm",
         metadata={"require_audit_fields": True},
         at=at,
         by=by,
