@@ -37,8 +37,8 @@ Mode = Literal["prepaid", "postpaid", "hybrid"]
 Seconds = Annotated[UInt, Field(le=2**31 - 1)]
 SHOWN_AS_STORED = (
     "lease", "state", "feature_code", "feature_family_code", "billing_mode",
-    "reserved_minor", "reserved_xusd", "window_start", "window_end", "authorized_at",
-    "expires_at", "ended_at", "labels", "idempotency_key", "trace_id",
+    "reserved_minor", "reserved_xusd", "budget", "window_start", "window_end",
+    "authorized_at", "expires_at", "ended_at", "labels", "idempotency_key", "trace_id",
 )  # fmt: skip
 
 
@@ -82,11 +82,12 @@ class HoldEndOut(WireModel):
 class HoldOut(WireModel):
     """A lease: what it holds, for whom, who asked, until when, and how it ended.
 
-    `reserved_minor` counts in `unit`. While it is active that much is held; afterwards
-    the numbers say what was. `committable_until` is `expires_at` and its grace;
-    `age_seconds` counts to its end, or to now. `lease`, `labels`, `idempotency_key` and
-    `trace_id` are those of the authorize. `orphaned` says why nobody is likely to
-    commit it, and is empty where somebody may.
+    `reserved_minor` counts in `unit`; `budget` is the one named, where one was. While
+    it is active that much is held; afterwards the numbers say what was.
+    `committable_until` is `expires_at` and its grace; `age_seconds` counts to its end,
+    or to now. `lease`, `labels`, `idempotency_key` and `trace_id` are those of the
+    authorize. `orphaned` says why nobody is likely to commit it, and is empty where
+    somebody may.
     """
 
     lease_id: Id
@@ -102,6 +103,7 @@ class HoldOut(WireModel):
     reserved_minor: UInt
     unit: str
     reserved_xusd: UInt
+    budget: str | None
     window_start: Instant
     window_end: Instant
     authorized_at: Instant

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gating.models import Lease
 from gating.selectors.holds import HoldFilters, held_together, holds
 from tests.gating.test_query_plans import MANY, fill, read
 from tests.tools.tables import run
@@ -80,7 +81,11 @@ def test_ended_holds_of_a_busy_account_are_read_by_index(busy):
     assert len(listed(busy, **where)) == 51
 
     scans, tuples = read()["gate_leases"]
-    assert (scans - before[0], tuples - before[1] <= 200) == (0, True)
+    # Other tests may have left leases behind, which stand before these by their ids.
+    left = Lease.objects.exclude(realm=busy.realm).count()
+    print(f"\n{tuples - before[1]} rows read for 51, {left} left by others")
+    assert scans == before[0]
+    assert tuples - before[1] <= 200 + left
 
 
 def test_without_its_index_the_desk_would_read_them_all(busy):

@@ -67,6 +67,7 @@ def test_hold_tells_all_that_the_desk_shows(api, gate):
         "reserved_minor": "75",
         "unit": "token",
         "reserved_xusd": "750",
+        "budget": None,
         "window_start": format_instant(lease.window_start),
         "window_end": format_instant(lease.window_end),
         "authorized_at": format_instant(gate.at),
@@ -307,7 +308,7 @@ def test_release_is_answered_once_for_its_key(api, gate):
         "0",
     )
     assert other["hold"]["ended_by"]["reason"] == WHY["reason"]
-    assert LeaseEnd.objects.count() == 1
+    assert LeaseEnd.objects.filter(realm=gate.realm).count() == 1
 
 
 def test_release_without_a_reason_is_explained_by_its_call(api, gate):
@@ -315,7 +316,7 @@ def test_release_without_a_reason_is_explained_by_its_call(api, gate):
 
     api.post(f"gate/holds/{lease.pk}/release", key="k")
 
-    end = LeaseEnd.objects.get()
+    end = LeaseEnd.objects.get(realm=gate.realm)
     assert (end.operator, end.reason, end.ticket_id) == (
         api.key.key_id,
         "release_gate_hold",
@@ -378,7 +379,7 @@ def test_commit_charges_and_keeps_the_reason(api, gate):
     assert {name: hold["ended_by"][name] for name in WHY} == WHY
     assert gate.used() == (50, 0)
     assert gate.balance() == (9_500, 0, 500)
-    assert Rating.objects.get().labels == {"by": "desk"}
+    assert Rating.objects.get(realm=gate.realm).labels == {"by": "desk"}
 
 
 def test_commit_names_the_meters(api, gate):
@@ -414,7 +415,8 @@ def test_commit_is_answered_once_for_its_key(api, gate):
         "WRITE.INVALID_PAYLOAD",
     )
     assert refusal(api.post(path, body, key="l")) == (409, "HOLD.ENDED", None)
-    assert (Rating.objects.count(), LeaseEnd.objects.count()) == (1, 1)
+    assert Rating.objects.filter(realm=gate.realm).count() == 1
+    assert LeaseEnd.objects.filter(realm=gate.realm).count() == 1
 
 
 def test_commit_of_an_ended_hold_is_refused(api, gate):
@@ -427,7 +429,7 @@ def test_commit_of_an_ended_hold_is_refused(api, gate):
     told = answer.json()
     assert (told["code"], told["meta"]["state"]) == ("HOLD.ENDED", "canceled")
     assert "This hold was released at " in told["message"]
-    assert not Rating.objects.exists()
+    assert not Rating.objects.filter(realm=gate.realm).exists()
 
 
 @pytest.mark.parametrize("quantity", [None, "0", "-1", "1.5", str(2**63)])
