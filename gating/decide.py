@@ -168,15 +168,25 @@ def _rate(facts: Facts) -> Denial | None:
     return None
 
 
-def _budget(ask: Ask, facts: Facts) -> Denial | None:
+def unusable_budget(ask: Ask, facts: Facts) -> Denial | None:
+    """Return why the budget that is named may not be used, whatever it has left."""
     if ask.budget is None:
         return None
+    sentence: str | None = sentences.no_budget(ask.budget)
+    if facts.budget is not None:
+        code, at = ask.feature_code, facts.at
+        sentence = sentences.budget_shut(ask.budget, facts.budget, code, at)
+    if sentence is None:
+        return None
+    return Denial(422, "RESOURCE.NOT_FOUND", "budget_not_found", sentence)
+
+
+def _budget(ask: Ask, facts: Facts) -> Denial | None:
     budget = facts.budget
-    if budget is None:
-        return _no_budget(sentences.no_budget(ask.budget))
-    shut = sentences.budget_shut(ask.budget, budget, ask.feature_code, facts.at)
-    if shut is not None:
-        return _no_budget(shut)
+    if ask.budget is None or budget is None:
+        return unusable_budget(ask, facts)
+    if (denial := unusable_budget(ask, facts)) is not None:
+        return denial
     needed_xusd = _wallet_xusd(ask, facts)
     if not _pays_before(facts.funding) or budget.room_xusd >= max(needed_xusd, 1):
         return None
@@ -190,10 +200,6 @@ def _budget(ask: Ask, facts: Facts) -> Denial | None:
             *fault_hints(facts.funding),
         ],
     )
-
-
-def _no_budget(sentence: str) -> Denial:
-    return Denial(422, "RESOURCE.NOT_FOUND", "budget_not_found", sentence)
 
 
 def _pays_before(funding: Funding) -> bool:

@@ -8,20 +8,21 @@ counter counts. What remains is judged at the instant at which the usage occurre
 - prepaid accounts pay what their balance has, and no more: the rest is clipped
   (reason `overshoot`), and the rating keeps the whole. Postpaid and hybrid accounts
   owe the whole amount; what the balance has pays for it, and the rest is owed
-  (`cash_funding_applied`).
+  (`cash_funding_applied`);
+- a budget that is named must have been usable, and consumes what is applied, as that
+  of a commit does that holds nothing on it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from config.kernel.money import check_int64
-from gating import sentences
-from gating.decide import access
-from gating.facts import Ask, BillingMode, Facts, Funding, Hint
+from config.kernel.money import INT64_MAX, check_int64
+from gating.decide import access, unusable_budget
+from gating.facts import Ask, BillingMode, BudgetFact, Facts, Funding, Hint
 from gating.pricing import MeterRate, RatedLine, price_meter, rate_identity
 from gating.rules import Rules
-from gating.settle import Settlement
+from gating.settle import Settlement, budget_lacks, budget_takes
 from gating.verdicts import Denial
 
 
@@ -30,7 +31,8 @@ class IngestFacts:
     """Everything that the settlement of usage without a lease depends on.
 
     Amounts are canonical, in 10^-6 USD: what the whole quantity costs.
-    `available_xusd` is what the balance has; `unpriced` names meters.
+    `available_xusd` is what the balance has; `unpriced` names meters; `budget` is the
+    one that was named.
     """
 
     feature_code: str
@@ -40,11 +42,17 @@ class IngestFacts:
     amount_xusd: int
     cost_xusd: int
     unpriced: Sequence[str] = ()
+    budget: BudgetFact | None = None
 
     @property
-    def payable_xusd(self) -> int:
-        """Return how much of the amount the balance can pay."""
-        return min(self.amount_xusd, max(0, self.available_xusd))
+    def purse_xusd(self) -> int:
+        """Return the most that the balance pays."""
+        return max(0, self.available_xusd)
+
+    @property
+    def budget_xusd(self) -> int:
+        """Return the most that prepaid use may count on the budget, or 64 bits."""
+        return INT64_MAX if self.budget is None else max(0, self.budget.room_xusd)
 
 
 def settle_ingest(facts: IngestFacts) -> Settlement:
@@ -59,12 +67,14 @@ def settle_ingest(facts: IngestFacts) -> Settlement:
                 "meters": list(facts.unpriced),
             }
         )
-    missing = facts.amount_xusd - facts.payable_xusd
-    clipped = missing > 0 and facts.billing_mode == "prepaid"
+    amount_xusd, lacking = _amount(facts)
+    clipped = amount_xusd < facts.amount_xusd
     if clipped:
         reasons.append("overshoot")
-        hints.append({"type": "funding.xusd_shortfall", "shortfall_xusd": missing})
-    elif missing > 0:
+    budget_xusd, counted, told = budget_takes(facts.budget, 0, amount_xusd)
+    reasons += counted
+    hints += [*lacking, *told]
+    if facts.purse_xusd < amount_xusd:
         reasons.append("cash_funding_applied")
     return Settlement(
         status="applied_clipped" if clipped else "applied",
@@ -73,13 +83,39 @@ def settle_ingest(facts: IngestFacts) -> Settlement:
         late=False,
         takes=(),
         quantity_minor=facts.quantity_minor,
-        amount_xusd=facts.payable_xusd if clipped else facts.amount_xusd,
+        amount_xusd=amount_xusd,
         cost_xusd=facts.cost_xusd,
+        budget_xusd=budget_xusd,
     )
 
 
-def access_facts(rules: Rules, available_xusd: int, at: datetime) -> Facts:
-    """Return what is known when usage that occurred at `at` (aware UTC) is judged."""
+def _amount(facts: IngestFacts) -> tuple[int, list[Hint]]:
+    """Return what is owed, and which purse lacks the rest."""
+    asked, hints = facts.amount_xusd, list[Hint]()
+    if facts.billing_mode != "prepaid":
+        return asked, hints
+    if facts.purse_xusd < asked:
+        missing = asked - facts.purse_xusd
+        hints.append({"type": "funding.xusd_shortfall", "shortfall_xusd": missing})
+    if facts.budget is not None and facts.budget_xusd < asked:
+        hints.append(budget_lacks(facts.budget, asked - facts.budget_xusd))
+    return min(asked, facts.purse_xusd, facts.budget_xusd), hints
+
+
+def funded_xusd(facts: IngestFacts, settlement: Settlement) -> int:
+    """Return how much of what is applied the balance pays."""
+    return min(settlement.amount_xusd, facts.purse_xusd)
+
+
+def access_facts(
+    rules: Rules, available_xusd: int, at: datetime, budget: BudgetFact | None = None
+) -> Facts:
+    """Return what is known when usage that occurred at `at` (aware UTC) is judged.
+
+    A budget that was closed afterwards was open then.
+    """
+    if budget and budget.closed_at is not None and budget.closed_at > at:
+        budget = replace(budget, closed_at=None)
     return Facts(
         at=at,
         feature=rules.feature,
@@ -93,20 +129,13 @@ def access_facts(rules: Rules, available_xusd: int, at: datetime) -> Facts:
             unpriced=rules.unpriced,
             faults=rules.faults,
         ),
+        budget=budget,
     )
 
 
 def refuse(ask: Ask, facts: Facts) -> Denial | None:
     """Return why usage is not taken: the feature, the plans, the budget."""
-    return access(ask, facts) or _budget(ask)
-
-
-def _budget(ask: Ask) -> Denial | None:
-    if ask.budget is None:
-        return None
-    return Denial(
-        422, "RESOURCE.NOT_FOUND", "budget_not_found", sentences.no_budget(ask.budget)
-    )
+    return access(ask, facts) or unusable_budget(ask, facts)
 
 
 def default_meter(rules: Rules) -> str:

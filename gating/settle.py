@@ -141,7 +141,9 @@ def settle(facts: CommitFacts) -> Settlement:
     clipped = fits < asked or amount_xusd < facts.amount_xusd
     if clipped:
         reasons.append("overshoot")
-    budget_xusd, counted, told = _budget(facts, amount_xusd)
+    budget_xusd, counted, told = budget_takes(
+        facts.budget, facts.held_xusd, amount_xusd
+    )
     reasons += counted
     hints += [*lacking, *told]
     return Settlement(
@@ -220,17 +222,21 @@ def _amount(facts: CommitFacts, fits_minor: int) -> tuple[int, list[Hint]]:
         missing = facts.amount_xusd - paid
         hints.append({"type": "funding.xusd_shortfall", "shortfall_xusd": missing})
     if facts.budget is not None and facts.budget_xusd < share:
-        hints.append(_shortfall(facts.budget, share - facts.budget_xusd))
+        hints.append(budget_lacks(facts.budget, share - facts.budget_xusd))
     return min(paid, facts.budget_xusd), hints
 
 
-def _budget(facts: CommitFacts, amount_xusd: int) -> tuple[int, list[str], list[Hint]]:
-    """Return what the budget consumes of an amount, with reasons and hints."""
-    budget = facts.budget
+def budget_takes(
+    budget: BudgetFact | None, held_xusd: int, amount_xusd: int
+) -> tuple[int, list[str], list[Hint]]:
+    """Return what a budget consumes of an amount, with reasons and hints.
+
+    `held_xusd` is what is held on it for the amount.
+    """
     if budget is None:
         return 0, [], []
     # Its numbers have 64 bits; within them, no limit stops what is paid later.
-    most = INT64_MAX - budget.consumed_xusd - budget.reserved_xusd + facts.held_xusd
+    most = INT64_MAX - budget.consumed_xusd - budget.reserved_xusd + held_xusd
     consumed_xusd = min(amount_xusd, most)
     if consumed_xusd == 0:
         return 0, [], []
@@ -239,8 +245,8 @@ def _budget(facts: CommitFacts, amount_xusd: int) -> tuple[int, list[str], list[
     hints = list[Hint]()
     over = budget.consumed_xusd + consumed_xusd - budget.limit_xusd
     if over > 0:
-        hints.append(_shortfall(budget, over))
-    left = max(0, budget.room_xusd + facts.held_xusd - consumed_xusd)
+        hints.append(budget_lacks(budget, over))
+    left = max(0, budget.room_xusd + held_xusd - consumed_xusd)
     threshold = max(LOW_XUSD, min(2 * consumed_xusd, INT64_MAX))
     if left <= threshold:
         hints.append(_low(budget, left, threshold))
@@ -248,7 +254,8 @@ def _budget(facts: CommitFacts, amount_xusd: int) -> tuple[int, list[str], list[
     return consumed_xusd, [reason], hints
 
 
-def _shortfall(budget: BudgetFact, missing_xusd: int) -> Hint:
+def budget_lacks(budget: BudgetFact, missing_xusd: int) -> Hint:
+    """Return the hint that a budget lacks an amount (10^-6 USD)."""
     return {
         "type": "budget.shortfall",
         "budget_id": str(budget.budget_id),

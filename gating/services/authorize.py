@@ -91,7 +91,6 @@ def authorize_as(
     function = authorize_together if subject.together else authorize_items
     (answer,) = asked_of(subject, function, [request], [asked], at=at, by=by)
     at = answer.get("sent_at", at) if answer else at
-    answer = answer or admitted_before(subject.bind()[1], asked)
     return settled(answer, subject, request, str(asked["id"]), at=at, by=by)
 
 
@@ -106,13 +105,16 @@ def asked_of(
 ) -> list[Document | None]:
     """Return the function's answer to each request, as `Subject.asked`.
 
-    A feature that the realm does not have is registered, where uses may register, and
-    asked for again, after the others.
+    Where the realm does not have the feature, a repeat is answered as before. Else the
+    feature is registered, where uses may register, and asked for again, after the
+    others.
     """
     features = [request.ask.feature_code for request in requests]
     answers = subject.asked(function, features, asked, at=at)
     again = []
-    for place, answer in enumerate(answers):
+    for place, found in enumerate(answers):
+        answer = found or admitted_before(subject.bind()[1], asked[place])
+        answers[place] = answer
         family = requests[place].ask.feature_family_code
         try:
             if answer is None and registered_feature(

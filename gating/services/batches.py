@@ -6,7 +6,6 @@ from datetime import datetime
 from config.kernel.audit import AuditContext
 from config.kernel.errors import DomainError
 from gating.answers import Admission
-from gating.selectors.repeats import admitted_before, committed_before
 from gating.services import authorize, commits
 from gating.services.admissions import AuthorizeRequest
 from gating.services.admitting import authorize_items
@@ -36,7 +35,7 @@ def authorize_batch(
     )
 
     def told(place: int) -> Admission:
-        answer = answers[place] or admitted_before(subject.bind()[1], asked[place])
+        answer = answers[place]
         return authorize.settled(
             answer,
             subject,
@@ -66,8 +65,7 @@ def commit_batch(
     )
 
     def told(place: int) -> Admission:
-        request = requests[place][0]
-        answer = answers[place] or committed_before(subject.bind()[1], asked[place])
+        answer, request = answers[place], requests[place][0]
         if answer is None:
             raise commits.of_other_feature(subject, request)
         item = subject.item(request.feature_code) | asked[place]

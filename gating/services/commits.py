@@ -140,7 +140,6 @@ def commit_as(
     asked = item_of(request, idempotency_key, by)
     function = commit_together if subject.together else commit_items
     (answer,) = asked_of(subject, function, [request], [asked], at=at, by=by)
-    answer = answer or committed_before(subject.bind()[1], asked)
     if answer is None:
         raise of_other_feature(subject, request)
     item = subject.item(request.feature_code) | asked
@@ -158,11 +157,17 @@ def asked_of(
 ) -> list[Document | None]:
     """Return the function's answer to each request, as `Subject.asked`.
 
-    Where uses may register, what a commit names and the catalog lacks is registered,
+    Where the realm does not have the feature, a repeat is answered as before. Else,
+    where uses may register, what a commit names and the catalog lacks is registered,
     and the commit asked again, after the others.
     """
     features = [request.feature_code for request in requests]
-    answers = subject.asked(function, features, asked, at=at)
+    answers = [
+        answer or committed_before(subject.bind()[1], item)
+        for answer, item in zip(
+            subject.asked(function, features, asked, at=at), asked, strict=True
+        )
+    ]
     again = [
         place
         for place, answer in enumerate(answers)

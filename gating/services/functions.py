@@ -58,7 +58,7 @@ _CLOSE = f"""SELECT gate_close({
 })::text"""  # fmt: skip
 
 _READ = "SELECT gate_ingest_read(%s::jsonb, %s, %s)::text"
-_BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s)::text"
+_BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s)::text"
 
 Document = dict[str, Any]
 Function = Callable[..., list[Document]]
@@ -174,13 +174,17 @@ def gate_ingest_book(
     lines: Sequence[Document],
     remainders: Sequence[Document],
     *,
+    budget_xusd: int,
     request_hash: str,
     entry_id: UUID,
     at: datetime,
 ) -> None:
-    """Book what was settled on what `gate_ingest_read` read, in its transaction."""
+    """Book what was settled on what `gate_ingest_read` read, in its transaction.
+
+    `budget_xusd` is what the rating's budget consumes.
+    """
     written = [orjson.dumps(each).decode() for each in (rating, lines, remainders)]
-    prepared(_BOOK, (*written, request_hash, entry_id, at))
+    prepared(_BOOK, (*written, budget_xusd, request_hash, entry_id, at))
 
 
 def prepared(statement: str, given: Any) -> Any:

@@ -10,6 +10,7 @@ from billing.models import BillingAccount, BillingUser
 from config.kernel.audit import AuditContext
 from gating.answers import Admission
 from gating.decide import access
+from gating.evidence import read_budget
 from gating.facts import Facts
 from gating.ingestion import access_facts, refuse
 from gating.rules import Rules
@@ -45,7 +46,7 @@ def ingest(
     is given again; the key with another body is refused (`KeyReused`). Refuses an
     instant ahead of our clock or too long ago (`OccurredInFuture`,
     `OccurredTooEarly`), a feature that is unknown, off or not allowed, a budget that
-    there is not (`GateDenied`), a meter that the feature does not have
+    was not to be used then (`GateDenied`), a meter that the feature does not have
     (`MeterNotAllowed`), and an amount beyond 64 bits (`Invalid`).
     """
     return ingest_as(
@@ -108,7 +109,8 @@ class _Judged:
 
 def _judged(usage: Ingesting, answer: Document) -> _Judged:
     rules = stored_rules(UUID(answer["rules"]))
-    facts = access_facts(rules, answer["available"], usage.occurred_at)
+    budget = read_budget(answer.get("budget"))
+    facts = access_facts(rules, answer["available"], usage.occurred_at, budget)
     uses = usage.request.uses(rules)
     foreign = {use.meter_code for use in uses if use.meter_code not in rules.units}
     return _Judged(rules, facts, refuse(usage.request.ask, facts), sorted(foreign))

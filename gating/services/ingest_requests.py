@@ -152,6 +152,7 @@ class Ingesting:
             "operation": OPERATION,
             "key": self.idempotency_key,
             "hash": self.request.digest.hex(),
+            "budget": self.request.budget,
             "occurred": format_instant(self.occurred_at),
         }
 

@@ -6,7 +6,15 @@ from dataclasses import asdict
 from config.kernel.ids import new_id
 from config.kernel.windows import format_instant
 from gating.answers import Admission, Committed, Line, commit_answer
-from gating.ingestion import IngestFacts, carried_on, rate_uses, settle_ingest, totals
+from gating.evidence import read_budget
+from gating.ingestion import (
+    IngestFacts,
+    carried_on,
+    funded_xusd,
+    rate_uses,
+    settle_ingest,
+    totals,
+)
 from gating.models import Direction, LineStatus, RatingKind
 from gating.pricing import RatedLine
 from gating.rules import Rules
@@ -35,12 +43,17 @@ def book(usage: Ingesting, realm_id: str, rules: Rules, read: Document) -> Admis
         amount_xusd=amount_xusd,
         cost_xusd=cost_xusd,
         unpriced=_unpriced(rated),
+        budget=read_budget(read.get("budget")),
     )
     settlement = settle_ingest(facts)
     etags = [use.client_pricing_etag for use in uses]
     committed = _committed(usage, facts, settlement, _lines(rated, etags))
     gate_ingest_book(
-        {**_rating(usage, rules, committed, facts), **_whose(realm_id, read)},
+        {
+            **_rating(usage, rules, committed, facts),
+            **_whose(realm_id, read),
+            "funded_xusd": funded_xusd(facts, settlement),
+        },
         [
             _line(number, line, each, usage, realm_id)
             for number, (line, each) in enumerate(
@@ -48,6 +61,7 @@ def book(usage: Ingesting, realm_id: str, rules: Rules, read: Document) -> Admis
             )
         ],
         [asdict(remainder) for remainder in carried_on(rated)],
+        budget_xusd=settlement.budget_xusd,
         request_hash=request.digest.hex(),
         entry_id=new_id(),
         at=usage.at,
@@ -77,6 +91,7 @@ def ingest_facts(rules: Rules, committed: Committed) -> IngestFacts:
         amount_xusd=sum(line.amount_xusd for line in committed.lines),
         cost_xusd=sum(line.cost_xusd for line in committed.lines),
         unpriced=known["unpriced"],
+        budget=read_budget(known.get("budget")),
     )
 
 
@@ -120,11 +135,23 @@ def _committed(
         applied_xusd=settlement.amount_xusd,
         cost_xusd=settlement.cost_xusd,
         lines=lines,
-        evidence={
-            "available_xusd": facts.available_xusd,
-            "unpriced": list(facts.unpriced),
-        },
+        evidence=_evidence(facts),
     )
+
+
+def _evidence(facts: IngestFacts) -> Document:
+    known: Document = {
+        "available_xusd": facts.available_xusd,
+        "unpriced": list(facts.unpriced),
+    }
+    if facts.budget is not None:
+        known["budget"] = {
+            "budget_id": str(facts.budget.budget_id),
+            "limit_xusd": facts.budget.limit_xusd,
+            "consumed_xusd": facts.budget.consumed_xusd,
+            "reserved_xusd": facts.budget.reserved_xusd,
+        }
+    return known
 
 
 def _rating(
@@ -146,7 +173,6 @@ def _rating(
         "applied_quantity_minor": committed.applied_minor,
         "applied_amount_xusd": committed.applied_xusd,
         "applied_cost_xusd": committed.cost_xusd,
-        "funded_xusd": facts.payable_xusd,
         "labels": dict(usage.request.labels),
         "evidence": committed.evidence,
         "metadata": usage.metadata,
@@ -164,6 +190,7 @@ def _whose(realm_id: str, read: Document) -> Document:
         "user_id": read["user"],
         "plan_assignment_id": read["assignment"],
         "rule_set_id": read["rules"],
+        "budget_id": read["budget"]["budget_id"] if read.get("budget") else None,
     }
 
 

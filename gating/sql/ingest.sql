@@ -1,18 +1,20 @@
 -- Reads, under the account's lock, what usage without a lease is settled on
 -- (gating/ingestion.py): one round trip, in the transaction that then books it.
 --
--- p_item: {realm, principal, user, bound, feature, operation, key, hash, occurred}, and
--- where the rules of a past instant were resolved for it: {rules, assignment, catalog,
--- account_version}, the last two being the counts of changes they were resolved at.
+-- p_item: {realm, principal, user, bound, feature, operation, key, hash, occurred,
+-- budget}, and where the rules of a past instant were resolved for it: {rules,
+-- assignment, catalog, account_version}, the last two being the counts of changes they
+-- were resolved at.
 --
 -- p_version is that of the credentials the caller was known by, NULL where they were
 -- read for this call; where it has moved on, `credentials` is the only answer.
 --
 -- Returns `o`: `replayed`, with the rating to read; `key_reused`; `stale`, where the
 -- user or the rules of `occurred` are not known (`current`: those of p_at are); else
--- `open`, with the rules, the balance, and what was carried under each rate.
+-- `open`, with the rules, the balance, what was carried under each rate, and the budget
+-- that is named, NULL where there is none.
 --
--- Order of locks: the account's row, then the balance.
+-- Order of locks: the account's row, then the balance, then the budget.
 CREATE OR REPLACE FUNCTION gate_ingest_read(
     p_item jsonb, p_at timestamptz, p_version bigint
 ) RETURNS jsonb
@@ -28,14 +30,16 @@ DECLARE
     v_rules uuid;
     v_assignment uuid;
     v_carried jsonb;
+    v_available bigint;
+    v_budget jsonb;
 BEGIN
     IF p_version <> (SELECT version FROM credential_versions WHERE id = 1) THEN
         RETURN '{"o": "credentials"}';
     END IF;
     SELECT * INTO item FROM jsonb_to_record(p_item) AS i(
         realm text, principal text, "user" text, bound boolean, feature text,
-        operation text, key text, hash text, occurred timestamptz, rules uuid,
-        assignment uuid, catalog bigint, account_version bigint);
+        operation text, key text, hash text, occurred timestamptz, budget text,
+        rules uuid, assignment uuid, catalog bigint, account_version bigint);
     SELECT u.account_id, u.id INTO v_account, v_user
     FROM billing_accounts a
     JOIN billing_users u ON u.realm_id = a.realm_id AND u.account_id = a.id
@@ -92,17 +96,26 @@ BEGIN
         AND b.meter_code = ANY (r.meter_codes)
         AND b.rate_identity = ANY (r.meter_rate_identities || r.meter_cost_identities)
     WHERE r.id = v_rules;
+    v_available := grants_lock(v_user);
+    IF item.budget IS NOT NULL THEN
+        v_budget := grants_budget(item.realm, v_user, item.budget);
+        IF v_budget IS NOT NULL THEN
+            PERFORM grants_lock_budget((v_budget->>'budget_id')::uuid);
+            v_budget := grants_budget(item.realm, v_user, item.budget);
+        END IF;
+    END IF;
     RETURN jsonb_build_object(
         'o', 'open', 'account', v_account, 'user', v_user, 'rules', v_rules,
         'assignment', v_assignment, 'carried', v_carried,
-        'available', grants_lock(v_user));
+        'available', v_available, 'budget', v_budget);
 END $$;
 
--- Books what was settled on that: the money paid, the remainders carried on, the rating
--- with its lines and its key. In the transaction that read it.
+-- Books what was settled on that: the money paid, p_budget on the rating's budget, the
+-- remainders carried on, the rating with its lines and its key. In the transaction that
+-- read it.
 CREATE OR REPLACE FUNCTION gate_ingest_book(
-    p_rating jsonb, p_lines jsonb, p_remainders jsonb, p_hash text, p_entry uuid,
-    p_at timestamptz
+    p_rating jsonb, p_lines jsonb, p_remainders jsonb, p_budget bigint, p_hash text,
+    p_entry uuid, p_at timestamptz
 ) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
@@ -112,6 +125,10 @@ BEGIN
         PERFORM gate_book_money(
             rating.realm_id, rating.account_id, rating.user_id, 0, rating.funded_xusd,
             ARRAY[p_entry], ARRAY[rating.funded_xusd], ARRAY[rating.id], p_at);
+    END IF;
+    IF p_budget > 0 THEN
+        PERFORM gate_book_budgets(
+            ARRAY[rating.budget_id], ARRAY[0::bigint], ARRAY[p_budget], p_at);
     END IF;
     PERFORM gate_book_remainders(
         rating.realm_id, rating.user_id, array_agg(r.rate_identity), array_agg(r.numer),

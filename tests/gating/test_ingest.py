@@ -452,13 +452,104 @@ def test_an_unknown_feature_is_refused(gate):
     assert not Feature.objects.in_realm(gate.realm).exists()
 
 
-def test_a_budget_is_refused_while_there_are_none(gate):
+# Budgets
+
+
+def test_a_budget_consumes_what_is_applied(gate):
     gate.feature(price=10)
-    gate.credit(100)
+    gate.credit(10_000)
+    gate.budget(5000)
+
+    rating, answer = ingested(gate, 60, budget="trip", key="k")
+    again = gate.ingest(60, budget="trip", key="k")
+
+    assert rating.reason_codes == ["ingest", "budget_consumed"]
+    assert answer.data["budget_id"] == str(rating.budget_id)
+    assert (
+        answer.data["budget_consumed_delta_xusd"],
+        answer.data["budget_remaining_xusd"],
+    ) == ("600", "4400")
+    assert (again.data, list(again.hints)) == (answer.data, list(answer.hints))
+    assert gate.on_budget() == (600, 0)
+
+
+def test_prepaid_use_never_passes_a_budget_nor_what_leases_hold_on_it(gate):
+    gate.feature(price=10)
+    gate.credit(10_000)
+    gate.quota(None)
+    gate.budget(500)
+    lease = gate.lease(20, budget="trip")
+
+    rating, answer = ingested(gate, 60, budget="trip")
+
+    assert (rating.canonical_amount_xusd, rating.applied_amount_xusd) == (600, 300)
+    assert answer.data["application_status"] == "applied_clipped"
+    assert types(answer) == ["budget.shortfall", "budget.low_headroom"]
+    assert gate.on_budget() == (300, 200)
+    assert gate.commit(lease, 20).data["amount_xusd"] == "200"
+
+
+def test_use_that_is_paid_later_counts_on_a_budget_in_full(gate):
+    gate.feature(price=10)
+    gate.plan(mode="postpaid")
+    gate.budget(500)
+
+    rating, _ = ingested(gate, 60, budget="trip")
+
+    assert rating.reason_codes == [
+        "ingest",
+        "budget_limit_exceeded",
+        "cash_funding_applied",
+    ]
+    assert gate.on_budget() == (600, 0)
+
+
+@pytest.mark.parametrize(
+    ("terms", "shift"),
+    [
+        ({"window_start": -1}, -2), ({"window_end": -1}, 0), ({"feature_codes": ["video"], "scope_kind": "feature"}, 0),
+    ],
+)  # fmt: skip
+def test_a_budget_that_was_not_to_be_used_then_is_refused(gate, terms, shift):
+    gate.feature(price=10)
+    gate.feature("video")
+    now = gate.later(days=10)
+    for name in ("window_start", "window_end"):
+        if name in terms:
+            terms = {**terms, name: now.later(days=terms[name]).at}
+    gate.budget(500, **terms)
     before = row_counts()
 
     with pytest.raises(GateDenied) as caught:
-        gate.ingest(1, budget="marketing")
+        now.ingest(1, budget="trip", occurred_at=now.later(days=shift).at)
+
+    assert caught.value.meta["reason"] == "budget_not_found"
+    assert row_counts() == before
+
+
+def test_a_budget_that_was_closed_since_counts_what_was_used_before(gate):
+    gate.feature(price=10)
+    gate.credit(1000)
+    gate.budget(500)
+    closed, now = gate.later(days=5), gate.later(days=10)
+    closed.close_budget()
+
+    rating, _ = ingested(now, 1, budget="trip", occurred_at=gate.at)
+
+    assert rating.reason_codes == ["ingest", "budget_consumed"]
+    with pytest.raises(GateDenied):
+        now.ingest(1, budget="trip", occurred_at=closed.at)
+
+
+@pytest.mark.parametrize("name", ["marketing", "theirs"])
+def test_a_budget_that_the_user_does_not_have_is_refused(gate, name):
+    gate.feature(price=10)
+    gate.credit(100)
+    gate.of_user("u-2").budget(500, "theirs")
+    before = row_counts()
+
+    with pytest.raises(GateDenied) as caught:
+        gate.ingest(1, budget=name)
 
     assert (caught.value.status, caught.value.code) == (422, "RESOURCE.NOT_FOUND")
     assert caught.value.meta["reason"] == "budget_not_found"

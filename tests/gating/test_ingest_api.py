@@ -120,10 +120,14 @@ def test_a_foreign_meter_is_refused(priced, signed):
     assert answer["hints"][0]["type"] == "feature.meter_not_allowed"
 
 
-def test_a_budget_is_refused_while_there_are_none(priced, signed):
-    answer = bad(signed.post(PATH, usage(budget="b")), 422, "RESOURCE.NOT_FOUND")
+def test_a_budget_is_named_by_its_reference(priced, signed):
+    priced.budget(500)
 
-    assert answer["meta"]["reason"] == "budget_not_found"
+    data = good(signed.post(PATH, usage(budget="trip")), wire.CommitEnvelope)["data"]
+    unknown = bad(signed.post(PATH, usage(budget="b")), 422, "RESOURCE.NOT_FOUND")
+
+    assert (data["amount_xusd"], data["budget_remaining_xusd"]) == ("500", "0")
+    assert unknown["meta"]["reason"] == "budget_not_found"
 
 
 def test_a_user_that_is_disabled_reports_nothing(priced, signed, user, at, by):

@@ -5,6 +5,7 @@ The long forms run with PLANGATE_SOAK=1.
 """
 
 from collections import Counter as Tally
+from functools import partial
 
 import pytest
 from django.db.models import Sum
@@ -141,58 +142,37 @@ def test_one_key_sixteen_times_is_one_rating(at, by, rounds):
 # Whoever comes first
 
 
-def answers(realm, racing, path, documents, **bindings):
-    """Send signed requests at once; return their answers."""
-    client = SignedClient(realm.realm, create_service_key(
-        realm=realm.realm, at=realm.at, by=realm.by
-    ), **bindings)  # fmt: skip
-
-    def call(number, document):
-        return SignedClient(client.realm, client.key, **bindings).post(
-            path, document, key=f"first-{number}"
-        )
-
-    return racing.race([lambda n=n, d=d: call(n, d) for n, d in enumerate(documents)])
-
-
-@pytest.mark.parametrize("path", ["gate/ingest", "gate/authorize"])
-def test_sixteen_first_requests_make_one_account_and_one_user(at, by, path):
+def test_sixteen_first_requests_make_one_account_and_one_user(at, by):
     realm = arena(at, by)
     realm.feature()
-    document = {"feature_code": "chat"}
-    if path == "gate/ingest":
-        document["quantity_minor"] = "1"
-    with racers(16) as racing:
-        for number in range(2):
-            who = {"principal_id": f"new-{number}", "user_id": "u-1"}
-            results = answers(realm, racing, path, [document] * 16, **who)
+    key = create_service_key(realm=realm.realm, at=at, by=by)
+    document = {"feature_code": "chat", "quantity_minor": "1"}
 
-            assert [r.status_code for r in results] == [200] * 16, [
-                r.content for r in results
-            ]
-            account = BillingAccount.objects.get(
-                realm=realm.realm, billing_principal_id=f"new-{number}"
-            )
-            assert BillingUser.objects.filter(account=account).count() == 1
+    def first(number):
+        client = SignedClient(realm.realm, key, principal_id="new", user_id="u-1")
+        return client.post("gate/ingest", document, key=f"first-{number}")
+
+    with racers(16) as racing:
+        results = racing.race([partial(first, number) for number in range(16)])
+
+    assert [r.status_code for r in results] == [200] * 16, [r.content for r in results]
+    account = BillingAccount.objects.get(realm=realm.realm, billing_principal_id="new")
+    assert BillingUser.objects.filter(account=account).count() == 1
 
 
 def test_one_key_of_a_first_request_is_one_rating(at, by):
     realm = arena(at, by)
     realm.feature()
-    with racers(16) as racing:
-        results = racing.race(
-            [
-                lambda: SignedClient(
-                    realm.realm, key, principal_id="new", user_id="u-1"
-                ).post(
-                    "gate/ingest",
-                    {"feature_code": "chat", "quantity_minor": 1},
-                    key="once",
-                )
-                for key in [create_service_key(realm=realm.realm, at=at, by=by)]
-            ]
-            * 16
-        )
+    key = create_service_key(realm=realm.realm, at=at, by=by)
+    document = {"feature_code": "chat", "quantity_minor": "1"}
 
+    def first():
+        client = SignedClient(realm.realm, key, principal_id="new", user_id="u-1")
+        return client.post("gate/ingest", document, key="once")
+
+    with racers(16) as racing:
+        results = racing.race([first] * 16)
+
+    assert {r.status_code for r in results} == {200}, [r.content for r in results]
     assert {r.content for r in results} == {results[0].content}
     assert RatingKey.objects.filter(realm=realm.realm).count() == 1

@@ -19,6 +19,7 @@ from gating.options import options
 from gating.services.admissions import KeyReused
 from gating.services.denials import GateDenied
 from gating.services.ingest_requests import OccurredInFuture, OccurredTooEarly
+from tests.billing.agreeing import agreed, price, termed, times
 from tests.tools.tables import rows
 
 DAY = timedelta(days=1)
@@ -123,6 +124,37 @@ def test_before_its_first_price_a_meter_has_none(gate):
     assert found.reason_codes == ["ingest", "pricing_not_configured"]
     assert (found.applied_amount_xusd, found.application_status) == (0, "applied")
     assert rating(now, 7, occurred_at=later.at).applied_amount_xusd == 35
+
+
+def test_the_contract_of_then_makes_the_price(gate):
+    gate.feature(price=100)
+    gate.credit(10_000)
+    later = gate.later(days=10)
+    contract = agreed(gate.account, later.at, name="E", at=later.at, by=gate.by)
+    termed(contract, price(times("0.5")), later.at, at=later.at, by=gate.by)
+    now = later.later(days=10)
+
+    amounts = [
+        rating(now, 1, occurred_at=when).applied_amount_xusd
+        for when in (later.at - SECOND, later.at, None)
+    ]
+
+    assert amounts == [100, 50, 50]
+
+
+def test_a_term_without_effect_is_told_also_when_it_is_told_again(gate):
+    gate.feature()
+    contract = agreed(gate.account, gate.at, name="E", at=gate.at, by=gate.by)
+    termed(contract, price(times("0.5")), gate.at, at=gate.at, by=gate.by)
+    now = gate.later(days=10)
+
+    first, again = (now.ingest(1, key="k", occurred_at=gate.at) for _ in range(2))
+
+    assert [hint["type"] for hint in first.hints] == [
+        "pricing.not_configured",
+        "pricing.meter_price_missing",
+    ]
+    assert list(again.hints) == list(first.hints)
 
 
 # Plans

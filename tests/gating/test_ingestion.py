@@ -17,6 +17,7 @@ from gating.ingestion import (
     access_facts,
     carried_on,
     default_meter,
+    funded_xusd,
     rate_uses,
     refuse,
     settle_ingest,
@@ -24,9 +25,10 @@ from gating.ingestion import (
 )
 from gating.pricing import MeterRate, rate_identity
 from gating.rules import MeterRule, Rules
-from tests.gating.build import CHAT, DAY, NOON
+from tests.gating.build import CHAT, DAY, NOON, budget
 
 MODES = ("prepaid", "postpaid", "hybrid")
+SECOND = timedelta(seconds=1)
 
 
 def usage(amount=750, available=10**9, **changes):
@@ -95,7 +97,7 @@ def test_usage_that_the_balance_covers_is_applied_in_full(mode):
 
     assert (found.status, found.reasons, hints(found)) == ("applied", ["ingest"], [])
     assert (found.quantity_minor, found.amount_xusd, found.cost_xusd) == (75, 750, 300)
-    assert facts.payable_xusd == 750
+    assert funded_xusd(facts, found) == 750
     assert not found.takes
 
 
@@ -119,7 +121,7 @@ def test_others_owe_the_whole_and_pay_what_they_have(mode, available, paid):
 
     assert (found.status, found.amount_xusd) == ("applied", 750)
     assert (found.reasons, hints(found)) == (["ingest", "cash_funding_applied"], [])
-    assert facts.payable_xusd == paid
+    assert funded_xusd(facts, found) == paid
 
 
 def test_a_meter_without_a_price_is_told_and_not_quarantined():
@@ -134,6 +136,54 @@ def test_a_meter_without_a_price_is_told_and_not_quarantined():
             "meters": ["chat", "tokens"],
         }
     ]
+
+
+# What a budget makes of it
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_budget_consumes_what_is_applied(mode):
+    found = settle_ingest(
+        usage(750, billing_mode=mode, budget=budget(5000, consumed=100, reserved=50))
+    )
+
+    assert (found.amount_xusd, found.budget_xusd) == (750, 750)
+    assert found.reasons == ["ingest", "budget_consumed"]
+    assert hints(found) == []
+
+
+def test_prepaid_use_never_passes_a_budget():
+    limited = budget(500, consumed=100, reserved=50)
+
+    found = settle_ingest(usage(750, 600, budget=limited))
+
+    assert (found.status, found.amount_xusd, found.budget_xusd) == (
+        "applied_clipped",
+        350,
+        350,
+    )
+    assert found.reasons == ["ingest", "overshoot", "budget_consumed"]
+    assert [(hint["type"], hint.get("shortfall_xusd")) for hint in hints(found)] == [
+        ("funding.xusd_shortfall", 150),
+        ("budget.shortfall", 400),
+        ("budget.low_headroom", None),
+    ]
+
+
+def test_use_that_is_paid_later_counts_in_full_and_passes_its_limit():
+    limited = budget(500, consumed=100, reserved=50)
+
+    found = settle_ingest(usage(750, 0, billing_mode="postpaid", budget=limited))
+
+    assert (found.status, found.amount_xusd, found.budget_xusd) == ("applied", 750, 750)
+    assert found.reasons == ["ingest", "budget_limit_exceeded", "cash_funding_applied"]
+    assert hints(found)[0]["shortfall_xusd"] == 350
+
+
+def test_an_unlimited_budget_clips_nothing():
+    found = settle_ingest(usage(750, budget=budget(None)))
+
+    assert (found.status, found.budget_xusd) == ("applied", 750)
 
 
 AMOUNTS = st.integers(0, 10**6)
@@ -155,11 +205,12 @@ def test_whatever_is_reported_the_rules_of_a_rating_hold(
 
     assert found == settle_ingest(facts)
     assert found.reasons[0] == "ingest"
-    assert 0 <= facts.payable_xusd <= found.amount_xusd <= amount
-    assert facts.payable_xusd <= max(0, available)
+    funded = funded_xusd(facts, found)
+    assert 0 <= funded <= found.amount_xusd <= amount
+    assert funded <= max(0, available)
     assert (found.quantity_minor, found.cost_xusd) == (quantity, cost)
     if mode == "prepaid":
-        assert facts.payable_xusd == found.amount_xusd
+        assert funded == found.amount_xusd
         assert (found.status == "applied_clipped") == (found.amount_xusd < amount)
     else:
         assert (found.status, found.amount_xusd) == ("applied", amount)
@@ -183,6 +234,26 @@ def test_what_may_not_be_used_is_refused(changes, ask, denial):
 
     assert (found.status, found.code, found.reason) == denial
     assert found.sentence
+
+
+@pytest.mark.parametrize(
+    ("terms", "usable"),
+    [
+        ({}, True), ({"limit": 0}, True),
+        ({"closed_at": NOON}, False), ({"closed_at": NOON + SECOND}, True),
+        ({"window_start": NOON}, True), ({"window_start": NOON + SECOND}, False),
+        ({"window_end": NOON}, False), ({"window_end": NOON + SECOND}, True),
+        ({"feature_codes": ("chat",)}, True), ({"feature_codes": ("video",)}, False),
+    ],
+)  # fmt: skip
+def test_a_budget_must_have_been_usable_then(terms, usable):
+    named = budget(**terms)
+
+    found = refuse(Ask("chat", budget="b"), access_facts(rules("chat"), 0, NOON, named))
+
+    assert (found is None) is usable
+    if found is not None:
+        assert (found.status, found.reason) == (422, "budget_not_found")
 
 
 @pytest.mark.parametrize("entitlement", ["allowed", "not_required"])

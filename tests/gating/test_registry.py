@@ -7,7 +7,7 @@ import pytest
 from catalog.models import Feature, FeatureFamily, FeatureMeter, Meter
 from catalog.selectors.features import features_needing_configuration
 from catalog.services import registration
-from catalog.services.features import change_feature
+from catalog.services.features import change_feature, delete_feature
 from catalog.services.meters import change_meter
 from catalog.services.registration import RegistryFull, register_meters
 from config.tenancy.models import DomainEvent
@@ -255,8 +255,6 @@ def test_a_commit_that_is_refused_registers_nothing(gate, registering):
 
 
 def test_a_commit_on_a_feature_that_went_meanwhile_brings_it_back(gate, registering):
-    from catalog.services.features import delete_feature
-
     feature = gate.feature()
     lease = gate.lease()
     assert delete_feature(feature=feature, at=gate.at, by=gate.by)
@@ -265,6 +263,17 @@ def test_a_commit_on_a_feature_that_went_meanwhile_brings_it_back(gate, register
 
     assert answer.data["application_status"] == "applied"
     assert feature_of(gate, "chat").metadata == mark("commit")
+
+
+def test_a_repeat_on_a_feature_that_is_gone_brings_nothing_back(gate, registering):
+    feature = gate.feature()
+    first = gate.authorize(5, key="a")
+    used = gate.commit(first.data["lease"], 1, key="c")
+    assert delete_feature(feature=feature, at=gate.at, by=gate.by)
+
+    assert gate.authorize(5, key="a").data == first.data
+    assert gate.commit(first.data["lease"], 1, key="c").data == used.data
+    assert nothing(gate)
 
 
 def test_items_of_a_batch_register_each_for_itself(gate, registering):
