@@ -34,17 +34,7 @@ def book(usage: Ingesting, realm_id: str, rules: Rules, read: Document) -> Admis
     uses = request.uses(rules)
     pairs = [(use.meter_code, use.quantity_minor) for use in uses]
     rated = rate_uses(rules, pairs, read["carried"], at=at)
-    amount_xusd, cost_xusd = totals(rated)
-    facts = IngestFacts(
-        feature_code=rules.feature.feature_code,
-        billing_mode=rules.billing_mode,
-        available_xusd=read["available"],
-        quantity_minor=request.quantity,
-        amount_xusd=amount_xusd,
-        cost_xusd=cost_xusd,
-        unpriced=_unpriced(rated),
-        budget=read_budget(read.get("budget")),
-    )
+    facts = _facts(request.quantity, rules, rated, read)
     settlement = settle_ingest(facts)
     etags = [use.client_pricing_etag for use in uses]
     committed = _committed(usage, facts, settlement, _lines(rated, etags))
@@ -92,6 +82,22 @@ def ingest_facts(rules: Rules, committed: Committed) -> IngestFacts:
         cost_xusd=sum(line.cost_xusd for line in committed.lines),
         unpriced=known["unpriced"],
         budget=read_budget(known.get("budget")),
+    )
+
+
+def _facts(
+    quantity_minor: int, rules: Rules, rated: Sequence[RatedLine], read: Document
+) -> IngestFacts:
+    amount_xusd, cost_xusd = totals(rated)
+    return IngestFacts(
+        feature_code=rules.feature.feature_code,
+        billing_mode=rules.billing_mode,
+        available_xusd=read["available"],
+        quantity_minor=quantity_minor,
+        amount_xusd=amount_xusd,
+        cost_xusd=cost_xusd,
+        unpriced=_unpriced(rated),
+        budget=read_budget(read.get("budget")),
     )
 
 
