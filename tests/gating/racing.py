@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from django.db import connection
 
 from billing.services.accounts import ensure_account
-from gating.models import Lease
+from gating.models import Lease, LeaseState
+from gating.services.leases import expire_leases
 from tests.conftest import make_realm
 from tests.gating.gate import Gate
 from tests.tools.verification import note
@@ -113,3 +114,10 @@ def report(name, racing, rounds, tally):
         name,
         f"seed {racing.seed}, {rounds} rounds, outcomes {dict(sorted(tally.items()))}, deadlocks {deadlocks()}",
     )
+
+
+def end_overdue(at):
+    """Expire what tests left until an instant; drop what the controls among them broke."""
+    while expire_leases(at=at, batch=10_000):
+        pass
+    Lease.objects.filter(state=LeaseState.ACTIVE, expires_at__lt=at).delete()

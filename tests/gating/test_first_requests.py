@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from billing.models import BillingAccount, BillingUser
+from config.tenancy.history import auditing
 from gating.models import Counter, Lease
 from tests.gating.racing import arena, deadlocks, racers, report
 from tests.gating.wire import WireClient
@@ -29,8 +30,9 @@ def port(django_db_setup, django_db_blocker):
 
 
 @contextmanager
-def accounts_without_their_key(realm):
+def accounts_without_their_key(realm, at, by):
     """Run the block while a principal may have two accounts; part them afterwards."""
+    fixed = "TRIGGER billing_accounts_identity_is_fixed"
     with connection.cursor() as cursor:
         cursor.execute(
             "ALTER TABLE billing_accounts DROP CONSTRAINT billing_account_once_per_principal"
@@ -38,12 +40,13 @@ def accounts_without_their_key(realm):
         try:
             yield
         finally:
-            cursor.execute("ALTER TABLE billing_accounts DISABLE TRIGGER USER")
-            cursor.execute(
-                "UPDATE billing_accounts SET billing_principal_id = id WHERE realm_id = %s",
-                [realm.pk],
-            )
-            cursor.execute("ALTER TABLE billing_accounts ENABLE TRIGGER USER")
+            cursor.execute(f"ALTER TABLE billing_accounts DISABLE {fixed}")
+            with transaction.atomic(), auditing(by, at=at):
+                cursor.execute(
+                    "UPDATE billing_accounts SET billing_principal_id = id WHERE realm_id = %s",
+                    [realm.pk],
+                )
+            cursor.execute(f"ALTER TABLE billing_accounts ENABLE {fixed}")
             cursor.execute(
                 f"ALTER TABLE billing_accounts ADD CONSTRAINT billing_account_once_per_principal {ONCE}"
             )
@@ -115,7 +118,7 @@ def test_control_without_the_unique_key_one_principal_gets_several(
 ):
     gate, tally = open_realm(at, by), Tally()
     client = WireClient.of(gate.realm, port, at=at, by=by)
-    with racers(16) as racing, accounts_without_their_key(gate.realm):
+    with racers(16) as racing, accounts_without_their_key(gate.realm, at, by):
         for number in range(rounds):
             name = f"new-{number}"
             first_requests(client, lambda n, p=name: (p, "ada"), racing)

@@ -3,9 +3,10 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from gating.models import Lease
+from gating.models import Counter, Lease
 from gating.services.functions import GateMoved
 from gating.services.leases import LeaseUnknown, expire_leases
+from tests.gating.racing import end_overdue
 
 OVERDUE = timedelta(hours=12, seconds=60, microseconds=1)
 
@@ -13,8 +14,7 @@ OVERDUE = timedelta(hours=12, seconds=60, microseconds=1)
 @pytest.fixture
 def nothing_overdue(db, at):
     """Expire what tests with committed rows left behind, so that runs can be counted."""
-    while expire_leases(at=at + timedelta(days=3650), batch=10_000):
-        pass
+    end_overdue(at + timedelta(days=3650))
 
 
 def test_cancel_gives_everything_back(gate):
@@ -108,6 +108,25 @@ def test_a_batch_bounds_the_accounts_of_one_run(gate, nothing_overdue):
 
     assert expire_leases(at=gate.at + OVERDUE, batch=2) == 2
     assert expire_leases(at=gate.at + OVERDUE, batch=2) == 1
+
+
+def test_an_account_whose_rows_are_broken_keeps_no_other_from_expiring(
+    gate, nothing_overdue, capsys
+):
+    gate.feature()
+    gate.quota(500)
+    first, other = sorted(
+        (gate, gate.of_principal("b")), key=lambda each: each.account.pk
+    )
+    broken, sound = first.lease(5), other.lease(5)
+    Counter.objects.filter(account=first.account).update(reserved_minor=4)
+
+    assert expire_leases(at=gate.at + OVERDUE) == 1
+
+    assert (first.row(broken).state, other.row(sound).state) == ("active", "expired")
+    logged = capsys.readouterr().out
+    assert "leases were not expired" in logged
+    assert str(first.account.pk) in logged
 
 
 def test_authorize_frees_what_overdue_leases_hold(gate):

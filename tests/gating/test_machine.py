@@ -13,9 +13,9 @@ from django.db import DatabaseError, connection
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from gating.services.leases import expire_leases
 from tests.gating.machine import START, ApiMachine, Divergence, Machine
 from tests.gating.mutants import long_way, mutated, spoiled
+from tests.gating.racing import end_overdue
 from tests.tools.verification import note
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -33,8 +33,7 @@ REACHED = {
 @pytest.fixture(autouse=True)
 def _nothing_overdue(committed):
     """Expire what other tests left, so that the job finds a machine's leases only."""
-    while expire_leases(at=START.replace(year=2100), batch=10_000):
-        pass
+    end_overdue(START.replace(year=2100))
 
 
 def play(machine, number, *, machines, steps):
