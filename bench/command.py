@@ -34,6 +34,7 @@ from config.kernel.clock import now
 from config.tenancy.services.service_keys import secret_of
 from demo.processes import Supervisor
 from gating.models import Projection
+from gating.selectors.rules import stored_rules
 
 DENIED_PART = 10
 """One customer in so many is one whose requests are denied, beside the others."""
@@ -147,12 +148,19 @@ def _named(kind: str, number: int) -> CallerOf:
 def variables(options: Options, family: clones.Family) -> dict[str, str | int]:
     """Return what the script of the bare function may name (sql/function.sql)."""
     customer = family.customer
+    rule_set_id = Projection.objects.get(user=customer.user).rule_set_id
+    rules = stored_rules(rule_set_id)
+    quota, rate = rules.policies
     return {
         "realm": customer.account.realm_id,
         "step": options.accounts // options.called,
-        "account_prefix": family.ids[str(customer.account.pk)],
-        "user_prefix": family.ids[str(customer.user.pk)],
-        "rules": str(Projection.objects.get(user=customer.user).rule_set_id),
+        "rules": str(rule_set_id),
+        "family": rules.feature.feature_family_code,
+        "policy": str(quota.policy_id),
+        "quota": str(quota.limit),
+        "rate": str(rate.limit),
+        "quota_key": quota.counter_key,
+        "rate_key": rate.counter_key,
     }
 
 

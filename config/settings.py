@@ -70,6 +70,13 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
+# What of it a request of a service passes through (`config.api.requests`).
+SERVICE_MIDDLEWARE = [
+    "config.api.middleware.Tracing",
+    "config.api.middleware.PlainAddress",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -106,7 +113,13 @@ DATABASES = {
         # database is found again without restarting this process.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"options": _TIMEOUTS, "connect_timeout": 5},
+        "OPTIONS": {
+            "options": _TIMEOUTS,
+            "connect_timeout": 5,
+            # Django turns prepared statements off; psycopg's own default lets the gate
+            # prepare its calls. The ORM binds on the client and never prepares.
+            "prepare_threshold": 5,
+        },
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

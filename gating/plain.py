@@ -2,15 +2,13 @@
 
 Of a rule set without seats, shared counters or anything that denies by itself, what an
 admission needs and takes of each policy follows from the rules alone. `plain_rules`
-resolves it once per rule set, `Plain.windows` once per user and window; the database
-then only compares numbers (`gating/sql/admit.sql`).
+resolves it once per rule set, `Plain.windows` once per window; the database then only
+compares numbers (`gating/sql/admit.sql`).
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import EPOCH
@@ -32,29 +30,29 @@ def _truths(values: Iterable[bool]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The counters of a user's policies in the windows that hold now, as arrays.
+    """The windows of policies that hold now, as arrays; one element per policy.
 
-    `numbers` says which windows: counted from 1970, one per policy.
+    `numbers` says which: counted from 1970. `tails` ends what a counter's id is a hash
+    of, after whose it is.
     """
 
     numbers: tuple[int, ...]
-    counters: str
+    tails: str
     starts: str
     ends: str
-    quotas: str
-    held_on: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plain:
     """A plain rule set: one element per policy, quotas first, as the rules have them.
 
     The texts are arrays in PostgreSQL's notation; limits of `limits` are 64 bits where
-    there is none.
+    there is none. `own` says of which policies each user has a counter.
     """
 
     rules: Rules
     seconds: tuple[int, ...]
+    own: str
     limits: str
     uses: str
     reserves: tuple[bool, ...]
@@ -62,36 +60,30 @@ class Plain:
     quota_limits: str
     quota_held: str
     pays: bool
+    _windows: Windows | None = None
 
-    def windows(
-        self, account_id: UUID, user_id: UUID, at: datetime, known: Windows | None
-    ) -> Windows:
-        """Return the counters at `at` (aware UTC); `known` where they still are."""
+    def windows(self, at: datetime) -> Windows:
+        """Return the windows of the policies at `at` (aware UTC)."""
         second = (at - EPOCH) // SECOND
         numbers = tuple([second // length for length in self.seconds])
+        known = self._windows
         if known is not None and known.numbers == numbers:
             return known
         policies, feature = self.rules.policies, self.rules.feature.feature_code
-        ids = [
-            _counter_id(
-                f"{account_id}|{policy.scope}|"
-                f"{user_id if policy.scope == 'user' else account_id}|{feature}|"
-                f"{policy.kind}|{policy.window_seconds}|{number}|{policy.counter_key}"
-            )
+        tails = [
+            f"|{feature}|{policy.kind}|{policy.window_seconds}|{number}|"
+            f"{policy.counter_key}"
             for policy, number in zip(policies, numbers, strict=True)
         ]
         pairs = zip(numbers, self.seconds, strict=True)
         edges = [(_instant(n * s), _instant((n + 1) * s)) for n, s in pairs]
-        quotas = sum(policy.kind == "quota" for policy in policies)
-        held_on = [i for i, held in zip(ids, self.reserves, strict=True) if held]
-        return Windows(
+        self._windows = Windows(
             numbers=numbers,
-            counters=literal(ids),
+            tails=literal(map(_quoted, tails)),
             starts=literal(start for start, _ in edges),
             ends=literal(end for _, end in edges),
-            quotas=literal(ids[:quotas]),
-            held_on=literal(held_on),
         )
+        return self._windows
 
     def needs(self, held: int, count: int) -> str:
         """Return what must be free of each policy for items that hold `held` in all."""
@@ -157,6 +149,7 @@ def plain_rules(rules: Rules) -> Plain | None:
     return Plain(
         rules=rules,
         seconds=tuple(policy.window_seconds for policy in policies),
+        own=_truths(policy.scope == "user" for policy in policies),
         limits=literal(INT64_MAX if p.limit is None else p.limit for p in policies),
         uses=literal(0 if p.kind == "quota" else 1 for p in policies),
         reserves=reserves,
@@ -167,9 +160,9 @@ def plain_rules(rules: Rules) -> Plain | None:
     )
 
 
-def _counter_id(text: str) -> UUID:
-    """Return a counter's id: a hash of what it counts (`gating/sql/authorize.sql`)."""
-    return UUID(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _instant(second: int) -> str:

@@ -11,8 +11,8 @@ import orjson
 from config.kernel.money import INT64_MAX
 from gating.plain import Plain, Windows, plain_rules
 from gating.selectors.rules import stored_rules
-from gating.services.functions import Document, gate_admit, gate_authorize
-from gating.services.known import Known, known_of, learn, names_of
+from gating.services.functions import Admitted, Document, gate_admit, gate_authorize
+from gating.services.known import learn, likely_rules, names_of
 
 
 def authorize_items(
@@ -22,10 +22,10 @@ def authorize_items(
 
     A denial that `gate_admit` found has no `reason`. Refuses as `gate_authorize` does.
     """
-    known = known_of(items[0]) if items else None
-    plain = _plain(known.rule_set_id) if known else None
-    if known is not None and plain is not None:
-        answers = _admitted(known, plain, items, at=at, version=version)
+    rule_set_id = likely_rules(items[0]) if items else None
+    plain = _plain(rule_set_id) if rule_set_id else None
+    if rule_set_id is not None and plain is not None:
+        answers = _admitted(rule_set_id, plain, items, at=at, version=version)
         if answers is not None:
             return answers
     answers = gate_authorize(items, at=at, version=version)
@@ -40,7 +40,7 @@ def _plain(rule_set_id: UUID) -> Plain | None:
 
 
 def _admitted(
-    known: Known,
+    rule_set_id: UUID,
     plain: Plain,
     items: Sequence[Document],
     *,
@@ -56,10 +56,9 @@ def _admitted(
     total, purse = sum(held), sum([wallet or 1 for wallet in wallets])
     if max(total, purse) > INT64_MAX:
         return None
-    known.windows = plain.windows(known.account_id, known.user_id, at, known.windows)
     told = gate_admit(
         {
-            **_subject(items[0], known, plain, known.windows),
+            **_subject(items[0], rule_set_id, plain, plain.windows(at)),
             **_first(items[0]),
             "needs": plain.needs(total, len(items)),
             "count": str(len(items)),
@@ -71,7 +70,7 @@ def _admitted(
         },
         at=at,
     )
-    return None if told is None else _answers(known, plain, told, held, wallets)
+    return None if told is None else _answers(rule_set_id, plain, told, held, wallets)
 
 
 def _first(item: Document) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def _are_plain(items: Sequence[Document], family: str) -> bool:
 
 
 def _subject(
-    item: Document, known: Known, plain: Plain, windows: Windows
+    item: Document, rule_set_id: UUID, plain: Plain, windows: Windows
 ) -> dict[str, Any]:
     rules = plain.rules
     return {
@@ -114,23 +113,20 @@ def _subject(
         "user": item["user"],
         "bound": item["bound"],
         "feature": item["feature"],
-        "account_id": known.account_id,
-        "user_id": known.user_id,
-        "rules": known.rule_set_id,
+        "rules": rule_set_id,
         "family": rules.feature.feature_family_code,
         "mode": rules.billing_mode,
         "zero_cost": rules.zero_cost,
         "policy": rules.policies[0].policy_id,
-        "counters": windows.counters,
+        "own": plain.own,
+        "tails": windows.tails,
         "starts": windows.starts,
         "ends": windows.ends,
         "limits": plain.limits,
         "uses": plain.uses,
         "reserves": plain.reserves_text,
-        "quotas": windows.quotas,
         "quota_limits": plain.quota_limits,
         "quota_held": plain.quota_held,
-        "held_on": windows.held_on,
         "pays": plain.pays,
     }
 
@@ -146,25 +142,25 @@ def _all(items: Sequence[Document], held: Sequence[int], wallets: Sequence[int])
 
 
 def _answers(
-    known: Known,
+    rule_set_id: UUID,
     plain: Plain,
-    told: Sequence[int],
+    told: Admitted,
     held: Sequence[int],
     wallets: Sequence[int],
 ) -> list[Document]:
     answers, held_before, spoken = [], 0, 0
     for place, (each, wallet) in enumerate(zip(held, wallets, strict=True)):
-        first, second = plain.seen(told[2:], place, held_before)
+        first, second = plain.seen(told.seen, place, held_before)
         answers.append(
             {
-                "o": "denied" if told[0] else "admitted",
+                "o": "admitted" if told.fits else "denied",
                 "reason": None,
-                "account": known.account_id,
-                "user": known.user_id,
-                "rules": known.rule_set_id,
+                "account": told.account_id,
+                "user": told.user_id,
+                "rules": rule_set_id,
                 "first": first,
                 "second": second,
-                "available": told[1] - spoken,
+                "available": told.available_xusd - spoken,
             }
         )
         held_before += each

@@ -13,15 +13,15 @@ from gating.pricing import rate_identity
 from gating.rules import MeterRule
 from gating.selectors.rules import stored_rules
 from gating.services.functions import Document, gate_close, gate_commit
-from gating.services.known import Known, known_of, learn
+from gating.services.known import learn, likely_rules
 
 
 def commit_items(
     items: Sequence[Document], *, at: datetime, version: int | None = None
 ) -> list[Document]:
     """Return what `gate_commit` answers to the items at `at`; refuses as it does."""
-    if len(items) == 1 and (known := known_of(items[0])) is not None:
-        answer = _closed(known, items[0], at=at, version=version)
+    if len(items) == 1 and (rules := likely_rules(items[0])) is not None:
+        answer = _closed(rules, items[0], at=at, version=version)
         if answer is not None:
             return [answer]
     answers = gate_commit(items, at=at, version=version)
@@ -57,18 +57,18 @@ def _plain(meter: MeterRule) -> dict[str, Any] | None:
 
 
 def _closed(
-    known: Known, item: Document, *, at: datetime, version: int | None
+    rules: UUID, item: Document, *, at: datetime, version: int | None
 ) -> Document | None:
     """Return the answer of `gate_close`; None where it, or the item, is not plain."""
     if len(item["uses"]) != 1:
         return None
     (use,) = item["uses"]
-    meter = _meters(known.rule_set_id).get(use["meter"])
+    meter = _meters(rules).get(use["meter"])
     if meter is None or use["quantity"] > INT64_MAX:
         return None
     told = gate_close(
         {
-            **_subject(known, item),
+            **_subject(rules, item),
             **meter,
             "used": str(use["quantity"]),
             "use": use["id"],
@@ -81,7 +81,7 @@ def _closed(
         return None
     return told | {
         "o": "committed",
-        "rules": known.rule_set_id,
+        "rules": rules,
         "feature": item["feature"],
         "status": "applied",
         "reasons": [],
@@ -90,16 +90,14 @@ def _closed(
     }
 
 
-def _subject(known: Known, item: Document) -> dict[str, Any]:
+def _subject(rules: UUID, item: Document) -> dict[str, Any]:
     return {
         "realm": item["realm"],
         "principal": item["principal"],
         "user": item["user"],
         "bound": item["bound"],
         "feature": item["feature"],
-        "account_id": known.account_id,
-        "user_id": known.user_id,
-        "rules": known.rule_set_id,
+        "rules": rules,
         "lease": item["lease"],
         "quantity": str(item["quantity"]),
         "key": item["key"],

@@ -1,6 +1,7 @@
 """Calling the gate's functions in the database: one prepared round trip each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,14 +23,13 @@ _ADMIT = f"""SELECT gate_admit({
         f"%({name})s::{kind}"
         for name, kind in (
             ("realm", "text"), ("principal", "text"), ("user", "text"),
-            ("bound", "boolean"), ("feature", "text"), ("account_id", "uuid"),
-            ("user_id", "uuid"), ("rules", "uuid"), ("family", "text"),
-            ("mode", "text"), ("zero_cost", "boolean"), ("policy", "uuid"),
-            ("counters", "uuid[]"), ("starts", "timestamptz[]"),
-            ("ends", "timestamptz[]"), ("limits", "bigint[]"), ("needs", "bigint[]"),
-            ("uses", "bigint[]"), ("reserves", "boolean[]"), ("quotas", "uuid[]"),
-            ("quota_limits", "bigint[]"), ("quota_held", "boolean[]"),
-            ("held_on", "uuid[]"), ("pays", "boolean"), ("count", "bigint"),
+            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
+            ("family", "text"), ("mode", "text"), ("zero_cost", "boolean"),
+            ("policy", "uuid"), ("own", "boolean[]"), ("tails", "text[]"),
+            ("starts", "timestamptz[]"), ("ends", "timestamptz[]"),
+            ("limits", "bigint[]"), ("needs", "bigint[]"), ("uses", "bigint[]"),
+            ("reserves", "boolean[]"), ("quota_limits", "bigint[]"),
+            ("quota_held", "boolean[]"), ("pays", "boolean"), ("count", "bigint"),
             ("held", "bigint"), ("wallet", "bigint"), ("purse", "bigint"),
             ("key", "text"), ("hash", "text"), ("lease", "text"), ("id", "uuid"),
             ("labels", "jsonb"), ("trace", "text"), ("estimate", "bigint"),
@@ -37,16 +37,15 @@ _ADMIT = f"""SELECT gate_admit({
             ("grace", "interval"), ("version", "bigint"),
         )
     )
-})::text"""  # fmt: skip
+})"""  # fmt: skip
 
 _CLOSE = f"""SELECT gate_close({
     ", ".join(
         f"%({name})s::{kind}"
         for name, kind in (
             ("realm", "text"), ("principal", "text"), ("user", "text"),
-            ("bound", "boolean"), ("feature", "text"), ("account_id", "uuid"),
-            ("user_id", "uuid"), ("rules", "uuid"), ("meter", "text"),
-            ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
+            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
+            ("meter", "text"), ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
             ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
             ("cost_rate", "text"), ("lease", "text"), ("quantity", "bigint"),
             ("used", "bigint"), ("key", "text"), ("hash", "text"), ("id", "uuid"),
@@ -85,7 +84,21 @@ class CredentialsMoved(Exception):
     """The credentials that the caller was known by have changed since: read them."""
 
 
-def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> list[int] | None:
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What `gate_admit` answered: whether all fits, of whom, and what was seen.
+
+    `seen` is what was used of each policy, then what was reserved of each.
+    """
+
+    fits: bool
+    account_id: UUID
+    user_id: UUID
+    available_xusd: int
+    seen: list[int]
+
+
+def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> Admitted | None:
     """Return what `gating/sql/admit.sql` answers at `at`; None where it is not plain.
 
     `arguments` are those of the function by name, but for the deployment's.
@@ -95,7 +108,14 @@ def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> list[int] | Non
     told: str | None = prepared(_ADMIT, given)
     if told is None:
         return None
-    return [int(number) for number in told[1:-1].split(",")]
+    outcome, account, user, available, *seen = told.split(",")
+    return Admitted(
+        fits=outcome == "0",
+        account_id=UUID(account),
+        user_id=UUID(user),
+        available_xusd=int(available),
+        seen=[int(number) for number in seen],
+    )
 
 
 def gate_close(arguments: Mapping[str, Any], *, at: datetime) -> Document | None:

@@ -4,11 +4,9 @@ Never trusted: the database compares it with what governs now, and where that ha
 on, decides the long way and tells again.
 """
 
-from dataclasses import dataclass
 from uuid import UUID
 
 from gating.models import RuleSet
-from gating.plain import Windows
 from gating.selectors.rules import stored_rules
 from gating.services.functions import Document
 
@@ -19,17 +17,8 @@ Names = tuple[str, str, str, str]
 """Realm, principal, user and feature, as callers name them."""
 
 
-@dataclass(slots=True)
-class Known:
-    """The ids behind the names. `windows` are the last ones that were resolved."""
-
-    account_id: UUID
-    user_id: UUID
-    rule_set_id: UUID
-    windows: Windows | None = None
-
-
-_known: dict[Names, Known] = {}
+_known: dict[Names, UUID] = {}
+_common: dict[tuple[str, str], UUID] = {}
 
 
 def names_of(item: Document) -> Names:
@@ -37,29 +26,33 @@ def names_of(item: Document) -> Names:
     return item["realm"], item["principal"], item["user"], item["feature"]
 
 
-def known_of(item: Document) -> Known | None:
-    """Return what is known of an item's user and feature; its rules are stored."""
+def likely_rules(item: Document) -> UUID | None:
+    """Return the id of the rule set that likely governs an item; it is stored.
+
+    The one that governed its user and feature, else the one that last governed
+    anybody's use of the feature: most users of a realm are on few plans.
+    """
     names = names_of(item)
-    known = _known.get(names)
-    if known is None:
+    common = item["realm"], item["feature"]
+    rules = _known.get(names) or _common.get(common)
+    if rules is None:
         return None
     try:
-        stored_rules(known.rule_set_id)
+        stored_rules(rules)
     except RuleSet.DoesNotExist:
         # Learned in a transaction that was rolled back.
         _known.pop(names, None)
+        _common.pop(common, None)
         return None
-    return known
+    return rules
 
 
 def learn(item: Document, answer: Document) -> None:
     """Keep what an answer told, where it told which rules governed."""
-    if "rules" not in answer or "account" not in answer:
-        return
-    names, rules = names_of(item), UUID(answer["rules"])
-    known = _known.get(names)
-    if known is not None and known.rule_set_id == rules:
+    if "rules" not in answer:
         return
     if len(_known) >= MOST:
         _known.clear()
-    _known[names] = Known(UUID(answer["account"]), UUID(answer["user"]), rules)
+        _common.clear()
+    rules = UUID(answer["rules"])
+    _known[names_of(item)] = _common[item["realm"], item["feature"]] = rules

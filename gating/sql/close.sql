@@ -11,16 +11,17 @@
 -- Order of locks: the account, the balance, counters, the lease.
 CREATE OR REPLACE FUNCTION gate_close(
     p_realm text, p_principal text, p_business_user text, p_bound boolean,
-    p_feature text, p_account uuid, p_user uuid, p_rules uuid, p_meter text,
-    p_unit text, p_price bigint, p_per bigint, p_cost bigint, p_cost_per bigint,
-    p_rate text, p_cost_rate text, p_lease text, p_quantity bigint, p_used bigint,
-    p_key text, p_hash text, p_id uuid, p_operation text, p_labels jsonb, p_trace text,
-    p_entry uuid, p_use uuid, p_etag text, p_at timestamptz, p_grace interval,
-    p_version bigint
+    p_feature text, p_rules uuid, p_meter text, p_unit text, p_price bigint,
+    p_per bigint, p_cost bigint, p_cost_per bigint, p_rate text, p_cost_rate text,
+    p_lease text, p_quantity bigint, p_used bigint, p_key text, p_hash text, p_id uuid,
+    p_operation text, p_labels jsonb, p_trace text, p_entry uuid, p_use uuid,
+    p_etag text, p_at timestamptz, p_grace interval, p_version bigint
 ) RETURNS jsonb
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
+    v_account uuid;
+    v_user uuid;
     c_all CONSTANT bigint := 9223372036854775807;
     held record;
     v_revenue numeric;
@@ -31,7 +32,7 @@ DECLARE
     v_moved bigint;
     v_evidence jsonb;
 BEGIN
-    PERFORM 1
+    SELECT p.account_id, p.user_id INTO v_account, v_user
     FROM gate_projections p
     JOIN gate_catalog_versions c
         ON c.realm_id = p.realm_id AND c.version = p.catalog_version
@@ -42,7 +43,6 @@ BEGIN
     JOIN gate_states s ON s.account_id = p.account_id
     WHERE p.realm_id = p_realm AND p.principal_id = p_principal
         AND p.business_user_id = p_business_user AND p.feature_code = p_feature
-        AND p.account_id = p_account AND p.user_id = p_user
         AND p.rule_set_id = p_rules AND p.valid_from <= p_at AND p_at < p.valid_until
         AND (p_bound OR p.user_active)
     FOR NO KEY UPDATE OF s;  -- lock
@@ -55,18 +55,18 @@ BEGIN
         l.quota_counter_ids, l.quota_limits, l.quota_held, k.windows, k.known, k.room,
         coalesce((
             SELECT b.remainder_numer FROM gate_residual_buckets b
-            WHERE b.realm_id = p_realm AND b.user_id = p_user AND b.meter_code = p_meter
+            WHERE b.realm_id = p_realm AND b.user_id = v_user AND b.meter_code = p_meter
                 AND b.rate_identity = p_rate), 0) AS carried,
         coalesce((
             SELECT b.remainder_numer FROM gate_residual_buckets b
-            WHERE b.realm_id = p_realm AND b.user_id = p_user AND b.meter_code = p_meter
+            WHERE b.realm_id = p_realm AND b.user_id = v_user AND b.meter_code = p_meter
                 AND b.rate_identity = p_cost_rate), 0) AS cost_carried
     INTO held
     FROM (
         -- In the order of the one index on references: a plan made of an empty table
         -- would look through all leases of the user, where this one is not plain.
         SELECT * FROM gate_leases
-        WHERE realm_id = p_realm AND user_id = p_user AND lease >= p_lease
+        WHERE realm_id = p_realm AND user_id = v_user AND lease >= p_lease
         ORDER BY lease LIMIT 1
     ) l
     CROSS JOIN LATERAL (
@@ -88,7 +88,7 @@ BEGIN
         AND p_at <= l.expires_at AND l.budget IS NULL
         AND NOT EXISTS (
             SELECT FROM gate_rating_keys r
-            WHERE r.realm_id = p_realm AND r.user_id = p_user
+            WHERE r.realm_id = p_realm AND r.user_id = v_user
                 AND r.operation = p_operation AND r.idempotency_key = p_key);
     IF NOT FOUND OR held.known = 0 OR held.known < cardinality(held.quota_counter_ids)
         OR held.room < p_quantity
@@ -106,7 +106,7 @@ BEGIN
         RETURN NULL;
     END IF;
     IF held.reserved_xusd > 0 OR v_revenue > 0 THEN
-        v_available := grants_lock(p_user);
+        v_available := grants_lock(v_user);
         IF v_revenue > v_available::numeric + held.reserved_xusd THEN
             RETURN NULL;
         END IF;
@@ -127,17 +127,17 @@ BEGIN
     ;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     IF v_moved < held.known THEN
-        RAISE EXCEPTION 'a counter of user % moved', p_user
+        RAISE EXCEPTION 'a counter of user % moved', v_user
             USING ERRCODE = 'serialization_failure';
     END IF;
     PERFORM gate_book_money(
-        p_realm, p_account, p_user, held.reserved_xusd, v_revenue::bigint,
+        p_realm, v_account, v_user, held.reserved_xusd, v_revenue::bigint,
         CASE WHEN v_revenue > 0 THEN ARRAY[p_entry] ELSE '{}' END,
         CASE WHEN v_revenue > 0 THEN ARRAY[v_revenue::bigint] ELSE '{}' END,
         CASE WHEN v_revenue > 0 THEN ARRAY[p_id] ELSE '{}' END, p_at);
     IF v_next <> held.carried OR v_cost_next <> held.cost_carried THEN
         PERFORM gate_book_remainders(
-            p_realm, p_user, ARRAY[p_rate, p_cost_rate],
+            p_realm, v_user, ARRAY[p_rate, p_cost_rate],
             ARRAY[v_next::bigint, v_cost_next::bigint], ARRAY[p_per, p_cost_per],
             ARRAY[p_meter, p_meter],
             ARRAY[v_next <> held.carried, v_cost_next <> held.cost_carried]);
@@ -169,8 +169,8 @@ BEGIN
         p_id, 'gate', 'debit', p_feature, held.feature_family_code, held.billing_mode,
         p_quantity, v_revenue, v_spent, 'applied', '{}', false, p_quantity, v_revenue,
         v_spent, v_revenue, p_rules, held.labels || p_labels, v_evidence, p_at,
-        p_operation, p_key, p_trace, p_account, held.id, held.plan_assignment_id,
-        p_realm, p_user);
+        p_operation, p_key, p_trace, v_account, held.id, held.plan_assignment_id,
+        p_realm, v_user);
     INSERT INTO gate_rated_records (
         id, line_number, meter_code, unit, rating_status, quantity_minor, amount_xusd,
         cost_xusd, rate_identity, cost_rate_identity, remainder_in, remainder_out,
@@ -184,7 +184,7 @@ BEGIN
         rating_id, operation, idempotency_key, request_hash, rated_at, lease_id,
         realm_id, user_id)
     VALUES (
-        p_id, p_operation, p_key, decode(p_hash, 'hex'), p_at, held.id, p_realm, p_user);
+        p_id, p_operation, p_key, decode(p_hash, 'hex'), p_at, held.id, p_realm, v_user);
     -- point: stored
     RETURN jsonb_build_object(
         'lease', held.id, 'mode', held.billing_mode, 'evidence', v_evidence,

@@ -147,9 +147,11 @@ BEGIN
         SELECT i.inhparent::regclass, c.relname FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('gate_ratings'::regclass, 'gate_rated_records'::regclass)
-            AND c.relname ~ '_\d{6}(_\d+)?$'
-            AND to_date(substring(c.relname FROM '_(\d{6})(?:_\d+)?$'), 'YYYYMM')
-                + interval '1 month' <= p_before
+            -- Not by AND: a plan may ask the month of any other table's name first.
+            AND CASE WHEN c.relname ~ '^gate_\w+_\d{4}(0[1-9]|1[0-2])(_\d+)?$'
+                THEN to_date(substring(c.relname FROM '_(\d{6})(?:_\d+)?$'), 'YYYYMM')
+                    + interval '1 month' <= p_before
+                ELSE false END
         ORDER BY c.relname
     LOOP
         -- While attached, the lines' reference to ratings depends on it.

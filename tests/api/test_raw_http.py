@@ -247,6 +247,27 @@ def exchange_half(address, data):
         connection.sendall(data)
 
 
+def test_services_pass_through_less_and_get_the_same_headers(address, settings):
+    """As a request does that passes through everything, on the test client."""
+    from django.test import Client
+
+    server, _raw = address
+    received = exchange(
+        server, request("GET", "/health", [("Host", "a"), ("Connection", "close")])
+    )
+    told = {line.split(b": ")[0].decode().lower() for line in head_of(received)}
+
+    all_of_it = {name.lower() for name in Client().get("/health").headers}
+    assert len(settings.SERVICE_MIDDLEWARE) < len(settings.MIDDLEWARE) / 2
+    assert told - {"server", "date", "connection"} == all_of_it
+    assert {"x-trace-id", "x-frame-options", "x-content-type-options"} <= told
+
+
+def head_of(received):
+    """Return the header lines of an answer."""
+    return received.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+
+
 def test_server_still_serves(address):
     """After all of the above, in whatever order."""
     server, _raw = address

@@ -304,6 +304,7 @@ def test_a_commit_that_has_its_rating_stored_is_not_stopped(committed, by, ddl):
             other.submit(lambda: connection.close()).result()
         assert RatedRecord.objects.filter(realm=gate.realm).count() == 2
     finally:
+        move(10, date(1995, 2, 1))
         drop(date(1995, 3, 1))
 
 
@@ -342,6 +343,17 @@ def test_a_month_is_not_dropped_before_it_is_over(db):
 
     drop(date(2031, 6, 1))
     assert not monthly("203105") & set(partitions())
+
+
+@pytest.mark.parametrize("scans", ["on", "off"])
+def test_other_tables_whose_names_end_in_digits_are_in_nobodys_way(db, scans):
+    """As those of large values do, `pg_toast_` and a number, in a database of some age."""
+    make(FAR, 1)
+    run("CREATE TABLE kept_521753 (id int)")
+    for way in ("nestloop", "indexscan", "bitmapscan", "mergejoin"):
+        run(f"SET LOCAL enable_{way} = {scans}")
+
+    assert monthly("203105") <= set(drop(date(2031, 6, 1)))
 
 
 STATEMENTS = {

@@ -1,0 +1,106 @@
+"""What a worker remembers of who is governed by which rules: it saves work, no more."""
+
+import pytest
+
+from gating.services import admitting, closing, known
+from gating.services.functions import Admitted
+from tests.tools.tables import rows
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The calls of `gate_admit` and `gate_close`, by whether all of it was plain."""
+    told = {"admit": [], "close": []}
+    for module, name in ((admitting, "gate_admit"), (closing, "gate_close")):
+
+        def watch(arguments, *, at, real=getattr(module, name), name=name):
+            answer = real(arguments, at=at)
+            told[name.removeprefix("gate_")].append(answer is not None)
+            return answer
+
+        monkeypatch.setattr(module, name, watch)
+    return told
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch):
+    monkeypatch.setattr(known, "_known", {})
+    monkeypatch.setattr(known, "_common", {})
+
+
+def test_the_first_use_of_another_user_is_plain_where_the_same_rules_govern(
+    priced, taken
+):
+    other = priced.of_user("u-2")
+    other.credit(1000)
+
+    other.preflight(1)  # Which resolves what governs the user.
+
+    priced.authorize(1)
+    lease = other.lease(2)
+    other.commit(lease, 2)
+
+    assert taken == {"admit": [True], "close": [True]}
+    assert other.row(lease).user_id == other.user.pk
+
+
+def test_another_rule_set_is_decided_the_long_way_once_and_then_known(priced, taken):
+    other = priced.of_principal("b")
+    priced.quota(7, bundle=priced.bundle("tight"))
+    other.plan("free", bundle="tight")
+    other.credit(1000)
+    other.preflight(1)
+    priced.authorize(1)
+
+    for _ in range(2):
+        other.authorize(2)
+    priced.authorize(1)
+
+    assert taken["admit"] == [False, True, True]
+    assert other.used() == (0, 4)
+
+
+def test_a_counters_key_of_any_text_is_counted_on(gate, taken):
+    gate.feature()
+    gate.quota(100, metadata={"counter_key": 'q"\\{},NULL é'})
+    gate.authorize(3)
+
+    gate.authorize(4)
+
+    assert taken["admit"] == [True]
+    assert gate.used() == (0, 7)
+
+
+def test_the_answer_names_account_and_user(priced, monkeypatch):
+    seen = []
+    real = admitting.gate_admit
+    monkeypatch.setattr(
+        admitting, "gate_admit", lambda *a, **k: seen.append(real(*a, **k)) or seen[-1]
+    )
+    priced.authorize(1)
+    priced.authorize(2)
+
+    assert seen == [
+        Admitted(
+            fits=True,
+            account_id=priced.account.pk,
+            user_id=priced.user.pk,
+            available_xusd=9990,
+            seen=[0, 1, 1, 0],
+        )
+    ]
+
+
+def test_calls_of_the_gates_functions_are_prepared(priced):
+    for _ in range(3):
+        lease = priced.lease(1)
+        priced.commit(lease, 1)
+
+    calls = dict(
+        rows(
+            "SELECT substring(statement FROM '^SELECT (gate_\\w+)'),"
+            " sum(generic_plans + custom_plans) FROM pg_prepared_statements GROUP BY 1"
+        )
+    )
+    assert calls["gate_admit"] >= 2
+    assert calls["gate_close"] >= 2
