@@ -11,14 +11,17 @@ from tests.tools.tables import rows
 def taken(monkeypatch):
     """The calls of `gate_admit` and `gate_close`, by whether all of it was plain."""
     told = {"admit": [], "close": []}
-    for module, name in ((admitting, "gate_admit"), (closing, "gate_close")):
 
-        def watch(arguments, *, at, real=getattr(module, name), name=name):
+    def watched(name, real):
+        def call(arguments, *, at):
             answer = real(arguments, at=at)
-            told[name.removeprefix("gate_")].append(answer is not None)
+            told[name].append(answer is not None)
             return answer
 
-        monkeypatch.setattr(module, name, watch)
+        return call
+
+    monkeypatch.setattr(admitting, "gate_admit", watched("admit", admitting.gate_admit))
+    monkeypatch.setattr(closing, "gate_close", watched("close", closing.gate_close))
     return told
 
 
