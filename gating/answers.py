@@ -7,11 +7,12 @@ and from the rules. So a repeat of a request is answered by making the answer ag
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from config.kernel.money import INT64_MAX
-from config.kernel.windows import fixed_window, format_instant, parse_instant
+from config.kernel.windows import EPOCH, fixed_window, format_instant, parse_instant
 from gating.evidence import read_budget
 from gating.facts import Ask, BudgetFact, Hint
 from gating.hints import NEARLY, advice, rate_hints
@@ -38,18 +39,26 @@ def admission_data(
     rules: Rules, at: datetime, budget: BudgetFact | None = None
 ) -> dict[str, Any]:
     """Return what authorize and preflight both answer to an admission at `at`."""
-    window = fixed_window(at, rules.of_kind("quota")[0].window_seconds)
-    if window.end is None:
-        raise AssertionError("a quota's window ends")
+    seconds = rules.of_kind("quota")[0].window_seconds
+    start, end = _edges((at - EPOCH) // timedelta(seconds=seconds), seconds)
     data = {
         "feature_code": rules.feature.feature_code,
         "feature_family_code": rules.feature.feature_family_code,
-        "window_start": format_instant(window.start),
-        "window_end": format_instant(window.end),
+        "window_start": start,
+        "window_end": end,
     }
     if budget is not None:
         data["budget_id"] = str(budget.budget_id)
     return data
+
+
+@lru_cache(maxsize=1024)
+def _edges(number: int, seconds: int) -> tuple[str, str]:
+    """Return start and end of a quota's window, counted from 1970, as instants."""
+    window = fixed_window(EPOCH + number * timedelta(seconds=seconds), seconds)
+    if window.end is None:
+        raise AssertionError("a quota's window ends")
+    return format_instant(window.start), format_instant(window.end)
 
 
 def admission_hints(

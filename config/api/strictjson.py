@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections import Counter
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from config.kernel.errors import Malformed
@@ -17,9 +18,10 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 MAX_INTEGER_CHARACTERS = 20
 
-# A text that is never closed is a token too, up to the end: searching on from inside
-# it would take time by the square of its length.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+# One that is never closed goes up to the end: searching on from inside it would take
+# time by the square of its length.
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -50,15 +52,10 @@ def parse_json(body: bytes) -> Any:
 def _check_depth(body: bytes) -> None:
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return
-    depth = 0
-    for match in _TOKENS.finditer(body):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise Malformed(f"The body nests deeper than {MAX_DEPTH} levels.")
-        elif token in b"]}":
-            depth -= 1
+    brackets = _TEXTS.sub(b"", body).translate(None, _NO_BRACKETS)
+    steps = (1 if bracket in b"[{" else -1 for bracket in brackets)
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        raise Malformed(f"The body nests deeper than {MAX_DEPTH} levels.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

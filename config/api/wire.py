@@ -27,6 +27,7 @@ from config.kernel.windows import parse_instant
 
 MAX_TEXT = 1024
 MAX_REFERENCE = 255
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs"})
 
 
 def _refusing(read: Callable[..., Any], *args: Any) -> Callable[[Any], Any]:
@@ -58,22 +59,29 @@ def _uuid(value: Any) -> uuid.UUID:
     return found
 
 
+def _is_plain(text: str) -> bool:
+    """Return whether it is of printable ASCII: in NFC, and with nothing invisible."""
+    return text.isascii() and text.isprintable()
+
+
 def _text(value: Any, longest: int) -> str:
     if not isinstance(value, str):
         raise Invalid("Expected text.")
-    text = unicodedata.normalize("NFC", value).strip()
+    plain = _is_plain(value)
+    text = (value if plain else unicodedata.normalize("NFC", value)).strip()
     if not text:
         raise Invalid("Must not be blank.")
     if len(text) > longest:
         raise Invalid(f"{len(text)} characters; the most is {longest}.")
-    if any(unicodedata.category(c) in {"Cc", "Cf", "Cs"} for c in text):
+    if not plain and any(unicodedata.category(c) in _INVISIBLE for c in text):
         raise Invalid("Must not hold control or invisible formatting characters.")
     return text
 
 
 def _token(value: Any) -> str:
     text = _text(value, 128)
-    if any(c.isspace() for c in text):
+    spaced = " " in text if _is_plain(text) else any(c.isspace() for c in text)
+    if spaced:
         raise Invalid("Must not hold spaces.")
     return text
 

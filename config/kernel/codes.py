@@ -23,6 +23,7 @@ from config.kernel.errors import Invalid
 MAX_CODE_LENGTH = 128
 CODE_PATTERN = r"\A[a-z0-9](?:[a-z0-9._/@:-]{0,126}[a-z0-9])?\Z"
 KEY_PATTERN = r"\A[a-z0-9_](?:[a-z0-9._/@:-]{0,126}[a-z0-9_])?\Z"
+_CODE = re.compile(CODE_PATTERN)
 
 _INNER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._/@:-")
 _CODE_ENDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -37,6 +38,8 @@ def normalize_code(text: object, field: str) -> str:
     outside a-z 0-9 . _ / @ : - and a first or last one that is no letter or digit.
     The sentence names the character and its position.
     """
+    if isinstance(text, str) and is_code(text):
+        return text
     return _normalize(text, field, _CODE_ENDS, "a letter or digit")
 
 
@@ -51,7 +54,7 @@ def normalize_key(text: object, field: str) -> str:
 
 def is_code(text: str) -> bool:
     """Return whether `text` is already a code in its one spelling."""
-    return re.search(CODE_PATTERN, text) is not None
+    return _CODE.search(text) is not None
 
 
 def is_key(text: str) -> bool:
