@@ -12,18 +12,27 @@ from config.kernel.money import INT64_MAX
 from gating.pricing import rate_identity
 from gating.rules import MeterRule
 from gating.selectors.rules import stored_rules
-from gating.services.functions import Document, gate_close, gate_commit
-from gating.services.known import learn, likely_rules
+from gating.services.functions import (
+    Document,
+    gate_close,
+    gate_close_all,
+    gate_commit,
+)
+from gating.services.known import learn, likely_rules, names_of
 
 
 def commit_items(
     items: Sequence[Document], *, at: datetime, version: int | None = None
 ) -> list[Document]:
     """Return what `gate_commit` answers to the items at `at`; refuses as it does."""
-    if len(items) == 1 and (rules := likely_rules(items[0])) is not None:
-        answer = _closed(rules, items[0], at=at, version=version)
-        if answer is not None:
-            return [answer]
+    if items and (rules := likely_rules(items[0])) is not None:
+        closed = _closed if len(items) == 1 else _all_closed
+        told = closed(rules, items, at=at, version=version)
+        if told is not None:
+            return [
+                _answer(rules, item, numbers)
+                for item, numbers in zip(items, told, strict=True)
+            ]
     answers = gate_commit(items, at=at, version=version)
     for item, answer in zip(items, answers, strict=True):
         learn(item, answer)
@@ -57,28 +66,107 @@ def _plain(meter: MeterRule) -> dict[str, Any] | None:
 
 
 def _closed(
-    rules: UUID, item: Document, *, at: datetime, version: int | None
-) -> Document | None:
-    """Return the answer of `gate_close`; None where it, or the item, is not plain."""
-    if len(item["uses"]) != 1:
+    rules: UUID, items: Sequence[Document], *, at: datetime, version: int | None
+) -> list[Document] | None:
+    """Return what `gate_close` told of the item; None where it is not plain."""
+    (item,) = items
+    meter = _meter(rules, item)
+    if meter is None:
         return None
     (use,) = item["uses"]
-    meter = _meters(rules).get(use["meter"])
-    if meter is None or use["quantity"] > INT64_MAX:
-        return None
     told = gate_close(
         {
-            **_subject(rules, item),
+            **_subject(rules, item, version),
             **meter,
+            "lease": item["lease"],
+            "quantity": str(item["quantity"]),
+            "key": item["key"],
+            "hash": item["hash"],
+            "id": item["id"],
+            "operation": item["operation"],
+            "labels": orjson.dumps(item["labels"]).decode(),
+            "trace": item["trace"],
+            "entry": item["entry"],
             "used": str(use["quantity"]),
             "use": use["id"],
             "etag": use["etag"],
-            "version": None if version is None else str(version),
         },
         at=at,
     )
-    if told is None:
+    return None if told is None else [told]
+
+
+def _all_closed(
+    rules: UUID, items: Sequence[Document], *, at: datetime, version: int | None
+) -> list[Document] | None:
+    """Return what `gate_close_all` told; None where one of the items is not plain."""
+    first = items[0]
+    meter = _meter(rules, first)
+    if meter is None or not _are_alike(items):
         return None
+    kept = ("lease", "quantity", "key", "hash", "id", "operation", "labels", "trace")
+    uses = [item["uses"][0] for item in items]
+    if max(sum(u["quantity"] for u in uses), _quantity(items)) > INT64_MAX:
+        return None
+    told = [
+        {name: item[name] for name in kept}
+        | {"entry": item["entry"], "used": use["quantity"]}
+        | {"use": use["id"], "etag": use["etag"]}
+        for item, use in zip(items, uses, strict=True)
+    ]
+    return gate_close_all(
+        {
+            **_subject(rules, first, version),
+            **meter,
+            "items": orjson.dumps(told).decode(),
+        },
+        at=at,
+    )
+
+
+def _quantity(items: Sequence[Document]) -> int:
+    return sum(int(item["quantity"]) for item in items)
+
+
+def _are_alike(items: Sequence[Document]) -> bool:
+    """Return whether all are of one user, feature and meter, each of another lease."""
+    first = items[0]
+    names, meter = names_of(first), first["uses"][0]["meter"]
+    leases = {item["lease"] for item in items}
+    keys = {(item["operation"], item["key"]) for item in items}
+    return (
+        len(leases) == len(items)
+        and len(keys) == len(items)
+        and all(
+            names_of(item) == names
+            and len(item["uses"]) == 1
+            and item["uses"][0]["meter"] == meter
+            for item in items
+        )
+    )
+
+
+def _meter(rules: UUID, item: Document) -> dict[str, Any] | None:
+    """Return the one meter that the item uses, as the functions take it, if plain."""
+    if len(item["uses"]) != 1:
+        return None
+    (use,) = item["uses"]
+    return None if use["quantity"] > INT64_MAX else _meters(rules).get(use["meter"])
+
+
+def _subject(rules: UUID, item: Document, version: int | None) -> dict[str, Any]:
+    return {
+        "realm": item["realm"],
+        "principal": item["principal"],
+        "user": item["user"],
+        "bound": item["bound"],
+        "feature": item["feature"],
+        "rules": rules,
+        "version": None if version is None else str(version),
+    }
+
+
+def _answer(rules: UUID, item: Document, told: Document) -> Document:
     return told | {
         "o": "committed",
         "rules": rules,
@@ -87,24 +175,4 @@ def _closed(
         "reasons": [],
         "quantity": item["quantity"],
         "funded": told["amount"],
-    }
-
-
-def _subject(rules: UUID, item: Document) -> dict[str, Any]:
-    return {
-        "realm": item["realm"],
-        "principal": item["principal"],
-        "user": item["user"],
-        "bound": item["bound"],
-        "feature": item["feature"],
-        "rules": rules,
-        "lease": item["lease"],
-        "quantity": str(item["quantity"]),
-        "key": item["key"],
-        "hash": item["hash"],
-        "id": item["id"],
-        "operation": item["operation"],
-        "labels": orjson.dumps(item["labels"]).decode(),
-        "trace": item["trace"],
-        "entry": item["entry"],
     }

@@ -56,6 +56,20 @@ _CLOSE = f"""SELECT gate_close({
     )
 })::text"""  # fmt: skip
 
+_CLOSE_ALL = f"""SELECT gate_close_all({
+    ", ".join(
+        f"%({name})s::{kind}"
+        for name, kind in (
+            ("realm", "text"), ("principal", "text"), ("user", "text"),
+            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
+            ("meter", "text"), ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
+            ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
+            ("cost_rate", "text"), ("items", "jsonb"), ("at", "timestamptz"),
+            ("grace", "interval"), ("version", "bigint"),
+        )
+    )
+})::text"""  # fmt: skip
+
 _READ = "SELECT gate_ingest_read(%s::jsonb, %s, %s)::text"
 _BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s)::text"
 
@@ -123,8 +137,21 @@ def gate_close(arguments: Mapping[str, Any], *, at: datetime) -> Document | None
 
     `arguments` are those of the function by name, but for the deployment's.
     """
+    told: Document | None = _closed(_CLOSE, arguments, at)
+    return told
+
+
+def gate_close_all(
+    arguments: Mapping[str, Any], *, at: datetime
+) -> list[Document] | None:
+    """Return what `gating/sql/close_all.sql` answers, likewise: one for each item."""
+    told: list[Document] | None = _closed(_CLOSE_ALL, arguments, at)
+    return told
+
+
+def _closed(statement: str, arguments: Mapping[str, Any], at: datetime) -> Any:
     grace = options().lease_grace
-    told: str | None = prepared(_CLOSE, {**arguments, "at": at, "grace": grace})
+    told: str | None = prepared(statement, {**arguments, "at": at, "grace": grace})
     return None if told is None else orjson.loads(told)
 
 

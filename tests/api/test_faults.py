@@ -1,7 +1,6 @@
 """Several faults of one body have one shape, wherever they were found."""
 
 import threading
-import time
 
 import pytest
 from django.db import connection, transaction
@@ -11,6 +10,7 @@ from catalog.services.families import delete_feature_family
 from catalog.services.features import delete_feature
 from config.tenancy.services.service_keys import create_service_key
 from tests.catalog.make import make_family, make_feature
+from tests.gating.racing import wait_for_waiting
 from tests.tools.client import SignedClient
 
 PLAN = {"plan_code": "pro", "name": "Pro", "kind": "base"}
@@ -54,21 +54,6 @@ def test_faults_inside_a_list_name_their_place(api, realm, at, by):
 # What a write found may be deleted before it is done
 
 
-def wait_for_a_lock():
-    """Return once somebody waits for a lock in this database."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN "
-                "(SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
-            )
-            if cursor.fetchone()[0]:
-                return
-        time.sleep(0.01)
-    raise AssertionError("Nobody waits.")
-
-
 def while_deleting(delete, ask):
     """Ask from another connection while `delete` is done but not committed."""
     answers = []
@@ -83,7 +68,7 @@ def while_deleting(delete, ask):
     with transaction.atomic():
         assert delete() is True
         asking.start()
-        wait_for_a_lock()
+        wait_for_waiting()
     asking.join(30)
     return answers[0]
 

@@ -105,8 +105,10 @@ class Story:
         choice = self.chance.choice
         # Stories in which there is enough of everything but budgets.
         self.of_budgets = self.chance.random() < 0.2
+        # Those in which there is room, and next to nothing that is not plain.
+        self.roomy = not self.of_budgets and self.chance.random() < 0.35
         # Nothing but quotas and rates, each with a counter of its own.
-        self.plain = self.of_budgets or self.chance.random() < 0.5
+        self.plain = self.of_budgets or self.roomy or self.chance.random() < 0.5
         self.people = self.chance.sample(everyone, choice([1, 2, 2, 3, len(everyone)]))
         shared = self.chance.random() < 0.6
         by_feature = {code: self.random_rules(code) for code in FEATURES}
@@ -120,7 +122,7 @@ class Story:
         self.twin = Twin(
             ttl=choice([timedelta(seconds=1), timedelta(hours=1), timedelta(hours=12)]),
             grace=choice([timedelta(0), timedelta(seconds=60)]),
-            strict=self.chance.random() < 0.2,
+            strict=self.chance.random() < 0.3,
             rules=rules,
             inactive={person.user_id for person in everyone if not person.active},
         )
@@ -129,7 +131,7 @@ class Story:
 
     def random_rules(self, code):
         chance, choice = self.chance, self.chance.choice
-        priced = 1 if self.of_budgets else 0.85
+        priced = 1 if self.of_budgets or self.roomy else 0.85
         meters = tuple(
             MeterRule(
                 meter,
@@ -137,7 +139,14 @@ class Story:
                 self.rate(meter) if chance.random() < priced else None,
             )
             for meter in chance.sample(
-                METERS, choice([2, 3] if self.of_budgets else [0, 1, 1, 2, 3])
+                METERS,
+                choice(
+                    [2, 3]
+                    if self.of_budgets
+                    else [1, 2]
+                    if self.roomy
+                    else [0, 1, 1, 2, 3]
+                ),
             )
         )
         first = next((m.rate for m in meters if m.rate), None)
@@ -162,7 +171,12 @@ class Story:
             plan_code=choice(["pro", None]),
             bundle_missing=not self.plain and chance.random() < 0.03,
             policies=ranked(
-                [self.policy(code, n) for n in range(choice([0, 1, 2, 2, 3, 3, 4, 6]))]
+                [
+                    self.policy(code, n)
+                    for n in range(
+                        choice([1, 2, 3] if self.roomy else [0, 1, 2, 2, 3, 3, 4, 6])
+                    )
+                ]
             ),
             billing_mode=choice(
                 ["prepaid", "postpaid"]
@@ -177,7 +191,8 @@ class Story:
 
     def rate(self, meter):
         choice = self.chance.choice
-        price = choice([1, 1, 2, 3, 7] if self.of_budgets else PRICES)
+        usual = self.of_budgets or self.roomy
+        price = choice([1, 1, 2, 3, 7] if usual else PRICES)
         return MeterRate(
             meter_code=meter,
             unit=f"{meter}s",
@@ -188,7 +203,9 @@ class Story:
             unit_cost_xusd=choice(PRICES),
             cost_unit_quantity_minor=choice(PER),
             effective_at=START - timedelta(days=choice([1, 2])),
-            residual_mode=choice([None, None, "prepaid", "postpaid"]),
+            residual_mode=None
+            if self.roomy
+            else choice([None, None, "prepaid", "postpaid"]),
         )
 
     def policy(self, code, number):
@@ -196,7 +213,7 @@ class Story:
         kind = choice(["quota", "quota", "quota", "rate", "seats"])
         if self.plain and kind == "seats":
             kind = "rate"
-        if self.of_budgets and number == 0:
+        if (self.of_budgets or self.roomy) and number == 0:
             kind = "quota"
         return PolicyFact(
             policy_id=UUID(int=self.chance.getrandbits(128)),
@@ -211,7 +228,13 @@ class Story:
             window_seconds=choice(
                 [0, 60, 86_400] if kind == "seats" else [1, 60, 60, 86_400]
             ),
-            limit=choice([1000, INT64_MAX] if self.of_budgets else LIMITS),
+            limit=choice(
+                [1000, INT64_MAX]
+                if self.of_budgets
+                else [None, 20, 60, 200, 1000, 1000]
+                if self.roomy
+                else LIMITS
+            ),
             enforcement=choice(["reserve", "reserve", "optimistic"]),
             version=START,
         )
@@ -281,7 +304,8 @@ class Story:
                 )
 
     def amount(self, most):
-        return min(self.chance.choice(AMOUNTS), most)
+        amounts = AMOUNTS[:-2] if self.roomy else AMOUNTS
+        return min(self.chance.choice(amounts), most)
 
     def store_counters(self, person, rules):
         for policy in rules.policies:
@@ -347,6 +371,8 @@ class Story:
         granted = self.chance.choice(
             [10_000]
             if self.of_budgets
+            else [60, 400, 10_000]
+            if self.roomy
             else [0, 1, 5, 10, 30, 70, 200, 1000, 10_000, INT64_MAX]
         )
         spent = self.amount(granted)
@@ -424,6 +450,9 @@ class Story:
     def waits(self):
         """Let time pass, mostly to the instants around the end of a lease."""
         twin, choice = self.twin, self.chance.choice
+        if self.roomy and self.chance.random() < 0.8:
+            self.now += timedelta(seconds=choice([0.25, 1]))
+            return
         ends = [
             lease.row["expires_at"] + late
             for lease in twin.leases.values()
@@ -478,6 +507,12 @@ class Story:
         asked = []
         alike = {"feature": "chat", "family": None, "budget": None, "lease": None}
         alike = alike if same and self.chance.random() < 0.6 else {}
+        if self.roomy:
+            alike |= {"feature": "chat"} if self.chance.random() < 0.8 else {}
+            alike |= {
+                "estimate": self.chance.choice([None, 1, 2, 3, 5]),
+                "budget": None,
+            }
         for _ in range(count):
             person = same or self.chance.choice(self.people)
             asked.append((person, self.asked(person) | alike))
@@ -500,7 +535,7 @@ class Story:
             # Only the long way tells these as text.
             if isinstance(answer.get("rules"), UUID):
                 self.tally[f"plain {answer['o']}"] += 1
-                self.tally["plain together"] += len(items) > 1
+                self.tally[f"plain {answer['o']} together"] += len(items) > 1
                 for name in ("rules", "account", "user"):
                     if name in answer:
                         answer[name] = str(answer[name])
@@ -517,10 +552,13 @@ class Story:
         )
 
     def commits(self):
+        alike = 0.9 if self.roomy else 0.5
+        same = self.chance.choice(self.people) if self.chance.random() < alike else None
+        counts = [1, 2, 3, 5] if self.roomy else [1, 1, 1, 2, 4, 7]
         asked = []
-        for _ in range(self.chance.choice([1, 1, 1, 2, 4])):
-            person, item = self.used()
-            asked.append((person, item))
+        for _ in range(self.chance.choice(counts)):
+            taken = {item["lease"] for _, item in asked} if same else ()
+            asked.append(self.used(same, taken))
         given = [item for _, item in asked]
         if self.chance.random() < 0.7:
             answers = self.by_services(commit_items, given)
@@ -532,12 +570,23 @@ class Story:
             expected = self.twin.commit(person, item, self.now)
             self.check(expected, answer, person, item)
 
-    def used(self):
+    def used(self, same, taken):
+        """What a person commits: `same`, of another lease than those taken, or anybody."""
         self.number += 1
         chance, choice = self.chance, self.chance.choice
-        simply = chance.random() < 0.4
+        simply = chance.random() < (0.85 if same else 0.4)
+        leases = [
+            lease
+            for lease in self.twin.leases.values()
+            if same is None
+            or (
+                lease.row["user_id"] == same.user_id
+                and lease.row["feature_code"] == "chat"
+                and lease.row["lease"] not in taken
+            )
+        ]
         open_first = sorted(
-            self.twin.leases.values(),
+            leases,
             key=lambda lease: (lease.row["state"] != "active", chance.random()),
         )
         person, reference, feature = choice(self.people), "nothing", "chat"
@@ -545,14 +594,15 @@ class Story:
             lease = open_first[0] if chance.random() < 0.8 else choice(open_first)
             reference, feature = lease.row["lease"], lease.row["feature_code"]
             person = next(p for p in self.people if p.user_id == lease.row["user_id"])
-        feature = feature if chance.random() < 0.93 else choice(FEATURES)
+        usual = 0.99 if self.roomy else 0.93
+        feature = feature if chance.random() < usual else choice(FEATURES)
         quantity = choice(
             [
                 *(1, 1, 2, 3, 5, 8, 21, 1000, 1 + chance.randrange(300)) * 3,
                 INT64_MAX,
             ]
         )
-        if simply:
+        if simply or self.roomy:
             quantity = choice([1, 1, 2, 3])
         return person, {
             "realm": self.realm.pk,
@@ -563,7 +613,7 @@ class Story:
             "lease": reference,
             "quantity": quantity,
             "key": f"k{chance.randrange(6)}"
-            if chance.random() < 0.25
+            if chance.random() < (0.12 if self.roomy else 0.25)
             else f"n{self.number}",
             "hash": choice(["00", "00", "00", "01"]),
             "id": self.new_id(),
@@ -582,10 +632,14 @@ class Story:
         known = [m.meter_code for m in self.twin.rules[person.user_id, feature].meters]
         return {
             "id": self.new_id(),
-            "meter": choice(known)
-            if known and chance.random() < 0.95
+            "meter": known[0]
+            if known and self.roomy and chance.random() < 0.9
+            else choice(known)
+            if known and chance.random() < 0.9
             else choice([*METERS, "foreign"]),
-            "quantity": choice(
+            "quantity": choice([quantity, 0, 1, 2, 5])
+            if self.roomy
+            else choice(
                 [quantity, 0, 1, 2, 5, chance.randrange(50), chance.randrange(5000)]
             ),
             "unit": choice([None, "piece"]),
@@ -608,7 +662,7 @@ class Story:
             found["budget"] = read_budget(answer.get("budget"))
         if answer["o"] == "denied" and answer["reason"] is None:
             # Found in one stride, and told by the specification alone.
-            found["reason"] = expected["reason"]
+            found["reason"] = expected.get("reason")
         if isinstance(found.get("evidence"), dict):
             evidence = found["evidence"]
             at = datetime.fromisoformat(evidence["expires_at"])

@@ -15,6 +15,7 @@ FILES = {
     "admit": ROOT / "gating/sql/admit.sql",
     "authorize": ROOT / "gating/sql/authorize.sql",
     "close": ROOT / "gating/sql/close.sql",
+    "close_all": ROOT / "gating/sql/close_all.sql",
     "store": ROOT / "gating/sql/store.sql",
     "book": ROOT / "gating/sql/book.sql",
     "commit": ROOT / "gating/sql/commit.sql",
@@ -115,6 +116,10 @@ def at_point(name, statement):
 def long_way(text):
     """Return the text of admit or close that leaves everything to the other function."""
     return text.replace("\nBEGIN\n", "\nBEGIN\n    RETURN NULL;\n", 1)
+
+
+LONG_WAYS = {"close": long_way, "close_all": long_way}
+"""The changes that leave every commit to gate_commit."""
 
 
 def chained(*changes):

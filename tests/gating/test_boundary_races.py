@@ -18,9 +18,9 @@ from gating.services.admissions import Admission
 from gating.services.denials import GateDenied
 from gating.services.functions import GateMoved
 from tests.gating.mutants import (
+    LONG_WAYS,
     at_point,
     chained,
-    long_way,
     mutated,
     spoiled,
     without_marked,
@@ -97,7 +97,7 @@ def test_control_without_guards_one_lease_is_applied_more_than_once(at, by, roun
     unguarded = {
         "commit": chained(UNLOCKED, commit),
         "book": chained(without_marked("guard"), book),
-        "close": long_way,
+        **LONG_WAYS,
     }
     with racers(16) as racing, mutated(unguarded):
         for number in range(rounds):
@@ -186,7 +186,7 @@ def in_the_window_of_the_commit(text):
 @ROUNDS
 def test_control_a_commit_that_counts_where_it_falls_moves_usage(at, by, rounds):
     tally, (realm, midnight) = Tally(), around_midnight(at, by)
-    moved = {"commit": in_the_window_of_the_commit, "close": long_way}
+    moved = {"commit": in_the_window_of_the_commit, **LONG_WAYS}
     with racers(16) as racing, mutated(moved):
         for number in range(rounds):
             gate = realm.of_principal(f"p-{number}")
@@ -260,7 +260,7 @@ def test_first_commits_of_many_at_once_are_all_applied(at, by, rounds, people, a
 @FEW_AND_MANY
 def test_control_without_the_lock_first_commits_collide(at, by, rounds, people):
     tally, realm = Tally(), first_uses(at, by)
-    unlocked = {"commit": UNLOCKED, "close": long_way}
+    unlocked = {"commit": UNLOCKED, **LONG_WAYS}
     with racers(people) as racing, mutated(unlocked):
         for number in range(rounds):
             gates = newcomers(realm, people, number, apart=False)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.gating.machine import START, ApiMachine, Divergence, Machine
-from tests.gating.mutants import long_way, mutated, spoiled
+from tests.gating.mutants import LONG_WAYS, long_way, mutated, spoiled
 from tests.gating.racing import end_overdue
 from tests.tools.verification import note
 
@@ -108,8 +108,7 @@ def swapped(old, new):
 
 def text(name, old, new):
     """A change of a function, to which what is plain is left as well."""
-    plain = {"authorize": "admit", "commit": "close"}.get(name)
-    others = {plain: long_way} if plain else {}
+    others = {"authorize": {"admit": long_way}, "commit": LONG_WAYS}.get(name, {})
     return lambda: mutated({name: swapped(old, new)} | others)
 
 
