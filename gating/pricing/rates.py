@@ -27,8 +27,16 @@ def _catalog() -> Document:
     return {"source": "catalog"}
 
 
+class _Remembering:
+    """Holds what was computed of a rate: it never changes, and is asked for often."""
+
+    __slots__ = ("_facts", "_identities")
+    _facts: dict[PricingKind, Document]
+    _identities: dict[PricingKind, str]
+
+
 @dataclass(frozen=True, slots=True)
-class MeterRate:
+class MeterRate(_Remembering):
     """The resolved rate of one meter: what is charged, and what it costs us.
 
     Attributes:
@@ -63,6 +71,8 @@ class MeterRate:
     cost_provenance: Mapping[str, Any] = field(default_factory=_catalog)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_facts", {})
+        object.__setattr__(self, "_identities", {})
         for name in ("unit_price_xusd", "unit_price_base_xusd", "unit_cost_xusd"):
             parse_uint(check_int64(getattr(self, name), name), name)
         for name in ("unit_quantity_minor", "cost_unit_quantity_minor"):
@@ -84,6 +94,11 @@ class MeterRate:
 
     def facts_of(self, kind: PricingKind) -> Document:
         """Return one side's kind, prices, effective instant and provenance as JSON."""
+        if kind not in self._facts:
+            self._facts[kind] = self._told(kind)
+        return dict(self._facts[kind])
+
+    def _told(self, kind: PricingKind) -> Document:
         unit_price_xusd, unit_quantity_minor = self.price_of(kind)
         revenue = kind == "revenue"
         facts: Document = {
@@ -109,8 +124,11 @@ def rate_identity(rate: MeterRate, kind: PricingKind) -> str:
     mode and provenance. Carried remainders are kept under it, and clients hold it as
     the price they know.
     """
-    algorithm = RATIONAL_FLOOR
-    if rate.residual_mode is not None:
-        algorithm = BLOCK_ALGORITHMS[rate.residual_mode]
-    identity = {"algorithm": algorithm, "meter_code": rate.meter_code}
-    return fingerprint(rate.facts_of(kind) | identity)
+    known = rate._identities
+    if kind not in known:
+        algorithm = RATIONAL_FLOOR
+        if rate.residual_mode is not None:
+            algorithm = BLOCK_ALGORITHMS[rate.residual_mode]
+        identity = {"algorithm": algorithm, "meter_code": rate.meter_code}
+        known[kind] = fingerprint(rate.facts_of(kind) | identity)
+    return known[kind]

@@ -76,10 +76,12 @@ BEGIN
     ) l
     WHERE l.lease = i.lease AND l.ended_at IS NULL AND l.feature_code = p_feature
         AND p_at <= l.expires_at AND l.budget IS NULL
-        AND NOT EXISTS (
-            SELECT FROM gate_rating_keys r
+        -- One look-up per item: a join would read all keys of the user.
+        AND (
+            SELECT r.rating_id FROM gate_rating_keys r
             WHERE r.realm_id = p_realm AND r.user_id = v_user
-                AND r.operation = i.operation AND r.idempotency_key = i.key);
+                AND r.operation = i.operation AND r.idempotency_key = i.key
+            LIMIT 1) IS NULL;
     IF leases.found < jsonb_array_length(p_items) OR leases.alike IS NOT TRUE THEN
         RETURN NULL;
     END IF;
