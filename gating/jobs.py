@@ -1,5 +1,7 @@
 """Periodic care of leases, seats and partitions. Each may run twice, or be cut off."""
 
+from collections.abc import Callable
+
 import structlog
 from procrastinate.contrib.django import app
 
@@ -10,6 +12,7 @@ from gating.services import partitions, retention, seats
 from gating.services.leases import expire_leases as expire_batch
 
 log = structlog.get_logger(__name__)
+
 
 BATCH = 500
 MOST_BATCHES = 20
@@ -69,13 +72,25 @@ def purge_leases(timestamp: int) -> int:
     return gone
 
 
+@app.periodic(cron="*/10 * * * *")
+@app.task(queueing_lock="purge_counters", pass_context=False)
+def purge_counters(timestamp: int) -> int:
+    """Delete counters of windows that ended long ago; return how many."""
+    return _all_of(retention.purge_counters)
+
+
 @app.periodic(cron="27 * * * *")
 @app.task(queueing_lock="purge_denials", pass_context=False)
 def purge_denials(timestamp: int) -> int:
     """Delete denials of months that are kept no longer; return how many."""
+    return _all_of(retention.purge_denials)
+
+
+def _all_of(purge: Callable[..., int]) -> int:
+    """Purge batch by batch until nothing is left, or a run has done enough."""
     gone = 0
     for _ in range(MOST_PURGES):
-        deleted = retention.purge_denials(at=now(), batch=BATCH)
+        deleted = purge(at=now(), batch=BATCH)
         gone += deleted
         if deleted == 0:
             break

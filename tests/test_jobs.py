@@ -37,6 +37,7 @@ def test_every_periodic_job_is_known_to_the_worker():
         "gating.jobs.drop_old_months",
         "gating.jobs.expire_leases",
         "gating.jobs.make_partitions",
+        "gating.jobs.purge_counters",
         "gating.jobs.purge_denials",
         "gating.jobs.purge_leases",
     }
@@ -146,6 +147,7 @@ def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
         jobs.make_partitions,
         jobs.drop_old_months,
         jobs.purge_leases,
+        jobs.purge_counters,
         jobs.purge_denials,
         jobs.bill_seats,
     )

@@ -35,11 +35,17 @@ OPERATION = "commit"
 
 
 class OtherFeature(Refused):
-    """The lease is for another feature (422)."""
+    """The lease is for another feature, or for one that is gone (422)."""
 
     def __init__(self, reference: str, of: str, feature_code: str) -> None:
+        sentence = f"The lease {reference} is for {of}, not for {feature_code}."
+        if of == feature_code:
+            sentence = (
+                f"The feature {feature_code} that the lease {reference} is for no "
+                "longer exists, so its use cannot be rated. Cancel the lease."
+            )
         super().__init__(
-            f"The lease {reference} is for {of}, not for {feature_code}.",
+            sentence,
             field="feature_code",
             error_type="feature_mismatch",
         )

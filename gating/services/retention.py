@@ -1,4 +1,4 @@
-"""What is kept for a time only: leases that ended, denials, months of ratings."""
+"""What is kept for a time only: ended leases, counters, denials, months of ratings."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -32,6 +32,13 @@ _DENIALS = """
 DELETE FROM gate_denials WHERE id IN (
     SELECT id FROM gate_denials WHERE realm_id = %s AND first_at < %s
     ORDER BY first_at LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
+
+_COUNTERS = """
+DELETE FROM gate_counters WHERE id IN (
+    SELECT id FROM gate_counters
+    WHERE realm_id = %s AND window_end < %s AND reserved_minor = 0
+    ORDER BY window_end LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 
 _MONTHS = """
@@ -69,7 +76,7 @@ def purge_leases(*, at: datetime, after: UUID = FIRST, batch: int = 500) -> Purg
 
     How long is the deployment's (`PLANGATE_LEASES_KEPT_DAYS`). One short statement,
     which waits for nobody. What a lease led to stays: its rating and the rating's key,
-    entries, events and counters.
+    entries and events.
     """
     before = at - options().leases_kept
     given = {
@@ -87,6 +94,16 @@ def _first_id(at: datetime) -> UUID:
     return UUID(int=(int(at.timestamp() * 1000) << 80))
 
 
+def purge_counters(*, at: datetime, batch: int = 500) -> int:
+    """Delete counters of windows that ended long before `at`; return how many.
+
+    `at` is aware UTC. At most `batch` of each realm. So long before, that no lease
+    that counts there is kept; a counter on which something is still held stays.
+    """
+    kept = options().leases_kept + options().lease_ttl + options().lease_grace
+    return _of_each_realm(_COUNTERS, at - kept, batch)
+
+
 def purge_denials(*, at: datetime, batch: int = 500) -> int:
     """Delete denials of months that are kept no longer; return how many.
 
@@ -96,11 +113,14 @@ def purge_denials(*, at: datetime, batch: int = 500) -> int:
     months = options().denials_kept_months
     if months is None:
         return 0
-    before = oldest_kept(at, months)
+    return _of_each_realm(_DENIALS, oldest_kept(at, months), batch)
+
+
+def _of_each_realm(statement: str, before: datetime, batch: int) -> int:
     gone = 0
     for realm_id in Realm.objects.values_list("pk", flat=True):
         with connection.cursor() as cursor:
-            cursor.execute(_DENIALS, [realm_id, before, batch])
+            cursor.execute(statement, [realm_id, before, batch])
             gone += cursor.rowcount
     return gone
 

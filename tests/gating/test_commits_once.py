@@ -159,6 +159,18 @@ def test_another_features_lease_is_refused(gate):
     assert gate.commit(lease, 1)
 
 
+def test_a_lease_of_a_feature_that_is_gone_says_so(gate):
+    feature = gate.feature()
+    lease = gate.lease(1)
+    assert delete_feature(feature=feature, at=gate.at, by=gate.by)
+
+    with pytest.raises(OtherFeature) as caught:
+        gate.commit(lease, 1)
+
+    assert "no longer exists" in caught.value.message
+    assert gate.cancel(lease).canceled
+
+
 def test_authorized_work_is_billed_although_the_plan_is_gone(gate):
     from catalog.models import Feature
     from catalog.services.features import change_feature

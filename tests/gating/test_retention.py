@@ -13,13 +13,19 @@ from gating.options import options
 from gating.selectors.decisions import decision_of
 from gating.services.denials import GateDenied
 from gating.services.leases import LeaseUnknown
-from gating.services.retention import drop_old_months, purge_denials, purge_leases
+from gating.services.retention import (
+    drop_old_months,
+    purge_counters,
+    purge_denials,
+    purge_leases,
+)
 from tests.gating.racing import arena
 from tests.tools.server import database_url
 from tests.tools.tables import run
 
 DAY = timedelta(days=1)
 KEPT = timedelta(days=90)
+MOMENT = timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -160,6 +166,23 @@ def test_denials_of_months_that_are_kept_no_longer_go(used, kept):
     counts = [purge_denials(at=at, batch=1) for _ in range(3)]
     assert counts == [1, 1, 0]
     assert {d.first_at.month for d in Denial.objects.filter(user=used.user)} == {4, 5}
+
+
+# --- counters -------------------------------------------------------------------
+
+
+def test_counters_go_once_no_lease_that_is_kept_counts_there(used):
+    run("DELETE FROM gate_counters")
+    used.commit(used.lease(1), 1)
+    end = used.counter().window_end
+    used.at_instant(used.at + DAY).lease(1)
+    kept = options().leases_kept + options().lease_ttl + options().lease_grace
+
+    assert purge_counters(at=end + kept) == 0
+    assert purge_counters(at=end + kept + MOMENT, batch=1) == 1
+    assert purge_counters(at=end + kept + 400 * DAY) == 0
+    left = used.counter()
+    assert (left.window_end, left.reserved_minor) == (end + DAY, 1)
 
 
 # --- months of ratings ------------------------------------------------------------
