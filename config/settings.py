@@ -117,7 +117,8 @@ DATABASES = {
             "options": _TIMEOUTS,
             "connect_timeout": 5,
             # Django turns prepared statements off; psycopg's own default lets the gate
-            # prepare its calls. The ORM binds on the client and never prepares.
+            # prepare its calls. The ORM binds on the client and never prepares. Poolers
+            # by transaction have to know them (PgBouncer 1.21, max_prepared_statements).
             "prepare_threshold": 5,
         },
     }

@@ -1,4 +1,4 @@
-"""Requests that the gate admits in one stride, where everything fits. Pure.
+"""Requests that the gate admits in one stride, where everything fits.
 
 Of a rule set without seats, shared counters or anything that denies by itself, what an
 admission needs and takes of each policy follows from the rules alone. `plain_rules`
@@ -77,13 +77,15 @@ class Plain:
         ]
         pairs = zip(numbers, self.seconds, strict=True)
         edges = [(_instant(n * s), _instant((n + 1) * s)) for n, s in pairs]
-        self._windows = Windows(
+        found = Windows(
             numbers=numbers,
             tails=literal(map(_quoted, tails)),
             starts=literal(start for start, _ in edges),
             ends=literal(end for _, end in edges),
         )
-        return self._windows
+        # Other threads may have put theirs there meanwhile.
+        self._windows = found
+        return found
 
     def needs(self, held: int, count: int) -> str:
         """Return what must be free of each policy for items that hold `held` in all."""

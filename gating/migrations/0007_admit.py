@@ -11,11 +11,5 @@ class Migration(migrations.Migration):
     dependencies = [("gating", "0006_soundness")]
     operations = [
         migrations.RunSQL((SQL / name).read_text(), migrations.RunSQL.noop)
-        for name in (
-            "authorize.sql",
-            "commit.sql",
-            "admit.sql",
-            "close.sql",
-            "close_all.sql",
-        )
+        for name in ("authorize.sql", "commit.sql", "admit.sql", "close.sql")
     ]

@@ -1,7 +1,7 @@
 """The resolved rate of a meter, and the identity that remainders are kept under."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -33,6 +33,11 @@ class _Remembering:
     __slots__ = ("_facts", "_identities")
     _facts: dict[PricingKind, Document]
     _identities: dict[PricingKind, str]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a copy be made of what the rate is, and remember for itself."""
+        kind: Any = type(self)
+        return kind, tuple(getattr(self, each.name) for each in fields(kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def _are_plain(items: Sequence[Document], family: str) -> bool:
             item["budget"] is not None
             or item["estimate"] == 0
             or item["family"] not in {None, family}
+            or item["bound"] != items[0]["bound"]
             or names_of(item) != names
         ):
             return False

@@ -106,7 +106,8 @@ def _all_closed(
         return None
     kept = ("lease", "quantity", "key", "hash", "id", "operation", "labels", "trace")
     uses = [item["uses"][0] for item in items]
-    if max(sum(u["quantity"] for u in uses), _quantity(items)) > INT64_MAX:
+    used = sum(use["quantity"] for use in uses)
+    if max(used, sum(item["quantity"] for item in items)) > INT64_MAX:
         return None
     told = [
         {name: item[name] for name in kept}
@@ -124,10 +125,6 @@ def _all_closed(
     )
 
 
-def _quantity(items: Sequence[Document]) -> int:
-    return sum(int(item["quantity"]) for item in items)
-
-
 def _are_alike(items: Sequence[Document]) -> bool:
     """Return whether all are of one user, feature and meter, each of another lease."""
     first = items[0]
@@ -139,6 +136,7 @@ def _are_alike(items: Sequence[Document]) -> bool:
         and len(keys) == len(items)
         and all(
             names_of(item) == names
+            and item["bound"] == first["bound"]
             and len(item["uses"]) == 1
             and item["uses"][0]["meter"] == meter
             for item in items

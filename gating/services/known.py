@@ -48,8 +48,11 @@ def likely_rules(item: Document) -> UUID | None:
 
 
 def learn(item: Document, answer: Document) -> None:
-    """Keep what an answer told, where it told which rules governed."""
-    if "rules" not in answer:
+    """Keep what an answer told, where it told which rules govern.
+
+    A repeat tells those of its first answer.
+    """
+    if "rules" not in answer or answer["o"] == "replayed":
         return
     if len(_known) >= MOST:
         _known.clear()

@@ -1,7 +1,7 @@
 """What is kept for a time only: ended leases, counters, denials, months of ratings."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from config.kernel.recurrence import MONTHLY, boundary, calendar_period
 from config.tenancy.models import Realm
-from gating.options import options
+from gating.options import MAX_SECONDS, options
 from gating.services.seat_ratings import OPERATION as SEATS
 
 FIRST = UUID(int=0)
@@ -100,7 +100,9 @@ def purge_counters(*, at: datetime, batch: int = 500) -> int:
     `at` is aware UTC. At most `batch` of each realm. So long before, that no lease
     that counts there is kept; a counter on which something is still held stays.
     """
-    kept = options().leases_kept + options().lease_ttl + options().lease_grace
+    # A lease may have been given for longer than one is now.
+    longest = timedelta(seconds=MAX_SECONDS)
+    kept = options().leases_kept + 2 * longest
     return _of_each_realm(_COUNTERS, at - kept, batch)
 
 

@@ -128,7 +128,7 @@ BEGIN
             AS u(id, use, reserves, most)
         WHERE c.id = u.id AND c.used_minor + u.use * p_count
                 <= u.most - c.reserved_minor
-                    - CASE WHEN u.reserves THEN p_held ELSE 0 END  -- guard
+                    - CASE WHEN u.reserves THEN p_held ELSE 0 END
         ;
         GET DIAGNOSTICS v_moved = ROW_COUNT;
         IF v_moved < v_known THEN
@@ -171,8 +171,8 @@ BEGIN
             coalesce(p_estimate, v_least), v_held_on,
             CASE WHEN cardinality(v_held_on) > 0 THEN p_held ELSE 0 END, p_wallet,
             p_zero_cost, p_at, p_at + p_ttl, p_key, decode(p_hash, 'hex'), p_labels,
-            p_trace, p_rules, v_counters[1:cardinality(p_quota_limits)], p_quota_limits, p_quota_held, v_used,
-            v_reserved, v_available, v_account, v_assignment, p_realm, v_user);
+            p_trace, p_rules, v_counters[1:cardinality(p_quota_limits)], p_quota_limits,
+            p_quota_held, v_used, v_reserved, v_available, v_account, v_assignment, p_realm, v_user);
     ELSE
         INSERT INTO gate_leases (
             id, created_at, updated_at, lease, feature_code, feature_family_code, state,

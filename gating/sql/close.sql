@@ -122,8 +122,9 @@ BEGIN
         FROM unnest(held.quota_counter_ids, held.quota_limits, held.quota_held)
             AS t(id, most, holds)
     ) u
-    WHERE c.id = u.id AND p_quantity <= u.held::numeric
-        + greatest(0, u.most - c.used_minor - c.reserved_minor)  -- guard
+    WHERE c.id = u.id
+        AND p_quantity <= u.held::numeric
+            + greatest(0, u.most - c.used_minor - c.reserved_minor)
     ;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     IF v_moved < held.known THEN

@@ -179,7 +179,8 @@ BEGIN
         reserved_minor = c.reserved_minor - CASE WHEN t.holds THEN leases.minor ELSE 0 END
     FROM unnest(leases.counters, leases.holds, counters.used, counters.reserved)
         AS t(id, holds, used, reserved)
-    WHERE c.id = t.id AND c.used_minor = t.used AND c.reserved_minor = t.reserved  -- guard
+    WHERE c.id = t.id
+        AND (c.used_minor, c.reserved_minor) = (t.used, t.reserved)
     ;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     IF v_moved < counters.known THEN

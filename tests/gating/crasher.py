@@ -23,6 +23,8 @@ def obey(order):
     user = BillingUser.objects.select_related("account__realm").get(pk=order["user"])
     by = AuditContext(Actor("job", "crash"), "crash", "crash", "T-0", at, "0" * 32)
     gate = Gate(user.account.realm, user.account, user, at, by)
+    if order["rules"]:
+        gate.know(order["rules"])
     getattr(gate, order["verb"])(*order["arguments"], **order["named"])
 
 

@@ -296,11 +296,7 @@ class Story:
                 item = {"realm": self.realm.pk, "principal": person.principal}
                 learn(
                     item | {"user": person.name, "feature": code},
-                    {
-                        "account": str(person.account_id),
-                        "user": str(person.user_id),
-                        "rules": self.rule_ids[person.user_id, code],
-                    },
+                    {"o": "denied", "rules": self.rule_ids[person.user_id, code]},
                 )
 
     def amount(self, most):

@@ -26,13 +26,16 @@ from gating.models import (
 )
 from gating.services.admissions import AuthorizeRequest
 from gating.services.authorize import authorize, preflight
+from gating.services.batches import commit_batch
 from gating.services.bundles import upsert_bundle
 from gating.services.commits import CommitRequest, commit_lease
 from gating.services.ingest import ingest
 from gating.services.ingest_requests import IngestRequest
+from gating.services.known import learn
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from gating.services.seats import bill_seats
+from gating.services.subjects import Subject
 from gating.services.usage import MeterUse
 from grants.models import Budget, CreditBalance, CreditEntry
 from grants.services.budgets import BudgetTerms, close_budget, create_budget
@@ -287,6 +290,28 @@ class Gate:
             at=self.at,
             by=self.by,
         )
+
+    def commit_each(self, leases, quantity, *, feature="chat"):
+        """Commit a batch, under keys that are the leases'; return the outcomes."""
+        return commit_batch(
+            Subject.of(self.account, self.user),
+            [
+                (CommitRequest(lease, feature, quantity, [], {}), f"c-{lease}")
+                for lease in leases
+            ],
+            at=self.at,
+            by=self.by,
+        )
+
+    def know(self, rule_set_id, feature="chat"):
+        """Let this process know what governs, as an earlier answer would have."""
+        item = {
+            "realm": self.realm.pk,
+            "principal": self.account.billing_principal_id,
+            "user": self.user.business_user_id,
+            "feature": feature,
+        }
+        learn(item, {"o": "admitted", "rules": rule_set_id})
 
     def ingest(self, quantity=None, *, key=None, feature="chat", meters=(), **given):
         uses = [use if isinstance(use, MeterUse) else MeterUse(*use) for use in meters]

@@ -153,6 +153,7 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
     found = {}
     if changes:
         found = {"authorize": chained(*changes), "commit": chained(*changes)}
+        found |= {"admit": long_way, **LONG_WAYS}
     if not guarded:
         found |= {
             name: without_marked("guard")

@@ -17,7 +17,7 @@ import pytest
 from django.db import connection
 
 from config.kernel.recurrence import MONTHLY, boundary
-from gating.models import Lease, Rating
+from gating.models import Lease, Projection, Rating
 from gating.services.policies import delete_policy
 from grants.models import CreditBalance
 from grants.selectors.balances import proof
@@ -55,9 +55,16 @@ class Crasher:
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def run(self, gate, verb, *arguments, kill_after_seconds=None, **named):
-        """Let a child call a verb of the gate; return its exit status, 0 unless it died."""
+    def run(
+        self, gate, verb, *arguments, kill_after_seconds=None, plain=False, **named
+    ):
+        """Let a child call a verb of the gate; return its exit status, 0 unless it died.
+
+        A plain call knows which rules govern, as a worker does that was asked before.
+        """
+        rules = Projection.objects.get(user=gate.user).rule_set_id if plain else None
         order = {
+            "rules": rules and str(rules),
             "at": gate.at.isoformat(),
             "user": str(gate.user.pk),
             "kill_after_seconds": kill_after_seconds,
@@ -139,30 +146,78 @@ def committed_once(gate, lease, *, before):
 
 
 @ROUNDS
-@pytest.mark.parametrize("point", ["decided", "held", "stored"])
-def test_an_authorize_whose_database_dies_holds_nothing(priced, crasher, point, rounds):
+@pytest.mark.parametrize(
+    ("function", "point"),
+    [
+        ("authorize", "decided"),
+        ("store", "held"),
+        ("store", "stored"),
+        ("admit", "decided"),
+        ("admit", "held"),
+        ("admit", "stored"),
+    ],
+)
+def test_an_authorize_whose_database_dies_holds_nothing(
+    priced, crasher, function, point, rounds
+):
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
+        gate.preflight(1)  # Which resolves what governs the user.
 
-        with crashed_at("authorize" if point == "decided" else "store", point):
-            assert crasher.run(gate, "authorize", 75, key="k") != 0
+        plain = function == "admit"
+        with crashed_at(function, point):
+            assert crasher.run(gate, "authorize", 75, key="k", plain=plain) != 0
 
         authorized_once(gate, before=False)
 
 
 @ROUNDS
-@pytest.mark.parametrize("point", ["decided", "paid", "stored"])
-def test_a_commit_whose_database_dies_takes_nothing(priced, crasher, point, rounds):
+@pytest.mark.parametrize(
+    ("function", "point"),
+    [
+        ("commit", "decided"),
+        ("book", "paid"),
+        ("book", "stored"),
+        ("close", "decided"),
+        ("close", "paid"),
+        ("close", "stored"),
+    ],
+)
+def test_a_commit_whose_database_dies_takes_nothing(
+    priced, crasher, function, point, rounds
+):
     for number in range(rounds):
         gate = priced.of_principal(f"p-{number}")
         gate.credit(1000)
         lease = gate.lease(75)
 
-        with crashed_at("commit" if point == "decided" else "book", point):
-            assert crasher.run(gate, "commit", lease, 60, key="k") != 0
+        plain = function == "close"
+        with crashed_at(function, point):
+            assert crasher.run(gate, "commit", lease, 60, key="k", plain=plain) != 0
 
         committed_once(gate, lease, before=False)
+
+
+@ROUNDS
+@pytest.mark.parametrize("point", ["decided", "paid", "stored"])
+def test_a_batch_of_commits_whose_database_dies_takes_nothing(
+    priced, crasher, point, rounds
+):
+    for number in range(rounds):
+        gate = priced.of_principal(f"p-{number}")
+        gate.credit(1000)
+        leases = [gate.lease(25) for _ in range(3)]
+        ratings = Rating.objects.filter(account=gate.account)
+
+        with crashed_at("close_all", point):
+            assert crasher.run(gate, "commit_each", leases, 20, plain=True) != 0
+
+        assert (ratings.count(), gate.balance()) == (0, (250, 750, 0))
+        replayed = [each.replayed for each in gate.commit_each(leases, 20)]
+        assert replayed == [False] * 3
+        assert [each.replayed for each in gate.commit_each(leases, 20)] == [True] * 3
+        assert (ratings.count(), gate.balance()) == (3, (400, 0, 600))
 
 
 @KILLS

@@ -2,6 +2,7 @@
 
 import pytest
 
+from config.kernel.money import INT64_MAX
 from gating.services import admitting, closing, known
 from gating.services.functions import Admitted
 from tests.tools.tables import rows
@@ -107,3 +108,48 @@ def test_calls_of_the_gates_functions_are_prepared(priced):
     )
     assert calls["gate_admit"] >= 2
     assert calls["gate_close"] >= 2
+
+
+def test_a_batch_whose_sum_is_beyond_64_bits_goes_the_long_way(gate, monkeypatch):
+    """Each amount fits, and both do not."""
+    gate.feature(price=INT64_MAX // 3 * 2)
+    gate.plan(mode="postpaid")
+    gate.quota(None)
+    told = []
+    real = closing.gate_close_all
+    monkeypatch.setattr(
+        closing,
+        "gate_close_all",
+        lambda *a, **k: told.append(real(*a, **k)) or told[-1],
+    )
+    leases = [gate.lease(1) for _ in range(2)]
+
+    outcomes = gate.commit_each(leases, 1)
+
+    assert told == [None]
+    amounts = [each.data["amount_xusd"] for each in outcomes]
+    assert amounts == [str(INT64_MAX // 3 * 2)] * 2
+
+
+def test_a_batch_of_more_than_64_bits_asks_the_long_way_at_once(gate, monkeypatch):
+    gate.feature()
+    gate.quota(None)
+    monkeypatch.setattr(closing, "gate_close_all", None)  # Not to be called.
+    leases = [gate.lease(1) for _ in range(2)]
+
+    outcomes = gate.commit_each(leases, INT64_MAX // 3 * 2)
+
+    statuses = [each.data["application_status"] for each in outcomes]
+    assert statuses[0] == "applied"
+
+
+def test_a_repeat_does_not_tell_what_governs_now(priced, taken):
+    priced.authorize(1, key="before")
+    priced.quota(400)
+    priced.authorize(1)
+
+    assert priced.authorize(1, key="before").replayed
+    priced.authorize(1)
+
+    # The new rules, asked for twice; the repeat; and what was learned of the new ones.
+    assert taken["admit"] == [False, False, False, True]

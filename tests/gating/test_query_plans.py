@@ -99,18 +99,20 @@ def empty(gate):
 
 def everything(gate):
     """Every statement of the functions' ways; return how many items that were."""
-    # In batches, of which the second repeats a key: the long way.
+    # In batches, of which the second repeats a key, or a lease: the long way.
     numbers = range(3)
     keys = [f"batch-{uuid4()}" for _ in numbers]
     authorize_all(gate, keys)
-    commit_all(gate, authorize_all(gate, [*keys, f"batch-{uuid4()}"]))
+    admitted = authorize_all(gate, [*keys, f"batch-{uuid4()}"])
+    commit_all(gate, admitted[:2])
+    commit_all(gate, [*admitted[2:], admitted[0]])
     lease, late = gate.lease(3), gate.lease(3, budget="trip")
     gate.preflight(3)
     gate.ingest(2)
     gate.preflight(3, budget="trip")
     gate.commit(lease, 3)
     gate.commit(late, 1)
-    return 6 + 3 + 4 + 4
+    return 6 + 3 + 4 + 5
 
 
 def authorize_all(gate, keys):
@@ -202,7 +204,16 @@ def test_without_its_setting_a_function_would_scan(empty):
 
     with mutated(
         dict.fromkeys(
-            ("admit", "authorize", "store", "close", "commit", "expire", "ingest"),
+            (
+                "admit",
+                "authorize",
+                "store",
+                "close",
+                "close_all",
+                "commit",
+                "expire",
+                "ingest",
+            ),
             unpinned,
         )
     ):
