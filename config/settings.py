@@ -118,7 +118,7 @@ DATABASES = {
             "connect_timeout": 5,
             # Django turns prepared statements off; psycopg's own default lets the gate
             # prepare its calls. The ORM binds on the client and never prepares. Poolers
-            # by transaction have to know them (PgBouncer 1.21, max_prepared_statements).
+            # by transaction must know them (PgBouncer 1.21, max_prepared_statements).
             "prepare_threshold": 5,
         },
     }
