@@ -18,7 +18,8 @@ def server_arguments(host: str, port: int) -> list[str]:
         sys.executable, "-m", "granian", "config.wsgi:application",
         "--interface", "wsgi", "--host", host, "--port", str(port),
         "--workers", str(WORKERS), "--blocking-threads", str(THREADS),
-        "--http", "1", "--no-ws", "--log-level", "warning",
+        # Its warnings are advice on the number of threads.
+        "--http", "1", "--no-ws", "--log-level", "error",
         # Without this the loss of one worker ends them all.
         "--respawn-failed-workers",
         "--workers-kill-timeout", "5s",
