@@ -26,7 +26,7 @@ SELECT gate_admit(
     ARRAY[:quota, :rate]::bigint[], '{2000, 1}', '{0, 1}', '{t, f}',
     ARRAY[:quota]::bigint[], '{t}', true, 1, 2000, 6000, 6000, gen_random_uuid()::text,
     '00', NULL, gen_random_uuid(), '{}', 'bench', 2000, NULL, now(), '12 hours',
-    '60 seconds', NULL)
+    '60 seconds', NULL, true)
 FROM (
     SELECT 'acct-' || lpad(:number::text, 9, '0') AS name,
         floor(extract(epoch FROM now()) / 2592000)::bigint AS month,

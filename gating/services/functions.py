@@ -34,7 +34,7 @@ _ADMIT = f"""SELECT gate_admit({
             ("key", "text"), ("hash", "text"), ("lease", "text"), ("id", "uuid"),
             ("labels", "jsonb"), ("trace", "text"), ("estimate", "bigint"),
             ("items", "jsonb"), ("at", "timestamptz"), ("ttl", "interval"),
-            ("grace", "interval"), ("version", "bigint"),
+            ("grace", "interval"), ("version", "bigint"), ("alone", "boolean"),
         )
     )
 })"""  # fmt: skip
@@ -118,7 +118,8 @@ def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> Admitted | None
     `arguments` are those of the function by name, but for the deployment's.
     """
     ttl, grace = options().lease_ttl, options().lease_grace
-    given = {**arguments, "at": at, "ttl": ttl, "grace": grace}
+    alone = not connection.in_atomic_block
+    given = {**arguments, "at": at, "ttl": ttl, "grace": grace, "alone": alone}
     told: str | None = prepared(_ADMIT, given)
     if told is None:
         return None

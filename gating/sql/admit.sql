@@ -17,6 +17,8 @@
 -- the balance, used of each policy, reserved of each. 1 at the first place says that the
 -- only item does not fit.
 --
+-- p_alone says that the call is a transaction of its own.
+--
 -- Order of locks: the account, counters, the balance, the lease.
 CREATE OR REPLACE FUNCTION gate_admit(
     p_realm text, p_principal text, p_business_user text, p_bound boolean,
@@ -27,7 +29,7 @@ CREATE OR REPLACE FUNCTION gate_admit(
     p_pays boolean, p_count bigint, p_held bigint, p_wallet bigint, p_purse bigint,
     p_key text, p_hash text, p_lease text, p_id uuid, p_labels jsonb, p_trace text,
     p_estimate bigint, p_items jsonb, p_at timestamptz, p_ttl interval,
-    p_grace interval, p_version bigint
+    p_grace interval, p_version bigint, p_alone boolean
 ) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -112,9 +114,15 @@ BEGIN
     END IF;
     v_available := CASE WHEN p_pays THEN grants_available(v_user) ELSE 0 END;
     IF NOT v_fits OR p_pays AND v_available < p_purse THEN
-        RETURN CASE WHEN p_count = 1
-            THEN concat_ws(',', 1, v_account, v_user, v_available,
-                array_to_string(v_used || v_reserved, ',')) END;
+        IF p_count > 1 THEN
+            RETURN NULL;
+        END IF;
+        IF p_alone THEN
+            -- Nothing was written that could be lost: the disk need not be waited for.
+            PERFORM set_config('synchronous_commit', 'off', true);
+        END IF;
+        RETURN concat_ws(',', 1, v_account, v_user, v_available,
+            array_to_string(v_used || v_reserved, ','));
     END IF;
     v_held_on := coalesce(v_held_on, '{}');
     -- point: decided

@@ -29,6 +29,7 @@ from tests.gating.mutants import (
     without_marked,
 )
 from tests.gating.racing import arena, end_overdue, racers, report
+from tests.tools.tables import rows
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -533,3 +534,28 @@ def test_money_taken_between_deciding_and_holding_is_missed(at, by):
     )
     assert [row.reason for row in gate.denials()] == ["funding_exhausted"]
     assert gate.balance() == (100, 0, 900)
+
+
+def test_a_denial_counted_again_waits_for_no_disk_and_keeps_nothing_else_from_it(
+    at, by
+):
+    """A count may be lost in a crash; whatever stands beside it in a transaction not."""
+    gate = arena(at, by)
+    gate.feature()
+    gate.quota(5)
+    gate.authorize(5)
+
+    def denied():
+        with pytest.raises(GateDenied):
+            gate.authorize(1)
+        return rows(
+            "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn(), current_setting('synchronous_commit')"
+        )[0]
+
+    told = [denied() for _ in range(20)]
+    assert any(unflushed for unflushed, _ in told)
+    assert {setting for _, setting in told} == {"on"}
+    with transaction.atomic():
+        assert denied()[1] == "on"
+    (kept,) = Denial.objects.filter(account=gate.account)
+    assert kept.count == 21
