@@ -48,9 +48,31 @@ class SeatLimitForm(CommandForm):
         label="Seat limit",
         required=False,
         min_value=0,
-        help_text="Most active users. Empty means unlimited. Nobody is disabled: an "
-        "account over its limit only cannot add users.",
+        help_text="Most active users. Nobody is disabled: an account over its limit "
+        "only cannot add users.",
     )
+    unlimited = forms.BooleanField(
+        label="No limit",
+        required=False,
+        help_text="Any number of users. Leave the limit empty.",
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        present = self.subject.seat_limit
+        self.fields["seat_limit"].initial = present
+        self.fields["unlimited"].initial = present is None
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse neither a limit nor "No limit", and both."""
+        answers: dict[str, Any] = super().clean() or self.cleaned_data
+        if "seat_limit" in self.errors:
+            return answers
+        if (answers.get("seat_limit") is not None) == answers["unlimited"]:
+            self.add_error(
+                "seat_limit", "Say how many, or tick “No limit”: one of the two."
+            )
+        return answers
 
 
 class AddUserForm(CommandForm):
@@ -210,7 +232,9 @@ class AccountAdmin(RecordAdmin):
         """Set the seat limit."""
         limit = form.cleaned_data["seat_limit"]
         set_seat_limit(account=account, seat_limit=limit, at=at, by=by)
-        return f"{account} now has {'unlimited' if limit is None else limit} seats."
+        if limit is None:
+            return f"{account} now has unlimited seats."
+        return f"{account} now has {limit} seat{'' if limit == 1 else 's'}."
 
     @command(
         "Add user", permission=MAY_MANAGE_USERS, form=AddUserForm, icon="person_add"

@@ -44,7 +44,13 @@ _LIVE = (AssignmentStatus.ACTIVE, AssignmentStatus.PAUSED)
 
 
 def _can_be(*statuses: str) -> Any:
-    return lambda assignment: assignment.status in statuses
+    """Return whether an assignment has one of the statuses, and has not ended."""
+
+    def can_be(assignment: PlanAssignment) -> bool:
+        end = assignment.window_end
+        return assignment.status in statuses and (end is None or end > now())
+
+    return can_be
 
 
 def _switch(

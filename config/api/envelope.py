@@ -1,7 +1,7 @@
 """The envelope every answer travels in, and how it is written."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -88,9 +88,8 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
         meta["field"] = error.field
     meta.update(error.meta)
     if "errors" in meta:
-        meta["errors"] = [_fault(each) for each in meta["errors"]]
-    kind = error.error_type or _error_type(error.status)
-    problem: dict[str, Any] = {"type": kind, "details": error.message}
+        meta["errors"] = faults(meta["errors"])
+    problem: dict[str, Any] = {"type": error_type(error), "details": error.message}
     if "retry_after" in error.meta:
         problem["retry_after"] = error.meta["retry_after"]
     body: dict[str, Any] = {
@@ -106,15 +105,19 @@ def failure_body(error: DomainError, trace_id: str) -> bytes:
     return write_json(body)
 
 
-def _fault(each: Any) -> dict[str, Any]:
-    """Return one of several faults; below the edge it is a pair."""
-    if isinstance(each, dict):
-        return each
-    field, sentence = each
-    return {"field": field, "message": sentence}
+def faults(found: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return several faults as the wire has them; below the edge each is a pair."""
+    return [
+        each if isinstance(each, dict) else {"field": each[0], "message": each[1]}
+        for each in found
+    ]
 
 
-def _error_type(status: int) -> str:
+def error_type(error: DomainError) -> str:
+    """Return the sort of a refusal: its own, else that of its status."""
+    if error.error_type:
+        return error.error_type
+    status = error.status
     return {
         402: "insufficient_budget",
         409: "conflict",

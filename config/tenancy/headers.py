@@ -10,11 +10,19 @@ _LONGEST_HEADER = 512
 def header(request: HttpRequest, name: str) -> str:
     """Return a request header as UTF-8 text, '' when absent.
 
-    Refuses (`Malformed`) undecodable bytes, control characters and values longer
-    than 512 characters.
+    Refuses (`Malformed`) undecodable bytes, control characters, values longer than
+    512 characters, and an X- header without a value: the web server makes that of one
+    that is not ASCII, and what was sent would be taken for absent.
     """
     key = name.upper().replace("-", "_")
-    raw = request.META.get(f"HTTP_{key}", "")
+    raw = request.META.get(f"HTTP_{key}")
+    if raw is None:
+        return ""
+    if not raw and name.lower().startswith("x-"):
+        raise Malformed(
+            f"Header {name} is empty, or holds a character that is not ASCII.",
+            field=name,
+        )
     if raw.isascii():
         value: str = raw
     else:

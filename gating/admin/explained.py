@@ -38,7 +38,7 @@ def explained(decision: Decision) -> SafeString:
         '<p>{}</p><table class="plangate-checks"><tbody>{}</tbody></table><p>{}</p>',
         decision.explanation.headline,
         rows,
-        "Made again just now, the decision is the same."
+        "Decided again on what was known then, it is the same."
         if decision.agrees
-        else "Made again just now, the decision is NOT the same: tell an engineer.",
+        else "Decided again on what was known then, it is NOT: tell an engineer.",
     )

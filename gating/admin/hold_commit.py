@@ -105,6 +105,7 @@ def commit_preview(form: CommitHoldForm, by: AuditContext, *, at: datetime) -> P
             ],
         ),
     ]
+    shown[:0] = _more_than_held(form.subject, rating)
     if rating.application_status == ApplicationStatus.QUARANTINED:
         shown.insert(
             0,
@@ -115,6 +116,21 @@ def commit_preview(form: CommitHoldForm, by: AuditContext, *, at: datetime) -> P
             ),
         )
     return shown
+
+
+def _more_than_held(lease: Any, rating: Rating) -> list[Any]:
+    """Return the warning that more was used than was held, where that is so."""
+    held, used = lease.reserved_minor, rating.canonical_quantity_minor
+    if not 0 < held < used:
+        return []
+    return [
+        format_html(
+            '<p class="mb-4 plangate-check-failed"><strong>More than was held:'
+            "</strong> {} where {} are held. Look twice at the quantity.</p>",
+            units(used, lease.counted_unit),
+            units(held, lease.counted_unit),
+        )
+    ]
 
 
 def _balance(lease: Lease) -> tuple[int, int, int]:

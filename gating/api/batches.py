@@ -1,16 +1,18 @@
 """`/gate/authorize/batch` and `/gate/commits/batch`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from config.api.envelope import Answer
+from config.api.envelope import Answer, error_type, faults
 from config.api.operations import Call, operation
 from config.api.reading import read_model
 from config.api.wire import JsonObject, Reference, WireModel, omitted
 from config.kernel.errors import DomainError
+from config.tenancy.authentication import authenticate_service_key
 from config.tenancy.models import Scope
 from gating.answers import Admission
 from gating.api.authorize import AuthorizeBody, AuthorizeOut
@@ -18,6 +20,7 @@ from gating.api.commits import CommitBody, CommitOut
 from gating.api.context import GateView
 from gating.services.batches import Outcome, authorize_batch, commit_batch
 from gating.services.denials import GateDenied
+from gating.services.subjects import Subject
 
 MAX_ITEMS = 100
 UNPROCESSABLE = 422
@@ -50,13 +53,18 @@ class CommitBatchBody(WireModel):
 
 
 class ItemError(WireModel):
-    """Why an item was refused."""
+    """Why an item was refused: what the same request alone would be told."""
 
     type: str
     code: str
     message: str
     details: str
+    status: int
     field: str = omitted()
+    decision_id: str = omitted()
+    reason: str = omitted()
+    retry_after: int = omitted()
+    errors: list[JsonObject] = omitted()
     hints: list[JsonObject] = omitted()
 
 
@@ -96,7 +104,21 @@ class CommitBatchOut(WireModel):
     failed_count: int
 
 
-class AuthorizeBatchView(GateView):
+class BatchView(GateView):
+    """Many calls of one user in one request."""
+
+    def asked(
+        self, call: Call, verb: Callable[..., list[Outcome]], requests: Sequence[Any]
+    ) -> list[Outcome]:
+        """Return what became of the requests; the caller may ask even where none is."""
+        if requests:
+            return self.ask(call, partial(verb, requests=requests, by=call.by))
+        # Else it is the gate's functions that find out.
+        authenticate_service_key(call.request)
+        return self.ask(call, _bound)
+
+
+class AuthorizeBatchView(BatchView):
     """Permission for many units of work."""
 
     @operation(
@@ -110,12 +132,11 @@ class AuthorizeBatchView(GateView):
         """Decide each item as authorize would; one refused does not stop the others."""
         read = _read(AuthorizeItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        verb = partial(authorize_batch, requests=asked, by=call.by)
-        found = self.ask(call, verb)
+        found = self.asked(call, authorize_batch, asked)
         return _answer(read, found, "authorization", "admitted")
 
 
-class CommitBatchView(GateView):
+class CommitBatchView(BatchView):
     """Usage of many authorized units of work."""
 
     @operation(
@@ -129,9 +150,14 @@ class CommitBatchView(GateView):
         """Commit each item; one refused does not stop the others."""
         read = _read(CommitItem, body.items)
         asked = [(i.request(), i.idempotency_key) for i in read if not _failed(i)]
-        verb = partial(commit_batch, requests=asked, by=call.by)
-        found = self.ask(call, verb)
+        found = self.asked(call, commit_batch, asked)
         return _answer(read, found, "commit", "committed")
+
+
+def _bound(subject: Subject, *, at: datetime) -> list[Outcome]:
+    """Refuse a user who may not ask; nothing is asked."""
+    subject.bind()
+    return []
 
 
 def _failed(item: Any) -> bool:
@@ -178,13 +204,18 @@ def _status(refusal: DomainError) -> str:
 
 def _error(refusal: DomainError) -> dict[str, Any]:
     error: dict[str, Any] = {
-        "type": refusal.error_type or "invalid_request",
+        "type": error_type(refusal),
         "code": refusal.code,
         "message": refusal.message,
         "details": refusal.message,
+        "status": refusal.status,
     }
     if refusal.field is not None:
         error["field"] = refusal.field
+    told = ("decision_id", "reason", "retry_after")
+    error |= {name: refusal.meta[name] for name in told if name in refusal.meta}
+    if "errors" in refusal.meta:
+        error["errors"] = faults(refusal.meta["errors"])
     if refusal.hints:
         error["hints"] = list(refusal.hints)
     return error

@@ -18,9 +18,9 @@ class LeaseState(models.TextChoices):
 class BillingMode(models.TextChoices):
     """When usage is paid for."""
 
-    PREPAID = "prepaid", "Before"
-    POSTPAID = "postpaid", "After"
-    HYBRID = "hybrid", "Both"
+    PREPAID = "prepaid", "Prepaid"
+    POSTPAID = "postpaid", "Postpaid"
+    HYBRID = "hybrid", "Hybrid"
 
 
 class Lease(Row):

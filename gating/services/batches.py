@@ -26,8 +26,7 @@ def authorize_batch(
 ) -> list[Outcome]:
     """Do what `authorize` does for each request with its idempotency key, in order.
 
-    All that is admitted is stored together. A feature that was not asked for lately is
-    decided after the others.
+    All that is admitted is stored together.
     """
     asked = [authorize.item_of(request, key, by) for request, key in requests]
     answers = authorize.asked_of(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import transaction
+
 from billing.models import BillingAccount, BillingUser
 from gating.services.functions import Document, Function, GateMoved
 from gating.services.projections import project
@@ -68,29 +70,45 @@ class Subject:
     ) -> list[Document | None]:
         """Return the function's answer to each item, of the feature beside it.
 
-        None where the realm has no such feature. What went stale is projected again
-        and asked anew, after the others; refuses (`GateMoved`) after eight times.
+        None where the realm has no such feature. Where something went stale, nothing is
+        decided: it is projected again, and all are asked anew, in their order; refuses
+        (`GateMoved`) after eight times.
         """
         answers: list[Document | None] = [None] * len(asked)
         places = list(range(len(asked)))
         for _ in range(TRIES):
             items = [self.item(features[place]) | asked[place] for place in places]
-            stale = []
-            told = function(items, at=at, version=self.version)
-            for place, answer in zip(places, told, strict=True):
-                if answer["o"] == "stale":
-                    stale.append(place)
-                else:
-                    answers[place] = answer
-                    self.answered = True
-            known = {
-                code: self.project(code, at=at)
-                for code in dict.fromkeys(features[place] for place in stale)
+            told = self._at_once(function, items, at=at)
+            stale = {
+                features[place]
+                for place, answer in zip(places, told, strict=True)
+                if answer["o"] == "stale"
             }
-            places = [place for place in stale if known[features[place]]]
+            if not stale:
+                for place, answer in zip(places, told, strict=True):
+                    answers[place] = answer
+                self.answered = True
+                return answers
+            known = {code: self.project(code, at=at) for code in sorted(stale)}
+            places = [place for place in places if known.get(features[place], True)]
             if not places:
                 return answers
         raise GateMoved("What governs the account")
+
+    def _at_once(
+        self, function: Function, items: Sequence[Document], *, at: datetime
+    ) -> list[Document]:
+        """Ask for all items; what is done for some is undone where others are stale.
+
+        Items of one feature go stale together.
+        """
+        if len({item["feature"] for item in items}) < 2:  # noqa: PLR2004
+            return function(items, at=at, version=self.version)
+        with transaction.atomic():
+            told = function(items, at=at, version=self.version)
+            if any(answer["o"] == "stale" for answer in told):
+                transaction.set_rollback(True)
+        return told
 
     def project(self, feature_code: str, *, at: datetime) -> bool:
         """Let the functions know the subject; False where there is no such feature."""

@@ -10,7 +10,6 @@ from config.api.wire import (
     JsonObject,
     ListQuery,
     Name,
-    Prose,
     Reason,
     Reference,
     SignedInt,
@@ -93,7 +92,7 @@ class BudgetIn(WriteModel):
     """
 
     budget: Reference | None = None
-    name: Prose | None = None
+    name: Name | None = None
     scope_kind: ScopeKind = "global"
     scope_payload: JsonObject | None = None
     limit_xusd: UInt | None = None

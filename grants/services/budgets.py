@@ -15,6 +15,7 @@ from catalog.services.rows import locked, locked_or_inserted
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Invalid, NotFound
 from config.kernel.ids import new_id
+from config.kernel.metadata.document import check_document
 from config.kernel.money import parse_uint
 from config.kernel.windows import format_instant
 from config.tenancy.history import auditing
@@ -47,9 +48,7 @@ class BudgetTerms:
     def match(self, budget: Budget) -> bool:
         """Return whether a budget was made on these terms."""
         return all(
-            # As text: to Python, but not to JSON, true and 1 are equal.
-            json.dumps(value, default=str, sort_keys=True)
-            == json.dumps(getattr(budget, name), default=str, sort_keys=True)
+            _text(value) == _text(getattr(budget, name))
             for name, value in self.columns.items()
         )
 
@@ -111,16 +110,17 @@ def close_budget(
     """Let a budget admit nothing any more; one that is closed stays as it is.
 
     What leases hold on it stays theirs, and is consumed by their commits. `notes` are
-    kept with the event `budget.closed`.
+    kept with the event `budget.closed`. Refuses (`Invalid`) what is no such document.
     """
+    told = check_document(dict(notes or {}), "metadata")
     budget = locked(Budget.objects.all(), budget)
     if budget.closed_at is not None:
         return budget
     budget.closed_at = budget.updated_at = at
     with auditing(by, at=at):
         budget.save(update_fields=["closed_at", "updated_at"])
-    told = {"operator": by.operator, "reason": by.reason, "notes": dict(notes or {})}
-    _record(budget, "budget.closed", told, at=at, by=by)
+    facts = {"operator": by.operator, "reason": by.reason, "notes": told}
+    _record(budget, "budget.closed", facts, at=at, by=by)
     return budget
 
 
@@ -130,7 +130,23 @@ def release_budget(budget_id: UUID, *, amount_xusd: int, at: datetime) -> None:
         cursor.execute(_SETTLE, [budget_id, amount_xusd, at])
 
 
+def _text(value: Any) -> str:
+    """Return a term as text: to Python, but not to JSON, true and 1 are equal."""
+    return json.dumps(_stored(value), default=str, sort_keys=True)
+
+
+def _stored(value: Any) -> Any:
+    """Return a document with its numbers as the database gives them back."""
+    if isinstance(value, Mapping):
+        return {key: _stored(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_stored(each) for each in value]
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
+
+
 def _check(terms: BudgetTerms) -> None:
+    check_document(terms.metadata, "metadata")
     if terms.limit_xusd is not None:
         parse_uint(terms.limit_xusd, "limit_xusd")
     if (terms.feature_codes is None) != (terms.scope_kind == BudgetScope.GLOBAL):

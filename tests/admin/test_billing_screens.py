@@ -9,7 +9,7 @@ from django.utils.html import strip_tags
 from billing.models import PlanAssignment
 from billing.selectors.effective import billing_state
 from billing.services.accounts import ensure_account
-from billing.services.assignment_changes import pause_assignment
+from billing.services.assignment_changes import end_assignment, pause_assignment
 from billing.services.assignments import Identity, assign_plan
 from billing.services.entitlements import allow_everything
 from billing.services.plans import change_plan_definition, upsert_plan
@@ -393,6 +393,31 @@ def test_button_that_acts_at_once_asks_for_no_other_time(
 
     assert "effective_at" not in page.context["adminform"].form.fields
     assert "effective_at" not in page.text
+
+
+def test_a_seat_limit_is_said_and_not_taken_away_by_an_empty_box(support, account):
+    url = command_url(account, "seat-limit")
+    support.post(url, why(seat_limit="1"))
+    form = support.get(url).context["adminform"].form
+    assert (form["seat_limit"].value(), form["unlimited"].value()) == (1, False)
+
+    for said in ({}, {"seat_limit": "2", "unlimited": "on"}):
+        page = support.post(url, why(**said))
+        assert errors_of(page) == {
+            "seat_limit": ["Say how many, or tick “No limit”: one of the two."]
+        }
+    account.refresh_from_db()
+    assert account.seat_limit == 1
+
+    support.post(url, why(unlimited="on"))
+    account.refresh_from_db()
+    assert account.seat_limit is None
+
+
+def test_an_assignment_that_has_ended_is_not_paused(support, pro, at, by):
+    end_assignment(assignment=pro, end_at=timezone.now(), at=timezone.now(), by=by)
+
+    assert support.get(command_url(pro, "pause")).status_code in {302, 403, 404}
 
 
 def test_user_disabled_for_later_is_disabled_and_recorded_as_of_now(support, user):

@@ -3,6 +3,7 @@
 import pytest
 from vlunaai.generated import gate_models as wire
 
+from billing.services.users import change_user
 from gating.models import Lease, Rating
 
 
@@ -177,3 +178,56 @@ def test_remainders_are_carried_from_item_to_item(gate, signed):
     data = commit(signed, *(use(f"c-{n}", lease, 1) for n, lease in enumerate(held)))
 
     assert [item["commit"]["amount_xusd"] for item in data["items"]] == list("001001")
+
+
+def free(gate, code):
+    gate.feature(code, price=10)
+    gate.quota(500, feature=code)
+
+
+@pytest.mark.parametrize("first", ["chat", "video"])
+def test_order_is_kept_where_only_some_were_asked_for_lately(gate, signed, first):
+    """The balance has enough for one: the first has it, whichever is known already."""
+    for code in ("chat", "video"):
+        free(gate, code)
+    gate.credit(60)
+    signed.post("gate/preflight", {"feature_code": "chat"})
+    other = {"chat": "video", "video": "chat"}[first]
+
+    data = authorize(
+        signed,
+        ask("a", 5, feature_code=first),
+        ask("b", 5, feature_code=other),
+    )
+
+    assert statuses(data) == ["admitted", "denied"]
+    assert (Lease.objects.get(user=gate.user).feature_code, gate.balance()) == (
+        first,
+        (10, 50, 0),
+    )
+
+
+def test_a_refused_item_says_what_it_would_alone(priced, signed):
+    (told,) = authorize(signed, ask("k", 501))["items"]
+    alone = signed.post(
+        "gate/authorize", {"feature_code": "chat", "estimated_quantity_minor": "501"}
+    ).json()
+
+    error = told["error"]
+    assert (error["type"], error["status"]) == (alone["error"]["type"], 402)
+    assert (error["code"], error["message"]) == (alone["code"], alone["message"])
+    assert error["reason"] == alone["meta"]["reason"]
+    assert error["decision_id"] == alone["meta"]["decision_id"]
+
+
+@pytest.mark.parametrize("verb", ["authorize", "commits"])
+def test_nothing_but_faults_is_not_told_to_one_who_may_not_ask(priced, signed, verb):
+    known = signed.post(f"gate/{verb}/batch", {"items": [{}]})
+    change_user(user=priced.user, status="disabled", at=priced.at, by=priced.by)
+    response = signed.post(f"gate/{verb}/batch", {"items": [{}]})
+
+    assert (known.status_code, statuses(known.json()["data"])) == (200, ["invalid"])
+    assert (response.status_code, response.json()["code"]) == (
+        403,
+        "AUTH.BILLING_USER_DISABLED",
+    )

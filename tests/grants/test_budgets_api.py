@@ -108,6 +108,30 @@ def test_the_same_reference_and_terms_are_the_same_budget(signed):
     assert other.json()["meta"]["field"] == "budget"
 
 
+def test_numbers_that_the_database_writes_otherwise_are_the_same_terms(signed):
+    terms = body(metadata={"a": 1e18, "b": [-0.0, 1.5], "c": {"d": 2.0}}, name=" Trip ")
+    made = good(signed.post("budgets", terms), status=201)
+
+    assert good(signed.post("budgets", terms), status=200) == made
+    other = signed.post("budgets", terms | {"metadata": {"a": True}})
+    assert other.status_code == 409
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"a": 2**63}, {"a": "x" * 65_537}, {"a": {"b": [[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]}}],
+    ids=["number", "size", "depth"],
+)
+def test_metadata_has_the_limits_of_every_other(signed, metadata):
+    made = good(signed.post("budgets", body()), status=201)
+    refused = signed.post("budgets", body(budget="other", metadata=metadata))
+    closing = signed.post(f"budgets/{made['budget_id']}/close", {"metadata": metadata})
+
+    for response in (refused, closing):
+        assert response.status_code == 422, response.content
+        assert response.json()["meta"]["field"].startswith("metadata")
+
+
 def test_the_same_key_is_the_same_answer(signed):
     first = signed.post("budgets", body(budget=None), key="ik-1")
     again = signed.post("budgets", body(budget=None), key="ik-1")
