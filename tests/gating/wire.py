@@ -32,10 +32,11 @@ class WireClient:
         try:
             wire.request("POST", path, body, headers)
             answer = wire.getresponse()
-            # Headers cut short are read as if they were all.
-            whole = answer.getheader("content-length") is not None
-            return (answer.status, answer.read()) if whole else None
-        except (OSError, http.client.HTTPException):
+            status, told = answer.status, answer.read()
+            # Headers cut short are read as if they were all, also amid the length.
+            json.loads(told)
+        except (OSError, http.client.HTTPException, ValueError):
             return None
         finally:
             wire.close()
+        return status, told
