@@ -73,23 +73,15 @@ def _closed(
     meter = _meter(rules, item)
     if meter is None:
         return None
-    (use,) = item["uses"]
+    used = _used(item)
     told = gate_close(
         {
             **_subject(rules, item, version),
             **meter,
-            "lease": item["lease"],
-            "quantity": str(item["quantity"]),
-            "key": item["key"],
-            "hash": item["hash"],
-            "id": item["id"],
-            "operation": item["operation"],
-            "labels": orjson.dumps(item["labels"]).decode(),
-            "trace": item["trace"],
-            "entry": item["entry"],
-            "used": str(use["quantity"]),
-            "use": use["id"],
-            "etag": use["etag"],
+            **used,
+            "quantity": str(used["quantity"]),
+            "used": str(used["used"]),
+            "labels": orjson.dumps(used["labels"]).decode(),
         },
         at=at,
     )
@@ -104,25 +96,29 @@ def _all_closed(
     meter = _meter(rules, first)
     if meter is None or not _are_alike(items):
         return None
-    kept = ("lease", "quantity", "key", "hash", "id", "operation", "labels", "trace")
-    uses = [item["uses"][0] for item in items]
-    used = sum(use["quantity"] for use in uses)
-    if max(used, sum(item["quantity"] for item in items)) > INT64_MAX:
+    used = [_used(item) for item in items]
+    sums = [sum(each[name] for each in used) for name in ("quantity", "used")]
+    if max(sums) > INT64_MAX:
         return None
-    told = [
-        {name: item[name] for name in kept}
-        | {"entry": item["entry"], "used": use["quantity"]}
-        | {"use": use["id"], "etag": use["etag"]}
-        for item, use in zip(items, uses, strict=True)
-    ]
     return gate_close_all(
         {
             **_subject(rules, first, version),
             **meter,
-            "items": orjson.dumps(told).decode(),
+            "items": orjson.dumps(used).decode(),
         },
         at=at,
     )
+
+
+def _used(item: Document) -> dict[str, Any]:
+    """Return what was used of one meter under one lease, as the functions name it."""
+    (use,) = item["uses"]
+    kept = (
+        "lease", "quantity", "key", "hash", "id", "operation", "labels", "trace",
+        "entry",
+    )  # fmt: skip
+    mine = {name: item[name] for name in kept}
+    return mine | {"used": use["quantity"], "use": use["id"], "etag": use["etag"]}
 
 
 def _are_alike(items: Sequence[Document]) -> bool:

@@ -18,58 +18,41 @@ ATTEMPTS = 3
 _AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false, %s)::text"
 _PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true, %s)::text"
 _COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s, %s)::text"
-_ADMIT = f"""SELECT gate_admit({
-    ", ".join(
-        f"%({name})s::{kind}"
-        for name, kind in (
-            ("realm", "text"), ("principal", "text"), ("user", "text"),
-            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
-            ("family", "text"), ("mode", "text"), ("zero_cost", "boolean"),
-            ("policy", "uuid"), ("own", "boolean[]"), ("tails", "text[]"),
-            ("starts", "timestamptz[]"), ("ends", "timestamptz[]"),
-            ("limits", "bigint[]"), ("needs", "bigint[]"), ("uses", "bigint[]"),
-            ("reserves", "boolean[]"), ("quota_limits", "bigint[]"),
-            ("quota_held", "boolean[]"), ("pays", "boolean"), ("count", "bigint"),
-            ("held", "bigint"), ("wallet", "bigint"), ("purse", "bigint"),
-            ("key", "text"), ("hash", "text"), ("lease", "text"), ("id", "uuid"),
-            ("labels", "jsonb"), ("trace", "text"), ("estimate", "bigint"),
-            ("items", "jsonb"), ("at", "timestamptz"), ("ttl", "interval"),
-            ("grace", "interval"), ("version", "bigint"), ("alone", "boolean"),
-        )
-    )
-})"""  # fmt: skip
+# What the one-stride functions take, in their order: {name: type}.
+_WHOSE = {
+    "realm": "text", "principal": "text", "user": "text", "bound": "boolean",
+    "feature": "text", "rules": "uuid",
+}  # fmt: skip
+_METER = {
+    "meter": "text", "unit": "text", "price": "bigint", "per": "bigint",
+    "cost": "bigint", "cost_per": "bigint", "rate": "text", "cost_rate": "text",
+}  # fmt: skip
+_WHEN = {"at": "timestamptz", "grace": "interval", "version": "bigint"}
 
-_CLOSE = f"""SELECT gate_close({
-    ", ".join(
-        f"%({name})s::{kind}"
-        for name, kind in (
-            ("realm", "text"), ("principal", "text"), ("user", "text"),
-            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
-            ("meter", "text"), ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
-            ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
-            ("cost_rate", "text"), ("lease", "text"), ("quantity", "bigint"),
-            ("used", "bigint"), ("key", "text"), ("hash", "text"), ("id", "uuid"),
-            ("operation", "text"), ("labels", "jsonb"), ("trace", "text"),
-            ("entry", "uuid"), ("use", "uuid"), ("etag", "text"),
-            ("at", "timestamptz"), ("grace", "interval"), ("version", "bigint"),
-        )
-    )
-})::text"""  # fmt: skip
 
-_CLOSE_ALL = f"""SELECT gate_close_all({
-    ", ".join(
-        f"%({name})s::{kind}"
-        for name, kind in (
-            ("realm", "text"), ("principal", "text"), ("user", "text"),
-            ("bound", "boolean"), ("feature", "text"), ("rules", "uuid"),
-            ("meter", "text"), ("unit", "text"), ("price", "bigint"), ("per", "bigint"),
-            ("cost", "bigint"), ("cost_per", "bigint"), ("rate", "text"),
-            ("cost_rate", "text"), ("items", "jsonb"), ("at", "timestamptz"),
-            ("grace", "interval"), ("version", "bigint"),
-        )
-    )
-})::text"""  # fmt: skip
+def _call(function: str, kinds: Mapping[str, str]) -> str:
+    """Return the statement that calls a function with named parameters of types."""
+    given = ", ".join(f"%({name})s::{kind}" for name, kind in kinds.items())
+    return f"SELECT {function}({given})::text"
 
+
+_ADMIT = _call("gate_admit", _WHOSE | {
+    "family": "text", "mode": "text", "zero_cost": "boolean", "policy": "uuid",
+    "own": "boolean[]", "tails": "text[]", "starts": "timestamptz[]",
+    "ends": "timestamptz[]", "limits": "bigint[]", "needs": "bigint[]",
+    "uses": "bigint[]", "reserves": "boolean[]", "quota_limits": "bigint[]",
+    "quota_held": "boolean[]", "pays": "boolean", "count": "bigint", "held": "bigint",
+    "wallet": "bigint", "purse": "bigint", "key": "text", "hash": "text",
+    "lease": "text", "id": "uuid", "labels": "jsonb", "trace": "text",
+    "estimate": "bigint", "items": "jsonb", "at": "timestamptz", "ttl": "interval",
+    "grace": "interval", "version": "bigint", "alone": "boolean",
+})  # fmt: skip
+_CLOSE = _call("gate_close", _WHOSE | _METER | {
+    "lease": "text", "quantity": "bigint", "used": "bigint", "key": "text",
+    "hash": "text", "id": "uuid", "operation": "text", "labels": "jsonb",
+    "trace": "text", "entry": "uuid", "use": "uuid", "etag": "text",
+} | _WHEN)  # fmt: skip
+_CLOSE_ALL = _call("gate_close_all", _WHOSE | _METER | {"items": "jsonb"} | _WHEN)
 _READ = "SELECT gate_ingest_read(%s::jsonb, %s, %s)::text"
 _BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s)::text"
 
