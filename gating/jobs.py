@@ -13,7 +13,6 @@ from gating.services.leases import expire_leases as expire_batch
 
 log = structlog.get_logger(__name__)
 
-
 BATCH = 500
 MOST_BATCHES = 20
 MOST_PURGES = 1_000

@@ -33,6 +33,7 @@ from config.admin.bases import (
     RecordAdmin,
     command,
 )
+from config.admin.forms import said_once
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 
@@ -65,14 +66,9 @@ class SeatLimitForm(CommandForm):
 
     def clean(self) -> dict[str, Any]:
         """Refuse neither a limit nor "No limit", and both."""
-        answers: dict[str, Any] = super().clean() or self.cleaned_data
-        if "seat_limit" in self.errors:
-            return answers
-        if (answers.get("seat_limit") is not None) == answers["unlimited"]:
-            self.add_error(
-                "seat_limit", "Say how many, or tick “No limit”: one of the two."
-            )
-        return answers
+        super().clean()
+        sentence = "Say how many, or tick “No limit”: one of the two."
+        return said_once(self, "seat_limit", "unlimited", sentence)
 
 
 class AddUserForm(CommandForm):

@@ -8,6 +8,7 @@ from billing.admin.words import minute_text
 from billing.models import Plan
 from config.admin.audit import EFFECTIVE
 from config.admin.bases import CommandForm, TimedForm, UtcDateTimeField
+from config.admin.forms import said_once
 
 
 class ExtendForm(CommandForm):
@@ -34,14 +35,9 @@ class ExtendForm(CommandForm):
 
     def clean(self) -> dict[str, Any]:
         """Refuse neither an end nor "No end", and both."""
-        answers: dict[str, Any] = super().clean() or self.cleaned_data
-        if "window_end" in self.errors:
-            return answers
-        if (answers.get("window_end") is not None) == answers["endless"]:
-            self.add_error(
-                "window_end", "Say when it ends, or tick “No end”: one of the two."
-            )
-        return answers
+        super().clean()
+        sentence = "Say when it ends, or tick “No end”: one of the two."
+        return said_once(self, "window_end", "endless", sentence)
 
 
 class EndForm(TimedForm):

@@ -65,6 +65,17 @@ class CommandForm(forms.Form):
         return [*groups, (TITLE, {"fields": why, "description": DESCRIPTION})]
 
 
+def said_once(form: forms.Form, name: str, tick: str, sentence: str) -> dict[str, Any]:
+    """Return a form's answers; refuse neither a field nor its tick, and both.
+
+    The tick says what an empty box could be a slip for: no end, no limit.
+    """
+    answers = form.cleaned_data
+    if name not in form.errors and (answers.get(name) is not None) == answers[tick]:
+        form.add_error(name, sentence)
+    return answers
+
+
 class TimedForm(CommandForm):
     """The form of a command that may hold from another instant than now."""
 

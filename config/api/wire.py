@@ -80,8 +80,7 @@ def _text(value: Any, longest: int) -> str:
 
 def _token(value: Any) -> str:
     text = _text(value, 128)
-    spaced = " " in text if _is_plain(text) else any(c.isspace() for c in text)
-    if spaced:
+    if len(text.split()) > 1:
         raise Invalid("Must not hold spaces.")
     return text
 
