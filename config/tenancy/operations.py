@@ -5,17 +5,22 @@ from collections.abc import Mapping
 from django.db.migrations import RunSQL
 
 
-def audited(table: str, *, key: str = "id", ignored: str = "updated_at") -> RunSQL:
+def audited(
+    table: str, *, key: str = "id", ignored: str = "updated_at", watched: str = ""
+) -> RunSQL:
     """Return the operation that makes `table` an audited one.
 
     Every insert, update and delete writes one row to `<table>_history`, and is
     refused outside an audit context. `key` is the primary key column; `ignored`
-    lists columns (comma separated) whose change alone is not history.
+    lists columns (comma separated) whose change alone is not history. Of a table
+    whose ignored columns change at every use, `watched` lists all the others: a
+    statement that sets none of them costs nothing.
     """
     history = f"{table}_history"
+    update = f"UPDATE OF {watched}" if watched else "UPDATE"
     return RunSQL(
         sql=f"""
-        CREATE TRIGGER {table}_audit AFTER INSERT OR UPDATE OR DELETE ON {table}
+        CREATE TRIGGER {table}_audit AFTER INSERT OR {update} OR DELETE ON {table}
             FOR EACH ROW EXECUTE FUNCTION
             plangate_audit_row('{history}', '{key}', '{ignored}');
         CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}
@@ -50,13 +55,17 @@ def append_only(table: str) -> RunSQL:
     )
 
 
-def immutable(table: str, columns: str) -> RunSQL:
-    """Return the operation that fixes `columns` (comma separated) once written."""
+def immutable(table: str, columns: str, *, cheap: bool = False) -> RunSQL:
+    """Return the operation that fixes `columns` (comma separated) once written.
+
+    Where it is `cheap`, statements that set none of them are not even looked at.
+    """
+    update = f"UPDATE OF {columns}" if cheap else "UPDATE"
     listed = ", ".join(f"NEW.{name.strip()}" for name in columns.split(","))
     before = listed.replace("NEW.", "OLD.")
     return RunSQL(
         sql=f"""
-        CREATE TRIGGER {table}_identity_is_fixed BEFORE UPDATE ON {table}
+        CREATE TRIGGER {table}_identity_is_fixed BEFORE {update} ON {table}
             FOR EACH ROW WHEN (({listed}) IS DISTINCT FROM ({before}))
             EXECUTE FUNCTION plangate_refuse_rewrite('{columns}');
         """,
