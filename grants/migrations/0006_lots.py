@@ -107,6 +107,7 @@ END $$;
 -- Where there is a lot, the key to it says the same.
 CREATE CONSTRAINT TRIGGER grant_allocation_of_a_user_of_its_account
     AFTER INSERT ON grant_allocations
+    DEFERRABLE INITIALLY IMMEDIATE
     FOR EACH ROW WHEN (NEW.lot_id IS NULL)
     EXECUTE FUNCTION grant_allocation_of_a_user_of_its_account();
 """
