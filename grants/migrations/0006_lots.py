@@ -367,7 +367,7 @@ class Migration(migrations.Migration):
                 ('period_start', models.DateTimeField(blank=True, null=True)),
                 ('period_end', models.DateTimeField(blank=True, null=True)),
                 ('alloc_seq', models.IntegerField(default=0)),
-                ('idempotency_key', models.TextField()),
+                ('idempotency_key', models.TextField(null=True)),
                 ('source_kind', models.TextField(choices=[('provider.subscription', 'Subscription'), ('provider.subscription_item', 'Subscription item'), ('provider.one_time', 'One-time purchase'), ('billing_payment', 'Payment'), ('wallet.cash', 'Cash top-up'), ('ops.campaign', 'Campaign'), ('ops.manual', 'Support or operations'), ('internal.catalog', 'Eligibility'), ('billing_plan_assignment', 'Plan')])),
                 ('source_ref', models.TextField()),
                 ('on_ledger', models.BooleanField(default=False)),

@@ -121,8 +121,10 @@ class GrantLot(Row, Window):
     metadata = models.JSONField(default=dict, blank=True)
 
     objects = LotQuerySet.as_manager()
+    # A lot's own key never changes; in history the column is the write's.
     history = AuditedRecords(
-        table_name="grant_lots_history", excluded_fields=list(MONEY_COLUMNS)
+        table_name="grant_lots_history",
+        excluded_fields=[*MONEY_COLUMNS, "idempotency_key"],
     )
 
     class Meta(Window.Meta):
