@@ -178,7 +178,7 @@ def _closure(lot: GrantLot, rest: int, following: Window | None) -> ClosureKind:
 
 
 def expiry_policy(lot: GrantLot) -> ClosureKind:
-    """Return what the lot's assignment says of its rest; where it says none, forfeit."""
+    """Return what the lot's assignment says of its rest; forfeit where it is silent."""
     metadata = lot.assignment.metadata if lot.assignment else {}
     override = metadata.get("grant_override")
     said = override.get("expiry_policy") if isinstance(override, dict) else None

@@ -74,7 +74,7 @@ def claimed(pending: QuerySet[GrantAllocation]) -> QuerySet[GrantAllocation]:
 def settle_pending(
     *, at: datetime, by: AuditContext, batch: int = BATCH, most: int = 10_000
 ) -> Settled:
-    """Settle every user's pending allocations by `at` (aware UTC), about `most` of them.
+    """Settle every user's pending allocations at `at` (aware UTC), about `most`.
 
     A user that fails is logged and told, and the others go on. What another run is
     settling is left to it. What is left over waits for the next run.
