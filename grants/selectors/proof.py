@@ -176,8 +176,7 @@ def _shared_columns(model: type[models.Model], past: type[models.Model]) -> list
     """Return the columns that history keeps; it lags behind in `updated_at`."""
     kept = {str(field.column) for field in past._meta.concrete_fields}
     own = {str(field.column) for field in model._meta.concrete_fields}
-    # A row's own key is told by the write's in history.
-    return sorted((kept & own) - {"updated_at", "idempotency_key"})
+    return sorted((kept & own) - {"updated_at"})
 
 
 def _history_query(table: str, past: str, columns: list[str], owned: bool) -> str:

@@ -45,7 +45,7 @@ _OWNER = "(c.realm_id, c.account_id, c.user_id)"
 
 
 def _child(child: str, column: str, parent: str, subject: str) -> str:
-    """Return the query of children that lie outside their parent's realm and account."""
+    """Return the query of children that lie outside their parent's account."""
     return f"""
     SELECT c.user_id, c.{subject}, 'lies outside its {column}' FROM {child} c
     LEFT JOIN {parent} p ON p.id = c.{column}

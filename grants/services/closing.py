@@ -214,9 +214,7 @@ def _carry_over(
         carried.save(force_insert=True)
     holding = holding_of(lot)
     legs = [Leg(holding, -rest, lot), Leg(holding, rest, carried)]
-    cause = Cause(
-        PostingReason.CARRYOVER, f"grant_lot:{lot.pk}", carried.idempotency_key
-    )
+    cause = Cause(PostingReason.CARRYOVER, f"grant_lot:{lot.pk}", carried.issue_key)
     post(user=lot.user, cause=cause, legs=legs, at=at, by=by)
     facts = {
         "billing_user_id": str(lot.user_id),
@@ -246,7 +244,7 @@ def _rollover(lot: GrantLot, rest: int, window: Window) -> GrantLot:
         window_start=window.start,
         window_end=window.end,
         alloc_seq=lot.alloc_seq,
-        idempotency_key=f"carryover:{lot.pk}",
+        issue_key=f"carryover:{lot.pk}",
         source_kind=lot.source_kind,
         source_ref=lot.source_ref,
         on_ledger=lot.on_ledger,

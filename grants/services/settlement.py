@@ -211,7 +211,7 @@ def overage_lot(
         period_end=period.end,
         window_start=period.start,
         window_end=period.end,
-        idempotency_key=f"{key}:{period.end.isoformat() if period.end else 'open'}",
+        issue_key=f"{key}:{period.end.isoformat() if period.end else 'open'}",
         source_kind=GrantSource.CATALOG,
         source_ref=key,
         status=LotStatus.ACTIVE,
@@ -220,7 +220,7 @@ def overage_lot(
         amount_xusd=0,
     )
     same = GrantLot.objects.filter(
-        realm_id=user.realm_id, user=user, idempotency_key=new.idempotency_key
+        realm_id=user.realm_id, user=user, issue_key=new.issue_key
     )
     found = same.first()
     if found is None:

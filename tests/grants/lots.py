@@ -69,7 +69,7 @@ def give(user, amount_xusd, *, at, by, assignment=None, days=30, **terms):
     assignment = assignment or bind(user, at=at, by=by)
     start = terms.pop("window_start", at)
     end = terms.pop("window_end", start + days * DAY if days else None)
-    key = terms.pop("idempotency_key", f"grant:{new_id()}")
+    key = terms.pop("issue_key", f"grant:{new_id()}")
     with transaction.atomic():
         with auditing(by, at=at):
             lot = GrantLot.objects.create(
@@ -80,7 +80,7 @@ def give(user, amount_xusd, *, at, by, assignment=None, days=30, **terms):
                 assignment=assignment,
                 period_start=start,
                 period_end=end,
-                idempotency_key=key,
+                issue_key=key,
                 source_kind=assignment.source_kind,
                 source_ref=assignment.source_ref,
                 window_start=start,

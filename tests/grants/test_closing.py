@@ -215,7 +215,7 @@ def test_closing_tells_what_became_of_the_rest(user, lot_of, late, by):
 def test_one_lot_that_fails_keeps_no_other_open(user, lot_of, late, at, by):
     broken, sound = lot_of("carryover"), lot_of("carryover")
     # Somebody took the key of what would be carried over.
-    give(user, 5, at=at, by=by, days=None, idempotency_key=f"carryover:{broken.pk}")
+    give(user, 5, at=at, by=by, days=None, issue_key=f"carryover:{broken.pk}")
 
     run = close(late, by)
 
