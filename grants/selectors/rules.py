@@ -1,7 +1,8 @@
 """What must be true of grants and ledgers, each as the query that finds what is not.
 
 A query yields `(user, subject, what is wrong)` of some accounts of a realm
-(`%(realm)s`, `%(accounts)s`). Each starts at the accounts' users, for which there are indexes.
+(`%(realm)s`, `%(accounts)s`). Each starts at the accounts' users, by whom there are
+indexes.
 """
 
 from collections.abc import Mapping

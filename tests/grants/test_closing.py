@@ -11,7 +11,7 @@ from grants.models import GrantLot, LedgerEntry, Posting
 from grants.services.closing import close_ended_lots, close_lot
 from grants.services.settlement import settle_user
 from tests.grants.lots import DAY, balances, bind, give, hold, use
-from tests.grants.test_races import race
+from tests.grants.racing import race
 
 LATER = 31 * DAY
 

@@ -9,7 +9,7 @@ from grants.models import LedgerEntry
 from grants.selectors.chain import START, chained, entry_facts
 from grants.services.seals import seal_account, seal_entries
 from tests.grants.lots import give
-from tests.grants.test_races import race
+from tests.grants.racing import race
 
 
 @pytest.fixture

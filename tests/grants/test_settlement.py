@@ -13,7 +13,7 @@ from config.kernel.windows import Window
 from grants.models import GrantAllocation, GrantLot, Posting
 from grants.services.settlement import NoOverageProgram, settle_pending, settle_user
 from tests.grants.lots import balances, give, overage_program, use
-from tests.grants.test_races import race
+from tests.grants.racing import race
 
 
 @pytest.fixture
