@@ -104,7 +104,7 @@ def test_consuming_more_than_there_is(bound, lots):
 
     assert error(answer) == (402, "FUNDING.EXHAUSTED")
     assert answer.json()["hints"] == [
-        {"type": "funding.xusd_shortfall", "shortfall_xusd": "1"}
+        {"type": "funding.xusd_shortfall", "shortfall_xusd": 1}
     ]
 
 
