@@ -154,6 +154,7 @@ def commit_facts(rules: Rules, committed: Committed) -> CommitFacts:
         windows=[_held(window) for window in known["windows"]],
         billing_mode=committed.billing_mode,  # type: ignore[arg-type]
         held_xusd=known["held_xusd"],
+        void_xusd=known.get("void_xusd", 0),
         available_xusd=known["available_xusd"],
         quantity_minor=committed.quantity_minor,
         amount_xusd=sum(line.amount_xusd for line in committed.lines),

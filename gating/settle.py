@@ -59,10 +59,11 @@ class HeldWindow:
 class CommitFacts:
     """Everything a settlement depends on, at the instant `at` (aware UTC).
 
-    Amounts are canonical: what the whole quantity costs. `available_xusd` is what the
-    balance has beside the lease's own `held_xusd`; the `budget` that the lease names
-    holds the same. `unpriced` and `not_allowed` name meters; `zero_cost` says that the
-    feature has no price or cost at all.
+    Amounts are canonical: what the whole quantity costs. `available_xusd` is what lots
+    have beside the lease's own `held_xusd`, of which `void_xusd` was held on lots that
+    pay nothing any more; the `budget` that the lease names holds the same. `unpriced`
+    and `not_allowed` name meters; `zero_cost` says that the feature has no price or
+    cost at all.
     """
 
     at: datetime
@@ -81,14 +82,15 @@ class CommitFacts:
     not_allowed: Sequence[str] = ()
     zero_cost: bool = False
     budget: BudgetFact | None = None
+    void_xusd: int = 0
 
     @property
     def purse_xusd(self) -> int:
-        """Return the most that a prepaid balance pays: what is held, and what is left.
+        """Return the most that lots pay: what is held on them, and what is left.
 
         An open lease holds it.
         """
-        return self.held_xusd + max(0, self.available_xusd)
+        return self.held_xusd - self.void_xusd + max(0, self.available_xusd)
 
     @property
     def budget_xusd(self) -> int:

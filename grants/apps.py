@@ -10,6 +10,6 @@ class GrantsConfig(AppConfig):
     def ready(self) -> None:
         """Let billing states show what a user may spend."""
         from billing.selectors.wallets import register_wallet_reader
-        from grants.selectors.balances import wallet_balance
+        from grants.selectors.wallets import wallet_balance
 
         register_wallet_reader(wallet_balance)

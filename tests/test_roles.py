@@ -30,7 +30,7 @@ FORBIDDEN = [
     "CREATE ROLE stray",
     "CREATE DATABASE stray",
     "ALTER TABLE realms ADD COLUMN stray int",
-    "ALTER TABLE credit_balances DROP CONSTRAINT credit_balance_is_never_overdrawn",
+    "ALTER TABLE grant_lots DROP CONSTRAINT grant_lots_are_sound",
     "ALTER TABLE realms OWNER TO plangate_app",
     "ALTER FUNCTION plangate_audit_row() OWNER TO plangate_app",
     "CREATE OR REPLACE FUNCTION plangate_refuse_rewrite() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",

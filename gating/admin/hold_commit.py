@@ -18,7 +18,7 @@ from gating.models import ApplicationStatus, Lease, Rating
 from gating.selectors.features import gated_feature
 from gating.services.holds import commit_hold
 from gating.services.usage import MeterUse
-from grants.models import CreditBalance
+from grants.selectors.wallets import wallet_of
 
 _METER = "meter_"
 
@@ -88,9 +88,9 @@ def _meters(lease: Lease, *, at: datetime) -> Sequence[Meter]:
 
 def commit_preview(form: CommitHoldForm, by: AuditContext, *, at: datetime) -> Preview:
     """Return what is charged and what is given back: commit it, to be rolled back."""
-    before = _balance(form.subject)
+    before = _wallet(form.subject, at=at)
     rating = form.perform(by, at=at)
-    after = _balance(form.subject)
+    after = _wallet(form.subject, at=at)
     shown: list[Any] = [
         _held_table(form.subject, rating),
         _price_table(rating),
@@ -133,13 +133,9 @@ def _more_than_held(lease: Any, rating: Rating) -> list[Any]:
     ]
 
 
-def _balance(lease: Lease) -> tuple[int, int, int]:
-    balance = CreditBalance.objects.filter(
-        realm_id=lease.realm_id, pk=lease.user_id
-    ).first()
-    if balance is None:
-        return 0, 0, 0
-    return balance.available_xusd, balance.reserved_xusd, balance.spent_xusd
+def _wallet(lease: Lease, *, at: datetime) -> tuple[int, int, int]:
+    wallet = wallet_of(user=lease.user, at=at)
+    return wallet.available_xusd, wallet.reserved_xusd, wallet.spent_xusd
 
 
 def _held_table(lease: Any, rating: Rating) -> Table:

@@ -9,8 +9,8 @@ from config.kernel.errors import Invalid, Refused
 from gating.pricing import MeterRate
 from gating.selectors.limits import Purse, coverage_of
 from gating.sentences import no_budget
-from grants.selectors.balances import available_xusd
 from grants.selectors.budgets import budget_named
+from grants.services import funding
 
 
 class CoverageOut(WireModel):
@@ -49,7 +49,7 @@ def purse_of(user: BillingUser, basis: str, name: str | None, as_of: datetime) -
     `name` is the budget's id or reference.
     """
     if basis == "xusd":
-        return Purse(available_xusd(user_id=user.pk, at=as_of))
+        return Purse(funding.available_xusd(user=user, at=as_of))
     if name is None:
         raise Invalid(
             "Coverage by budget needs coverage_budget_id.", field="coverage_budget_id"

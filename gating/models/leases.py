@@ -27,7 +27,8 @@ class Lease(Row):
     """An authorization: permission for one commit, and what it holds until then.
 
     While active it holds `reserved_minor` on each counter of `counter_ids`, and
-    `reserved_xusd` (10^-6 USD) on its user's balance and on the budget that was named:
+    `reserved_xusd` (10^-6 USD) on its user's lots (`held_lots`, `held_amounts`: side by
+    side) and on the budget that was named:
     `budget` as it was, `budget_id` as it is. Afterwards the columns keep what was held,
     and nothing is. The quota columns have one element per counter that its
     commit counts on. The rules and what was `seen` (`gating.rules.Seen`) are the
@@ -95,6 +96,8 @@ class Lease(Row):
     rated_at = models.DateTimeField(null=True)
     budget_id = models.UUIDField(null=True)
     budget_seen = models.JSONField(null=True)
+    held_lots = ArrayField(models.UUIDField(), default=list)
+    held_amounts = ArrayField(models.BigIntegerField(), default=list)
 
     objects = RealmQuerySet.as_manager()
 

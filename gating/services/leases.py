@@ -77,10 +77,10 @@ def cancel_lease(
     """
     lock_gate(account.realm_id, account.pk)
     lease = lease_of(user, reference)
-    expire_if_overdue(lease, user, at=at)
+    expire_if_overdue(lease, at=at)
     if lease.state != LeaseState.ACTIVE:
         return Cancellation(canceled=False, released_minor=0)
-    end_lease(lease, user, LeaseState.CANCELED, at=at)
+    end_lease(lease, LeaseState.CANCELED, at=at)
     explain_end(lease, EndKind.RELEASED, at=at, by=by)
     record_event(
         realm=account.realm,
@@ -127,15 +127,13 @@ def explain_end(
     )
 
 
-def end_lease(
-    lease: Lease, user: BillingUser, state: LeaseState, *, at: datetime
-) -> None:
+def end_lease(lease: Lease, state: LeaseState, *, at: datetime) -> None:
     """End an active lease and give back all it holds, under the account's lock."""
     close(lease, state, at=at)
     release(lease.counter_ids, lease.reserved_minor)
     if lease.reserved_xusd:
-        balance = funding.lock_balance(user=user, at=at)
-        funding.release(balance, amount_xusd=lease.reserved_xusd, at=at)
+        held = funding.Hold(lease.held_lots, lease.held_amounts)
+        funding.release(held, at=at)
         if lease.budget_id is not None:
             amount_xusd = lease.reserved_xusd
             release_budget(lease.budget_id, amount_xusd=amount_xusd, at=at)
@@ -151,11 +149,11 @@ def close(lease: Lease, state: LeaseState, *, at: datetime) -> None:
     lease.state, lease.ended_at = state, at
 
 
-def expire_if_overdue(lease: Lease, user: BillingUser, *, at: datetime) -> None:
+def expire_if_overdue(lease: Lease, *, at: datetime) -> None:
     """Expire a lease that nobody may commit any more, under the account's lock."""
     overdue = at > lease.expires_at + options().lease_grace
     if overdue and lease.state == LeaseState.ACTIVE:
-        end_lease(lease, user, LeaseState.EXPIRED, at=at)
+        end_lease(lease, LeaseState.EXPIRED, at=at)
 
 
 def expire_overdue(realm_id: str, account_id: UUID, *, at: datetime) -> int:

@@ -72,10 +72,9 @@ def rate_seat(bill: SeatBill, *, at: datetime, by: AuditContext) -> bool:
     if not _claim(bill, rating_id):
         return False
     line = _priced(bill)
-    balance = None
+    available = 0
     if line.revenue.amount_xusd:
-        balance = funding.lock_balance(user=bill.user, at=at)
-    available = balance.available_xusd if balance else 0
+        available = funding.gross_xusd(user=bill.user, at=at)
     settled = settle_seat(
         policy=bill.policy,
         line=line,
@@ -84,12 +83,12 @@ def rate_seat(bill: SeatBill, *, at: datetime, by: AuditContext) -> bool:
         available_xusd=available,
         zero_cost=bill.rules.zero_cost,
     )
-    funded = 0
-    if balance and settled.amount_xusd:
-        funded = funding.settle(
-            balance,
-            reserved_xusd=0,
-            spend_xusd=settled.amount_xusd,
+    funded = min(settled.amount_xusd, available)
+    if settled.amount_xusd:
+        funding.settle(
+            user=bill.user,
+            spend_xusd=funded,
+            owed_xusd=settled.amount_xusd - funded,
             source_ref=f"gate_rating:{rating_id}",
             at=at,
         )

@@ -19,7 +19,7 @@
 --
 -- p_alone says that the call is a transaction of its own.
 --
--- Order of locks: the account, counters, the balance, the lease.
+-- Order of locks: the account, counters, lots, the lease.
 CREATE OR REPLACE FUNCTION gate_admit(
     p_realm text, p_principal text, p_business_user text, p_bound boolean,
     p_feature text, p_rules uuid, p_family text, p_mode text, p_zero_cost boolean,
@@ -46,6 +46,8 @@ DECLARE
     v_fits boolean;
     v_least bigint;
     v_available bigint;
+    v_lots uuid[] := '{}';
+    v_lots_held bigint[] := '{}';
 BEGIN
     SELECT p.plan_assignment_id, p.account_id, p.user_id
     INTO v_assignment, v_account, v_user
@@ -112,7 +114,7 @@ BEGIN
     IF v_fits IS NULL THEN
         RETURN NULL;
     END IF;
-    v_available := CASE WHEN p_pays THEN grants_available(v_user) ELSE 0 END;
+    v_available := CASE WHEN p_pays THEN grants_available(p_realm, v_user, p_at) ELSE 0 END;
     IF NOT v_fits OR p_pays AND v_available < p_purse THEN
         IF p_count > 1 THEN
             RETURN NULL;
@@ -160,9 +162,9 @@ BEGIN
         SET used_minor = c.used_minor + excluded.used_minor,
             reserved_minor = c.reserved_minor + excluded.reserved_minor;
     END IF;
-    IF p_wallet > 0 AND NOT grants_hold(v_user, p_wallet, p_at) THEN
-        RAISE EXCEPTION 'the balance of user % moved', v_user
-            USING ERRCODE = 'serialization_failure';
+    IF p_wallet > 0 THEN
+        SELECT o_lots, o_amounts INTO v_lots, v_lots_held
+        FROM grants_hold(p_realm, v_user, p_wallet, p_at);
     END IF;
     -- point: held
     IF p_count = 1 THEN
@@ -172,7 +174,7 @@ BEGIN
             counter_ids, reserved_minor, reserved_xusd, zero_cost, authorized_at, expires_at,
             idempotency_key, request_hash, labels, trace_id, rule_set_id, quota_counter_ids,
             quota_limits, quota_held, seen_first, seen_second, available_xusd, account_id,
-            plan_assignment_id, realm_id, user_id)
+            plan_assignment_id, realm_id, user_id, held_lots, held_amounts)
         VALUES (
             p_id, p_at, p_at, coalesce(p_lease, 'lease.' || p_id), p_feature, p_family,
             'active', p_mode, p_policy, p_starts[1], p_ends[1], p_estimate,
@@ -180,7 +182,8 @@ BEGIN
             CASE WHEN cardinality(v_held_on) > 0 THEN p_held ELSE 0 END, p_wallet,
             p_zero_cost, p_at, p_at + p_ttl, p_key, decode(p_hash, 'hex'), p_labels,
             p_trace, p_rules, v_counters[1:cardinality(p_quota_limits)], p_quota_limits,
-            p_quota_held, v_used, v_reserved, v_available, v_account, v_assignment, p_realm, v_user);
+            p_quota_held, v_used, v_reserved, v_available, v_account, v_assignment, p_realm,
+            v_user, v_lots, v_lots_held);
     ELSE
         INSERT INTO gate_leases (
             id, created_at, updated_at, lease, feature_code, feature_family_code, state,
@@ -188,7 +191,7 @@ BEGIN
             counter_ids, reserved_minor, reserved_xusd, zero_cost, authorized_at, expires_at,
             idempotency_key, request_hash, labels, trace_id, rule_set_id, quota_counter_ids,
             quota_limits, quota_held, seen_first, seen_second, available_xusd, account_id,
-            plan_assignment_id, realm_id, user_id)
+            plan_assignment_id, realm_id, user_id, held_lots, held_amounts)
         SELECT i.id, p_at, p_at, coalesce(i.lease, 'lease.' || i.id), p_feature, p_family,
             'active', p_mode, p_policy, p_starts[1], p_ends[1], i.estimate,
             coalesce(i.estimate, (
@@ -207,7 +210,8 @@ BEGIN
             CASE WHEN i.n = 1 THEN v_reserved ELSE ARRAY(
                 SELECT u.reserved + CASE WHEN u.reserves THEN i.before ELSE 0 END
                 FROM unnest(v_reserved, p_reserves) AS u(reserved, reserves)) END,
-            v_available - i.spoken, v_account, v_assignment, p_realm, v_user
+            v_available - i.spoken, v_account, v_assignment, p_realm, v_user, part.o_lots,
+            part.o_amounts
         FROM (
             SELECT t.*, sum(t.held) OVER (ORDER BY t.n) - t.held AS before,
                 CASE WHEN p_pays
@@ -216,7 +220,9 @@ BEGIN
                 key text, hash text, lease text, id uuid, labels jsonb, trace text,
                 estimate bigint, held bigint, wallet bigint)) WITH ORDINALITY AS t(
                 key, hash, lease, id, labels, trace, estimate, held, wallet, n)
-        ) i;
+        ) i
+        CROSS JOIN LATERAL grants_part(
+            v_lots, v_lots_held, i.spoken::bigint, i.wallet) part;
     END IF;
     -- point: stored
     RETURN concat_ws(',', 0, v_account, v_user, v_available,

@@ -47,9 +47,8 @@ DECLARE
     v_governed boolean;
     v_sent_keys text[];
     v_old_keys text[];
-    v_payer uuid;
-    v_purse bigint;
-    v_owed bigint := 0;
+    v_lots uuid[];
+    v_lots_held bigint[];
     v_leases gate_leases[] := '{}';
     v_keys text[] := '{}';
     v_names text[] := '{}';
@@ -351,20 +350,11 @@ BEGIN
         v_available := 0;
         v_wallet := 0;
         IF rule.billing_mode = 'prepaid' AND NOT rule.zero_cost THEN
-            -- Held at once for items of one user that follow each other.
-            IF rule.user_id IS DISTINCT FROM v_payer THEN
-                IF v_owed > 0 AND NOT grants_hold(v_payer, v_owed, p_at) THEN
-                    RAISE EXCEPTION 'the balance of user % moved', v_payer
-                        USING ERRCODE = 'serialization_failure';
-                END IF;
-                v_payer := rule.user_id;
-                v_owed := 0;
-                v_purse := grants_available(v_payer);
-            END IF;
-            v_available := v_purse - v_owed;
+            v_available := grants_available(item.realm, rule.user_id, p_at);
             IF v_overdue AND p_dry THEN
                 v_available := v_available + (
-                    SELECT coalesce(sum(l.reserved_xusd), 0) FROM gate_leases l
+                    SELECT grants_freed(array_agg(h.lot), array_agg(h.held), p_at)
+                    FROM gate_leases l, unnest(l.held_lots, l.held_amounts) AS h(lot, held)
                     WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
                         AND l.user_id = rule.user_id AND l.state = 'active'
                         AND l.expires_at < p_at - p_grace);
@@ -430,7 +420,12 @@ BEGIN
         END;
         -- point: decided
         IF v_reason IS NULL AND NOT p_dry THEN
-            v_owed := v_owed + v_wallet;
+            v_lots := '{}';
+            v_lots_held := '{}';
+            IF v_wallet > 0 THEN
+                SELECT o_lots, o_amounts INTO v_lots, v_lots_held
+                FROM grants_hold(item.realm, rule.user_id, v_wallet::bigint, p_at);
+            END IF;
             IF v_budget_id IS NOT NULL AND v_wallet > 0 THEN
                 u_seen := jsonb_set(
                     u_seen, ARRAY[v_budget_of, 'reserved_xusd'],
@@ -513,7 +508,7 @@ BEGIN
                 v_quota_ids, v_quota_limits, v_quota_held, v_first, v_second_seen,
                 v_available, item.budget, NULL, NULL, rule.account_id,
                 rule.plan_assignment_id, item.realm, v_user, v_budget_id,
-                v_budget - 'budget_id')::gate_leases;
+                v_budget - 'budget_id', v_lots, v_lots_held)::gate_leases;
         END IF;
         v_answers := array_append(v_answers, jsonb_build_object(
             'o', CASE WHEN v_reason IS NULL THEN 'admitted' ELSE 'denied' END,
@@ -526,10 +521,6 @@ BEGIN
         END IF;
     END LOOP;
     IF NOT p_dry THEN
-        IF v_owed > 0 AND NOT grants_hold(v_payer, v_owed, p_at) THEN
-            RAISE EXCEPTION 'the balance of user % moved', v_payer
-                USING ERRCODE = 'serialization_failure';
-        END IF;
         FOR i IN 1 .. cardinality(u_ids) LOOP
             IF NOT grants_hold_budget(u_ids[i], u_owed[i], p_at) THEN
                 RAISE EXCEPTION 'the budget % moved', u_ids[i]

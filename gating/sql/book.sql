@@ -43,21 +43,6 @@ BEGIN
     -- point: stored
 END $$;
 
--- Ends what a user's items held, and spends what they came to, each under its rating.
-CREATE OR REPLACE FUNCTION gate_book_money(
-    p_realm text, p_account uuid, p_user uuid, p_held bigint, p_spent bigint,
-    p_entries uuid[], p_amounts bigint[], p_ratings uuid[], p_at timestamptz
-) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    IF p_held > 0 OR p_spent > 0 THEN
-        PERFORM grants_settle(
-            p_realm, p_account, p_user, p_held, p_entries, p_amounts,
-            ARRAY(SELECT 'gate_rating:' || r.id FROM unnest(p_ratings)
-                WITH ORDINALITY AS r(id, n) ORDER BY r.n), p_at);
-    END IF;
-END $$;
-
 -- Stores the remainders that a user's items changed.
 CREATE OR REPLACE FUNCTION gate_book_remainders(
     p_realm text, p_user uuid, p_keys text[], p_values bigint[], p_per bigint[],

@@ -3,12 +3,12 @@
 -- Both do what gating/settle.py and gating/pricing specify.
 --
 -- Plain is the use of one priced meter, not by whole blocks, of a lease that is active,
--- in time, and of this feature, where every quota takes the quantity and the balance
--- pays the amount.
+-- in time, and of this feature, where every quota takes the quantity and one lot, the
+-- first in the order of spending, pays the amount.
 --
 -- Returns the numbers that the answer is made of, as gate_commit does.
 --
--- Order of locks: the account, the balance, counters, the lease.
+-- Order of locks: the account, counters, the lot, the lease.
 CREATE OR REPLACE FUNCTION gate_close(
     p_realm text, p_principal text, p_business_user text, p_bound boolean,
     p_feature text, p_rules uuid, p_meter text, p_unit text, p_price bigint,
@@ -29,6 +29,8 @@ DECLARE
     v_next numeric;
     v_cost_next numeric;
     v_available bigint := 0;
+    v_lot uuid;
+    v_free bigint;
     v_moved bigint;
     v_evidence jsonb;
 BEGIN
@@ -52,7 +54,7 @@ BEGIN
 
     SELECT l.id, l.feature_family_code, l.billing_mode, l.plan_assignment_id,
         l.expires_at, l.reserved_minor, l.reserved_xusd, l.zero_cost, l.labels,
-        l.quota_counter_ids, l.quota_limits, l.quota_held, k.windows, k.known, k.room,
+        l.quota_counter_ids, l.quota_limits, l.quota_held, l.held_lots, k.windows, k.known, k.room,
         coalesce((
             SELECT b.remainder_numer FROM gate_residual_buckets b
             WHERE b.realm_id = p_realm AND b.user_id = v_user AND b.meter_code = p_meter
@@ -106,8 +108,11 @@ BEGIN
         RETURN NULL;
     END IF;
     IF held.reserved_xusd > 0 OR v_revenue > 0 THEN
-        v_available := grants_lock(v_user);
-        IF v_revenue > v_available::numeric + held.reserved_xusd THEN
+        SELECT o_gross, o_lot, o_free INTO v_available, v_lot, v_free
+        FROM grants_purse(p_realm, v_user, held.held_lots, p_at);
+        IF v_lot IS NULL OR cardinality(held.held_lots) > 1 OR v_lot <> held.held_lots[1]
+            OR v_revenue > v_free::numeric + held.reserved_xusd
+        THEN
             RETURN NULL;
         END IF;
     END IF;
@@ -131,11 +136,11 @@ BEGIN
         RAISE EXCEPTION 'a counter of user % moved', v_user
             USING ERRCODE = 'serialization_failure';
     END IF;
-    PERFORM gate_book_money(
-        p_realm, v_account, v_user, held.reserved_xusd, v_revenue::bigint,
-        CASE WHEN v_revenue > 0 THEN ARRAY[p_entry] ELSE '{}' END,
-        CASE WHEN v_revenue > 0 THEN ARRAY[v_revenue::bigint] ELSE '{}' END,
-        CASE WHEN v_revenue > 0 THEN ARRAY[p_id] ELSE '{}' END, p_at);
+    IF v_lot IS NOT NULL THEN
+        PERFORM grants_take(
+            p_realm, v_account, v_user, v_lot, held.reserved_xusd, v_revenue::bigint,
+            p_entry, 'gate_rating:' || p_id, p_at);
+    END IF;
     IF v_next <> held.carried OR v_cost_next <> held.cost_carried THEN
         PERFORM gate_book_remainders(
             p_realm, v_user, ARRAY[p_rate, p_cost_rate],

@@ -2,7 +2,8 @@
 -- gate_close does one. Where an item is not plain it answers NULL and changes nothing;
 -- gate_commit then settles them all, one after the other, to the same end.
 --
--- Plain is also that all hold on the same counters, and use the same meter. What an item
+-- Plain is also that all hold on the same counters and the same lot, and use the same
+-- meter. What an item
 -- finds then follows from what the first one finds and from the sums of those before it.
 --
 -- p_items has, in order: [{lease, quantity, used, key, hash, id, operation, labels, trace,
@@ -10,7 +11,7 @@
 --
 -- Returns, for each item, the numbers that the answer is made of, as gate_close does.
 --
--- Order of locks: the account, the balance, counters, the leases.
+-- Order of locks: the account, counters, the lot, the leases.
 CREATE OR REPLACE FUNCTION gate_close_all(
     p_realm text, p_principal text, p_business_user text, p_bound boolean,
     p_feature text, p_rules uuid, p_meter text, p_unit text, p_price bigint,
@@ -29,6 +30,8 @@ DECLARE
     v_carried bigint;
     v_cost_carried bigint;
     v_available bigint := 0;
+    v_lot uuid;
+    v_free bigint := 0;
     v_falls_short boolean;
     v_moved bigint;
     v_evidence jsonb[];
@@ -58,7 +61,9 @@ BEGIN
         array_agg(i.quantity ORDER BY i.n) AS quantities,
         array_agg(i.used ORDER BY i.n) AS uses, array_agg(i.id ORDER BY i.n) AS ratings,
         sum(i.quantity)::bigint AS quantity, sum(l.reserved_minor)::bigint AS minor,
-        sum(l.reserved_xusd)::bigint AS xusd, min(l.quota_counter_ids) AS counters,
+        sum(l.reserved_xusd)::bigint AS xusd, array_agg(DISTINCT l.held_lots)
+            FILTER (WHERE l.reserved_xusd > 0) AS lots,
+        min(l.quota_counter_ids) AS counters,
         min(l.quota_limits) AS limits, min(l.quota_held) AS holds,
         min(l.quota_counter_ids) = max(l.quota_counter_ids)
             AND min(l.quota_limits) = max(l.quota_limits)
@@ -120,7 +125,14 @@ BEGIN
         RETURN NULL;
     END IF;
     IF leases.xusd > 0 OR rated.revenue > 0 THEN
-        v_available := grants_lock(v_user);
+        IF array_length(leases.lots, 1) > 1 OR array_length(leases.lots, 2) > 1 THEN
+            RETURN NULL;
+        END IF;
+        SELECT o_gross, o_lot, o_free INTO v_available, v_lot, v_free
+        FROM grants_purse(p_realm, v_user, coalesce(leases.lots, '{}'), p_at);
+        IF v_lot IS NULL OR v_lot <> leases.lots[1][1] THEN
+            RETURN NULL;
+        END IF;
     END IF;
     SELECT count(*) AS known, array_agg(c.used_minor ORDER BY t.place) AS used,
         array_agg(c.reserved_minor ORDER BY t.place) AS reserved
@@ -136,7 +148,8 @@ BEGIN
         SELECT i.n,
             bool_or(i.quantity > w.held
                 + greatest(0, coalesce(w.most, c_all) - w.used - w.reserved))
-            OR i.revenue > i.available + i.xusd AS falls_short,
+            -- The first lot has what all of them have less v_available, and v_free more.
+            OR i.revenue > i.available - v_available + v_free + i.xusd AS falls_short,
             jsonb_build_object(
                 'state', 'active', 'expires_at', l.expires_at,
                 'grace_seconds', floor(extract(epoch FROM p_grace)),
@@ -187,14 +200,15 @@ BEGIN
         RAISE EXCEPTION 'a counter of user % moved', v_user
             USING ERRCODE = 'serialization_failure';
     END IF;
-    PERFORM gate_book_money(
-        p_realm, v_account, v_user, leases.xusd, rated.revenue::bigint,
-        array_agg(t.entry ORDER BY t.n) FILTER (WHERE t.revenue > 0),
-        array_agg(t.revenue::bigint ORDER BY t.n) FILTER (WHERE t.revenue > 0),
-        array_agg(t.id ORDER BY t.n) FILTER (WHERE t.revenue > 0), p_at)
-    FROM ROWS FROM (
-        jsonb_to_recordset(p_items) AS (entry uuid, id uuid), unnest(rated.revenues))
-        WITH ORDINALITY AS t(entry, id, revenue, n);
+    IF v_lot IS NOT NULL THEN
+        PERFORM grants_take_all(
+            p_realm, v_account, v_user, v_lot, leases.xusd,
+            array_agg(t.entry ORDER BY t.n), array_agg(t.revenue::bigint ORDER BY t.n),
+            array_agg('gate_rating:' || t.id ORDER BY t.n), p_at)
+        FROM ROWS FROM (
+            jsonb_to_recordset(p_items) AS (entry uuid, id uuid), unnest(rated.revenues))
+            WITH ORDINALITY AS t(entry, id, revenue, n);
+    END IF;
     PERFORM gate_book_remainders(
         p_realm, v_user, ARRAY[p_rate, p_cost_rate],
         ARRAY[rated.last::bigint, rated.cost_last::bigint], ARRAY[p_per, p_cost_per],

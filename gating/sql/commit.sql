@@ -14,10 +14,11 @@
 -- changes nothing: `key_reused`, `lease_unknown`, `other_feature`, `overflow` (of a
 -- `field`), `meter_not_allowed` (`meters`); or `stale`.
 --
--- Order of locks: the accounts' rows in order of id, then balances and budgets,
--- counters, leases.
+-- Order of locks: the accounts' rows in order of id, then lots and budgets, counters,
+-- leases.
 -- As in gate_authorize, what the items read is kept here while they are settled, and
--- written once at the end (gate_book); so are the remainders of one user.
+-- written once at the end (gate_book); so are the remainders of one user. Lots pay item
+-- by item: which ones do depends on those before.
 CREATE OR REPLACE FUNCTION gate_commit(
     p_items jsonb, p_at timestamptz, p_grace interval, p_strict boolean,
     p_version bigint
@@ -81,6 +82,7 @@ DECLARE
     v_status text;
     v_reasons text[];
     v_available bigint;
+    v_void bigint;
     v_applied bigint;
     v_funded bigint;
     v_pays boolean;
@@ -97,16 +99,6 @@ DECLARE
     c_reserved bigint[] := '{}';
     c_add_used bigint[] := '{}';
     c_add_reserved bigint[] := '{}';
-    -- The balance of the user whose items follow each other.
-    b_user uuid;
-    b_realm text;
-    b_account uuid;
-    b_available bigint;
-    b_held bigint := 0;
-    b_spent bigint := 0;
-    b_entries uuid[] := '{}';
-    b_amounts bigint[] := '{}';
-    b_ratings uuid[] := '{}';
     -- Budgets named so far, as they stand after the items settled so far; what these add
     -- to what is consumed, and give up of what is held.
     u_ids uuid[] := '{}';
@@ -201,9 +193,6 @@ BEGIN
 
         IF item.operation || item.key || rule.user_id = ANY (v_keys) THEN
             -- Of an item settled just now, and not stored yet.
-            PERFORM gate_book_money(
-                b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts,
-                b_ratings, p_at);
             PERFORM gate_book_remainders(
                 r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
             PERFORM gate_book_budgets(u_ids, u_ended, u_add_consumed, p_at);
@@ -216,8 +205,7 @@ BEGIN
             v_records := '{}'; v_rating_keys := '{}'; v_old_keys := NULL;
             c_add_used := array_fill(0::bigint, ARRAY[cardinality(c_ids)]);
             c_add_reserved := c_add_used;
-            b_user := NULL; b_held := 0; b_spent := 0; b_entries := '{}';
-            b_amounts := '{}'; b_ratings := '{}'; r_of := NULL; r_changed := '{}';
+            r_of := NULL; r_changed := '{}';
         END IF;
         IF v_many AND v_old_keys IS NULL THEN
             -- One statement for the keys of all items, and one look-up for each.
@@ -247,7 +235,7 @@ BEGIN
         SELECT l.id, l.state, l.feature_code, l.feature_family_code, l.billing_mode,
             l.plan_assignment_id, l.expires_at, l.reserved_minor, l.reserved_xusd,
             l.zero_cost, l.labels, l.counter_ids, l.quota_counter_ids, l.quota_limits,
-            l.quota_held, l.budget_id
+            l.quota_held, l.budget_id, l.held_lots, l.held_amounts
         INTO held
         FROM gate_leases l
         WHERE l.realm_id = item.realm AND l.user_id = rule.user_id
@@ -274,15 +262,6 @@ BEGIN
                 c_add_reserved := c_add_reserved || 0::bigint;
             END IF;
         END LOOP;
-        IF rule.user_id IS DISTINCT FROM b_user THEN
-            PERFORM gate_book_money(
-                b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts,
-                b_ratings, p_at);
-            b_user := rule.user_id; b_realm := item.realm; b_account := rule.account_id;
-            b_available := NULL; b_held := 0; b_spent := 0; b_entries := '{}';
-            b_amounts := '{}'; b_ratings := '{}';
-        END IF;
-
         v_budget := NULL;
         IF held.budget_id IS NOT NULL THEN
             v_budget := array_position(u_ids, held.budget_id);
@@ -309,10 +288,7 @@ BEGIN
                 c_reserved[v_place] := c_reserved[v_place] - held.reserved_minor;
                 c_add_reserved[v_place] := c_add_reserved[v_place] - held.reserved_minor;
             END LOOP;
-            b_held := b_held + held.reserved_xusd;
-            IF b_available IS NOT NULL THEN
-                b_available := b_available + held.reserved_xusd;
-            END IF;
+            PERFORM grants_release(held.held_lots, held.held_amounts, p_at);
             IF v_budget IS NOT NULL THEN
                 u_reserved[v_budget] := u_reserved[v_budget] - held.reserved_xusd;
                 u_ended[v_budget] := u_ended[v_budget] + held.reserved_xusd;
@@ -491,13 +467,15 @@ BEGIN
         END IF;
 
         v_available := 0;
+        v_void := 0;
         v_pays := v_state = 'active' AND (held.reserved_xusd > 0 OR v_revenue > 0);
         IF v_pays THEN
-            IF b_available IS NULL THEN
-                -- What an expired lease gave back above is free again.
-                b_available := grants_lock(b_user) + b_held;
+            v_available := grants_gross(item.realm, rule.user_id, p_at);
+            IF held.reserved_xusd > 0 THEN
+                -- Of lots that were revoked or suspended nothing is paid.
+                v_void := held.reserved_xusd
+                    - grants_backed(held.held_lots, held.held_amounts);
             END IF;
-            v_available := b_available;
         END IF;
         IF v_quarantined THEN
             v_status := 'quarantined';
@@ -510,7 +488,7 @@ BEGIN
             IF held.billing_mode = 'prepaid' THEN
                 v_applied := least(
                     div(v_revenue * v_fits, item.quantity),
-                    held.reserved_xusd::numeric + greatest(0, v_available));
+                    held.reserved_xusd::numeric - v_void + v_available);
                 IF v_budget IS NOT NULL THEN
                     v_applied := least(v_applied, held.reserved_xusd::numeric + greatest(
                         0, coalesce(u_limits[v_budget], c_all) - u_consumed[v_budget]
@@ -548,16 +526,13 @@ BEGIN
 
         v_funded := 0;
         IF v_pays THEN
-            -- A postpaid balance pays what it has; the rest is owed.
-            v_funded := least(v_applied, v_available + held.reserved_xusd);
-            b_available := b_available + held.reserved_xusd - v_funded;
-            b_held := b_held + held.reserved_xusd;
-            b_spent := b_spent + v_funded;
-            IF v_funded > 0 THEN
-                b_entries := b_entries || item.entry;
-                b_amounts := b_amounts || v_funded;
-                b_ratings := b_ratings || item.id;
-            END IF;
+            -- Postpaid, lots pay what they have; the rest is owed.
+            v_funded := least(
+                v_applied, held.reserved_xusd::numeric - v_void + v_available);
+            PERFORM grants_settle(
+                item.realm, rule.account_id, rule.user_id, held.held_lots,
+                held.held_amounts, v_funded, v_applied - v_funded, item.entry,
+                'gate_rating:' || item.id, p_at);
         END IF;
         IF v_funded < v_applied THEN
             v_reasons := v_reasons || 'cash_funding_applied'::text;
@@ -584,6 +559,9 @@ BEGIN
             'held_xusd', held.reserved_xusd, 'available_xusd', v_available,
             'unpriced', v_unpriced, 'not_allowed', v_foreign,
             'zero_cost', held.zero_cost);
+        IF v_void > 0 THEN
+            v_evidence := v_evidence || jsonb_build_object('void_xusd', v_void);
+        END IF;
         IF v_budget IS NOT NULL THEN
             v_evidence := v_evidence || jsonb_build_object('budget', v_budget_seen);
         END IF;
@@ -620,9 +598,6 @@ BEGIN
             'cost', CASE WHEN v_quarantined THEN 0 ELSE v_cost END,
             'funded', v_funded, 'numbers', v_line_numbers));
     END LOOP;
-    PERFORM gate_book_money(
-        b_realm, b_account, b_user, b_held, b_spent, b_entries, b_amounts, b_ratings,
-        p_at);
     PERFORM gate_book_remainders(
         r_realm, r_user, r_keys, r_values, r_per, r_meters, r_changed);
     IF cardinality(u_ids) > 0 THEN

@@ -9,6 +9,8 @@ SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_leases uuid[];
     v_held record;
+    v_lots uuid[];
+    v_lots_held bigint[];
 BEGIN
     SELECT array_agg(l.id) INTO v_leases FROM (
         SELECT id FROM gate_leases
@@ -29,14 +31,10 @@ BEGIN
         GROUP BY counter_id
     ) held
     WHERE c.id = held.counter_id;
-    FOR v_held IN
-        SELECT user_id, sum(reserved_xusd)::bigint AS total FROM gate_leases
-        WHERE id = ANY (v_leases) AND reserved_xusd > 0
-        GROUP BY user_id ORDER BY user_id
-    LOOP
-        PERFORM grants_settle(
-            p_realm, p_account, v_held.user_id, v_held.total, '{}', '{}', '{}', p_at);
-    END LOOP;
+    SELECT array_agg(h.lot), array_agg(h.held) INTO v_lots, v_lots_held
+    FROM gate_leases l, unnest(l.held_lots, l.held_amounts) AS h(lot, held)
+    WHERE l.id = ANY (v_leases);
+    PERFORM grants_release(v_lots, v_lots_held, p_at);
     FOR v_held IN
         SELECT budget_id, sum(reserved_xusd)::bigint AS total FROM gate_leases
         WHERE id = ANY (v_leases) AND budget_id IS NOT NULL AND reserved_xusd > 0

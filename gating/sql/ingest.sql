@@ -96,7 +96,7 @@ BEGIN
         AND b.meter_code = ANY (r.meter_codes)
         AND b.rate_identity = ANY (r.meter_rate_identities || r.meter_cost_identities)
     WHERE r.id = v_rules;
-    v_available := grants_lock(v_user);
+    v_available := grants_gross(item.realm, v_user, p_at);
     IF item.budget IS NOT NULL THEN
         v_budget := grants_budget(item.realm, v_user, item.budget);
         IF v_budget IS NOT NULL THEN
@@ -110,7 +110,7 @@ BEGIN
         'available', v_available, 'budget', v_budget);
 END $$;
 
--- Books what was settled on that: the money paid, p_budget on the rating's budget, the
+-- Books what was settled on that: the money paid or owed, p_budget on the rating's budget, the
 -- remainders carried on, the rating with its lines and its key. In the transaction that
 -- read it.
 CREATE OR REPLACE FUNCTION gate_ingest_book(
@@ -121,10 +121,11 @@ LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_pl
 DECLARE
     rating gate_ratings := jsonb_populate_record(NULL::gate_ratings, p_rating);
 BEGIN
-    IF rating.funded_xusd > 0 THEN
-        PERFORM gate_book_money(
-            rating.realm_id, rating.account_id, rating.user_id, 0, rating.funded_xusd,
-            ARRAY[p_entry], ARRAY[rating.funded_xusd], ARRAY[rating.id], p_at);
+    IF rating.applied_amount_xusd > 0 THEN
+        PERFORM grants_settle(
+            rating.realm_id, rating.account_id, rating.user_id, '{}', '{}',
+            rating.funded_xusd, rating.applied_amount_xusd - rating.funded_xusd, p_entry,
+            'gate_rating:' || rating.id, p_at);
     END IF;
     IF p_budget > 0 THEN
         PERFORM gate_book_budgets(

@@ -1,5 +1,5 @@
 """The screens of what is given."""
 
-from grants.admin import balances, budgets, entries
+from grants.admin import budgets
 
-__all__ = ["balances", "budgets", "entries"]
+__all__ = ["budgets"]

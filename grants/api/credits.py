@@ -1,6 +1,4 @@
-"""`/billing-users/{billing_user_id}/credits`: what was given, and what became of it."""
-
-from typing import Literal, cast
+"""`/billing-users/{billing_user_id}/credits`: what a person or backend gave a user."""
 
 from billing.api.context import user_in_realm
 from config.api.envelope import Answer
@@ -12,58 +10,47 @@ from config.api.wire import (
     ListQuery,
     PosInt,
     Reference,
-    SignedInt,
+    UInt,
     WireModel,
     WriteModel,
 )
-from grants.models import CreditEntry
-from grants.selectors.balances import entries_of
-from grants.services.credits import ensure_credit
-
-Kind = Literal["credit", "spend", "correction"]
+from grants.models import GrantLot
+from grants.services.credits import credits_of, ensure_credit
 
 
-class EntryOut(WireModel):
-    """A movement of a balance; a spend has no audit facts of its own."""
+class CreditOut(WireModel):
+    """Credit that was given, and how much of it was spent and is held (10^-6 USD)."""
 
-    credit_entry_id: str
+    grant_id: str
     billing_account_id: str
     billing_user_id: str
-    kind: Kind
-    amount_xusd: SignedInt
+    amount_xusd: UInt
+    consumed_xusd: UInt
+    reserved_xusd: UInt
     source_ref: str
-    actor: str | None
-    operator: str | None
-    reason: str | None
-    ticket_id: str | None
-    trace_id: str | None
-    effective_at: Instant
-    occurred_at: Instant
+    status: str
+    given_at: Instant
 
     @classmethod
-    def of(cls, entry: CreditEntry) -> "EntryOut":
-        """Return the wire form of an entry."""
+    def of(cls, lot: GrantLot) -> "CreditOut":
+        """Return the wire form of a credit."""
         return cls(
-            credit_entry_id=str(entry.pk),
-            billing_account_id=str(entry.account_id),
-            billing_user_id=str(entry.user_id),
-            kind=cast("Kind", entry.kind),
-            amount_xusd=entry.amount_xusd,
-            source_ref=entry.source_ref,
-            actor=f"{entry.actor_kind}:{entry.actor_id}" if entry.actor_id else None,
-            operator=entry.operator or None,
-            reason=entry.reason or None,
-            ticket_id=entry.ticket_id or None,
-            trace_id=entry.trace_id or None,
-            effective_at=entry.effective_at,
-            occurred_at=entry.occurred_at,
+            grant_id=str(lot.pk),
+            billing_account_id=str(lot.account_id),
+            billing_user_id=str(lot.user_id),
+            amount_xusd=lot.amount_xusd,
+            consumed_xusd=lot.consumed_xusd,
+            reserved_xusd=lot.reserved_xusd,
+            source_ref=lot.source_ref,
+            status=lot.status,
+            given_at=lot.window_start,
         )
 
 
-class EntryPage(WireModel):
-    """A page of movements."""
+class CreditPage(WireModel):
+    """A page of credits."""
 
-    items: list[EntryOut]
+    items: list[CreditOut]
     next_cursor: str | None = None
 
 
@@ -74,37 +61,30 @@ class CreditIn(WriteModel):
     source_ref: Reference
 
 
-class EntryQuery(ListQuery):
-    """Filters of the list of movements."""
-
-    kind: list[Kind] | None = None
-
-
 class Credits(ServiceView):
     """`/billing-users/{billing_user_id}/credits`."""
 
-    @operation("list_billing_user_credits", query=EntryQuery, answer=EntryPage)
-    def get(self, call: Call, billing_user_id: str, query: EntryQuery) -> Answer:
-        """List the movements of a user's balance, newest first."""
-        user = user_in_realm(call, billing_user_id)
+    @operation("list_billing_user_credits", query=ListQuery, answer=CreditPage)
+    def get(self, call: Call, billing_user_id: str, query: ListQuery) -> Answer:
+        """List the credits that a user was given, newest first."""
         page = paginate(
-            entries_of(user=user, kinds=query.kind),
+            credits_of(user_in_realm(call, billing_user_id)),
             limit=page_limit(query.limit),
             cursor=query.cursor,
             scope=call.list_scope,
         )
-        return Answer(items(page, EntryOut.of))
+        return Answer(items(page, CreditOut.of))
 
     @operation(
-        "credit_billing_user", body=CreditIn, answer=EntryOut, statuses=(201, 200)
+        "credit_billing_user", body=CreditIn, answer=CreditOut, statuses=(201, 200)
     )
     def post(self, call: Call, billing_user_id: str, body: CreditIn) -> Answer:
         """Give a user credit, once per `source_ref`."""
-        entry, created = ensure_credit(
+        lot, created = ensure_credit(
             user=user_in_realm(call, billing_user_id),
             amount_xusd=body.amount_xusd,
             source_ref=body.source_ref,
             at=call.at,
             by=call.by,
         )
-        return Answer(EntryOut.of(entry), status=201 if created else 200)
+        return Answer(CreditOut.of(lot), status=201 if created else 200)

@@ -5,7 +5,7 @@ from config.api.envelope import Answer
 from config.api.operations import Call, operation
 from config.api.wire import Instant, JsonObject, SignedInt, WireModel
 from config.tenancy.models import Scope
-from grants.selectors.balances import Wallet, wallet_of
+from grants.selectors.wallets import Wallet, wallet_of
 
 USD_PER_XUSD = "0.000001"
 READ_SCOPE = "billing:read"

@@ -1,9 +1,7 @@
 from grants.models.allocations import GrantAllocation
 from grants.models.assignments import GrantAssignment
-from grants.models.balances import CreditBalance
 from grants.models.budgets import Budget, BudgetScope, BudgetStatus
 from grants.models.campaigns import GrantCampaign
-from grants.models.entries import CreditEntry, EntryKind
 from grants.models.kinds import (
     ENDED,
     HELD_COUNTS,
@@ -50,10 +48,7 @@ __all__ = [
     "CampaignStatus",
     "CampaignTrigger",
     "ClosureKind",
-    "CreditBalance",
-    "CreditEntry",
     "Eligibility",
-    "EntryKind",
     "GrantAllocation",
     "GrantAssignment",
     "GrantCampaign",

@@ -1,4 +1,4 @@
-"""Verbs that give credit."""
+"""Giving a user credit: a lot without end, for a source that the giver names."""
 
 from datetime import datetime
 
@@ -6,19 +6,31 @@ from django.db import transaction
 
 from billing.models import BillingUser
 from config.kernel.audit import AuditContext
-from config.kernel.errors import Conflict, Invalid
-from config.kernel.money import INT64_MAX, parse_posint
+from config.kernel.errors import Conflict
+from config.kernel.money import parse_posint
+from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
-from grants.models import CreditBalance, CreditEntry, EntryKind
-from grants.services.funding import check_source_ref, lock_balance
+from grants.models import (
+    Cadence,
+    GrantAssignment,
+    GrantLot,
+    GrantProgram,
+    GrantSource,
+    LedgerKind,
+    LotKind,
+    PostingReason,
+    WindowKind,
+)
+from grants.models.lots import LotQuerySet
+from grants.services.funding import check_source_ref
+from grants.services.ledger import Cause, holding_of, move, post
+
+CREDIT_PROGRAM = "credit"
+"""The realm's own program of credit that people and backends give."""
 
 
 class SourceAlreadyCredited(Conflict):
     """The source already stands for a credit of another amount (409)."""
-
-
-class KeyAlreadyUsed(Conflict):
-    """The idempotency key already stands for the credit of another source (409)."""
 
 
 def credit_balance(
@@ -28,8 +40,8 @@ def credit_balance(
     source_ref: str,
     at: datetime,
     by: AuditContext,
-) -> CreditEntry:
-    """Give a user credit and return its entry; see `ensure_credit`."""
+) -> GrantLot:
+    """Give a user credit and return its lot; see `ensure_credit`."""
     return ensure_credit(
         user=user, amount_xusd=amount_xusd, source_ref=source_ref, at=at, by=by
     )[0]
@@ -43,47 +55,75 @@ def ensure_credit(
     source_ref: str,
     at: datetime,
     by: AuditContext,
-) -> tuple[CreditEntry, bool]:
-    """Give a user credit once per `source_ref`; return its entry and whether it is new.
+) -> tuple[GrantLot, bool]:
+    """Give a user credit once per `source_ref`; return its lot and whether it is new.
 
-    `amount_xusd` is in 10^-6 USD, 1 or more, and can be spent at once. A repeat of the
-    source with the same amount changes nothing. Refuses the source with another amount
-    (`SourceAlreadyCredited`), the idempotency key of another source (`KeyAlreadyUsed`),
-    an effective time still to come (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) a bad
-    amount or source and a total beyond 64 bits.
+    `amount_xusd` is in 10^-6 USD, 1 or more, and can be spent at once, without end. A
+    repeat of the source with the same amount changes nothing. Refuses the source with
+    another amount (`SourceAlreadyCredited`), the idempotency key of another source
+    (`KeyPostedOtherwise`), an effective time still to come
+    (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) a bad amount or source and a total
+    beyond 64 bits.
     """
     amount = parse_posint(amount_xusd, "amount_xusd")
     check_source_ref(source_ref)
-    balance = lock_balance(user=user, at=at)
-    earlier = _credit_of(balance, source_ref)
+    # One at a time per user, so that a repeat finds what the first one gave.
+    BillingUser.objects.select_for_update(no_key=True).get(pk=user.pk)
+    earlier = credits_of(user).filter(source_ref=source_ref).first()
     if earlier is not None:
         return _same(earlier, amount), False
-    _check_new(balance, amount, at=at, by=by)
-    balance.granted_xusd += amount
-    balance.updated_at = at
-    balance.save(update_fields=["granted_xusd", "updated_at"])
-    entry = _append_credit(balance, amount, source_ref, at=at, by=by)
+    by.require_in_effect(
+        at,
+        "A credit can be spent as soon as it is given; its effective time cannot lie "
+        "in the future.",
+    )
+    with auditing(by, at=at):
+        lot = _issue(user, amount, source_ref, at=at, by=by)
+    key = by.idempotency_key or source_ref
+    cause = Cause(PostingReason.ISSUE, source_ref, f"credit:{key}")
+    legs = move(LedgerKind.ISSUED, holding_of(lot), amount, lot=lot)
+    post(user=user, cause=cause, legs=legs, at=at, by=by)
     record_event(
         realm=user.realm,
         kind="credit.granted",
-        subject=entry,
+        subject=lot,
         payload={"billing_user_id": str(user.pk), "amount_xusd": str(amount)},
         at=at,
         by=by,
     )
-    return entry, True
+    return lot, True
 
 
-def _credit_of(balance: CreditBalance, source_ref: str) -> CreditEntry | None:
-    return CreditEntry.objects.filter(
-        realm_id=balance.realm_id,
-        user_id=balance.pk,
-        kind=EntryKind.CREDIT,
-        source_ref=source_ref,
-    ).first()
+def credits_of(user: BillingUser) -> LotQuerySet:
+    """Return the lots of credit that the user was given, unordered."""
+    return GrantLot.objects.in_realm(user.realm_id).filter(
+        user=user, program__program_code=CREDIT_PROGRAM
+    )
 
 
-def _same(earlier: CreditEntry, amount_xusd: int) -> CreditEntry:
+def ensure_credit_program(
+    *, realm_id: str, at: datetime, by: AuditContext
+) -> GrantProgram:
+    """Return the realm's program of credit, made on first sight."""
+    programs = GrantProgram.objects.in_realm(realm_id)
+    found = programs.filter(program_code=CREDIT_PROGRAM).first()
+    if found is None:
+        program = GrantProgram(
+            realm_id=realm_id,
+            program_code=CREDIT_PROGRAM,
+            name="Credit",
+            cadence=Cadence.ONCE,
+            window_kind=WindowKind.FOREVER,
+            grant_kind=LotKind.CREDIT,
+            on_ledger=True,
+        )
+        with auditing(by, at=at):
+            GrantProgram.objects.bulk_create([program], ignore_conflicts=True)
+        found = programs.get(program_code=CREDIT_PROGRAM)
+    return found
+
+
+def _same(earlier: GrantLot, amount_xusd: int) -> GrantLot:
     if earlier.amount_xusd != amount_xusd:
         raise SourceAlreadyCredited(
             f"{earlier.source_ref} already credited {earlier.amount_xusd} xusd to this "
@@ -93,56 +133,30 @@ def _same(earlier: CreditEntry, amount_xusd: int) -> CreditEntry:
     return earlier
 
 
-def _check_new(
-    balance: CreditBalance, amount_xusd: int, *, at: datetime, by: AuditContext
-) -> None:
-    by.require_in_effect(
-        at,
-        "A credit can be spent as soon as it is given; its effective time cannot lie "
-        "in the future.",
-    )
-    if amount_xusd > INT64_MAX - balance.granted_xusd:
-        raise Invalid(
-            f"This user was given {balance.granted_xusd} xusd; {amount_xusd} more "
-            f"would pass the limit of {INT64_MAX}.",
-            field="amount_xusd",
-        )
-    if by.idempotency_key is None:
-        return
-    used = CreditEntry.objects.filter(
-        realm_id=balance.realm_id,
-        user_id=balance.pk,
-        idempotency_key=by.idempotency_key,
-    ).first()
-    if used is not None:
-        raise KeyAlreadyUsed(
-            f"This idempotency key already credited {used.source_ref} to this user.",
-            field="Idempotency-Key",
-        )
-
-
-def _append_credit(
-    balance: CreditBalance,
+def _issue(
+    user: BillingUser,
     amount_xusd: int,
     source_ref: str,
     *,
     at: datetime,
     by: AuditContext,
-) -> CreditEntry:
-    return CreditEntry.objects.create(
-        realm_id=balance.realm_id,
-        account_id=balance.account_id,
-        user_id=balance.pk,
-        kind=EntryKind.CREDIT,
-        amount_xusd=amount_xusd,
-        source_ref=source_ref,
-        actor_kind=by.actor.kind,
-        actor_id=by.actor.identifier,
-        operator=by.operator,
-        reason=by.reason,
-        ticket_id=by.ticket_id,
-        trace_id=by.trace_id,
-        idempotency_key=by.idempotency_key,
-        effective_at=by.effective_at,
-        occurred_at=at,
+) -> GrantLot:
+    program = ensure_credit_program(realm_id=user.realm_id, at=at, by=by)
+    common = {
+        "realm_id": user.realm_id,
+        "account_id": user.account_id,
+        "user": user,
+        "program": program,
+        "source_kind": GrantSource.MANUAL,
+        "source_ref": source_ref,
+        "window_start": at,
+        "amount_xusd": amount_xusd,
+    }
+    return GrantLot.objects.create(
+        assignment=GrantAssignment.objects.create(**common),
+        period_start=at,
+        issue_key=f"credit:{source_ref}",
+        on_ledger=program.on_ledger,
+        kind=program.grant_kind,
+        **common,
     )

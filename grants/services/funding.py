@@ -1,143 +1,122 @@
-"""Holding and spending a user's money: all that the gate knows about funding.
+"""Holding and spending what lots have: all that services above know about funding.
 
-Every verb runs in the caller's transaction and changes the passed balance to what was
-stored. Amounts are integers of 10^-6 USD; 0 changes nothing.
+The functions in the database (`grants/sql/lots.sql`) do it, for the gate's own
+functions and for these verbs alike. Every verb runs in the caller's transaction.
+Amounts are integers of 10^-6 USD; 0 changes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
 from billing.models import BillingUser
-from config.kernel.errors import Conflict, Invalid, Refused
+from config.kernel.errors import Invalid, Refused
+from config.kernel.ids import new_id
 from config.kernel.money import parse_uint
-from grants.models import CreditBalance, CreditEntry, EntryKind
 
 MAX_SOURCE_REF = 255
 
-_MOVE = f"""
-UPDATE {CreditBalance._meta.db_table}
-SET spent_xusd = spent_xusd + %(spend)s,
-    reserved_xusd = reserved_xusd + %(reserve)s - %(release)s,
-    updated_at = %(at)s
-WHERE user_id = %(user)s AND reserved_xusd >= %(release)s
-    AND granted_xusd - spent_xusd - reserved_xusd
-        >= %(spend)s::numeric + %(reserve)s - %(release)s
-RETURNING granted_xusd, spent_xusd, reserved_xusd
-"""  # noqa: S608 - the table name is ours.
-
-Hold = Callable[[CreditBalance, int, datetime], bool]
-"""Adds an amount to a balance's reserve; returns False, unchanged, where it lacks."""
-
 
 class FundingExhausted(Refused):
-    """The balance does not hold the amount (402)."""
+    """The lots do not have the amount (402)."""
 
     status = 402
     default_code = "FUNDING.EXHAUSTED"
 
 
-class NotReserved(Conflict):
-    """More would be released than the balance holds in reserve (409)."""
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is held of which lots, side by side (10^-6 USD)."""
+
+    lots: Sequence[UUID] = ()
+    amounts: Sequence[int] = ()
 
 
-def lock_balance(*, user: BillingUser, at: datetime) -> CreditBalance:
-    """Return the user's balance, made empty on first sight, locked until commit.
+NOTHING_HELD = Hold()
 
-    Needs an open transaction. Concurrent first sights make one row. `at` is aware
-    UTC.
+
+def gross_xusd(*, user: BillingUser, at: datetime) -> int:
+    """Return what the lots that pay new uses at `at` have left (10^-6 USD)."""
+    found: int = _call("grants_gross", user.realm_id, user.pk, at)[0]
+    return found
+
+
+def available_xusd(*, user: BillingUser, at: datetime) -> int:
+    """Return the same less what the user owes (10^-6 USD), 0 or more."""
+    found: int = _call("grants_available", user.realm_id, user.pk, at)[0]
+    return found
+
+
+def hold(*, user: BillingUser, amount_xusd: int, at: datetime) -> Hold:
+    """Hold an amount (10^-6 USD, 0 or more) on the lots next to pay, for a spend.
+
+    Refuses an amount that is not available at `at` (402 FUNDING.EXHAUSTED, with the
+    hint `funding.xusd_shortfall`) and one below 0 or beyond 64 bits (`Invalid`). Where
+    lots are taken from meanwhile, the transaction fails as one to be tried again.
     """
-    locked = CreditBalance.objects.select_for_update(no_key=True).filter(pk=user.pk)
-    balance = locked.first()
-    if balance is None:
-        empty = CreditBalance(
-            user=user, realm_id=user.realm_id, account_id=user.account_id, updated_at=at
+    amount = parse_uint(amount_xusd, "amount_xusd")
+    if amount == 0:
+        return NOTHING_HELD
+    require_funds(available_xusd(user=user, at=at), amount)
+    return Hold(*_call("grants_hold", user.realm_id, user.pk, amount, at))
+
+
+def require_funds(available: int, amount_xusd: int) -> None:
+    """Refuse (402 FUNDING.EXHAUSTED) an amount beyond what is available (10^-6 USD)."""
+    if amount_xusd > available:
+        raise FundingExhausted(
+            f"The balance has {available} xusd available; {amount_xusd} xusd are "
+            "needed.",
+            hints=[
+                {
+                    "type": "funding.xusd_shortfall",
+                    "shortfall_xusd": amount_xusd - available,
+                }
+            ],
         )
-        CreditBalance.objects.bulk_create([empty], ignore_conflicts=True)
-        balance = locked.get()
-    return balance
 
 
-def hold_when_available(balance: CreditBalance, amount_xusd: int, at: datetime) -> bool:
-    """Reserve in one guarded statement, exact whatever runs beside it."""
-    return _move(balance, reserve=amount_xusd, at=at)
+def release(held: Hold, *, at: datetime) -> None:
+    """Give a hold up. One that is not held fails as a transaction to be tried again."""
+    if held.lots:
+        _call("grants_release", list(held.lots), list(held.amounts), at)
 
 
-def reserve(
-    balance: CreditBalance,
-    *,
-    amount_xusd: int,
-    at: datetime,
-    hold: Hold = hold_when_available,
-) -> None:
-    """Hold `amount_xusd` (10^-6 USD, 0 or more) for a spend to come.
-
-    Refuses an amount that is not available (402 FUNDING.EXHAUSTED, with the hint
-    `funding.xusd_shortfall`) and one below 0 or beyond 64 bits (`Invalid`). Nothing
-    is ever held beyond what was granted, locked balance or not. `hold` is a seam for
-    the race tests, which pass an unguarded one to show that they would notice.
-    """
-    amount = parse_uint(amount_xusd, "amount_xusd")
-    if amount == 0 or hold(balance, amount, at):
-        return
-    balance.refresh_from_db()
-    # What was missing may have come free since; the refusal stands all the same.
-    shortfall = max(amount - balance.available_xusd, 0)
-    raise FundingExhausted(
-        f"The balance has {balance.available_xusd} xusd available; {amount} xusd are "
-        "needed.",
-        hints=[{"type": "funding.xusd_shortfall", "shortfall_xusd": shortfall}],
-    )
-
-
-def release(balance: CreditBalance, *, amount_xusd: int, at: datetime) -> None:
-    """Give back `amount_xusd` (10^-6 USD, 0 or more) of what was reserved.
-
-    Refuses more than is reserved (`NotReserved`, 409) and an amount below 0 or beyond
-    64 bits (`Invalid`).
-    """
-    amount = parse_uint(amount_xusd, "amount_xusd")
-    if amount > 0 and not _move(balance, release=amount, at=at):
-        raise _not_reserved(balance, amount)
-
-
-@transaction.atomic
 def settle(
-    balance: CreditBalance,
     *,
-    reserved_xusd: int,
+    user: BillingUser,
+    held: Hold = NOTHING_HELD,
     spend_xusd: int,
+    owed_xusd: int = 0,
     source_ref: str,
     at: datetime,
-) -> int:
-    """Turn a reservation into a spend; return the amount spent (10^-6 USD).
+) -> None:
+    """Give a hold up, and take an amount (10^-6 USD) from it and the lots next to pay.
 
-    Releases `reserved_xusd` and spends `spend_xusd`, or as much of it as is then
-    available: a balance is never overdrawn. Happens once per user and `source_ref`: a
-    repeat changes nothing and returns what was spent. A settlement that spends nothing
-    leaves no entry to know a repeat by, so the owner of the reservation must settle it
-    once. Refuses a release of more than is reserved (`NotReserved`, 409), amounts
-    below 0 or beyond 64 bits, and a blank or overlong `source_ref` (`Invalid`).
+    All of `spend_xusd` is taken, or the transaction fails as one to be tried again:
+    the caller looked at what there is. `owed_xusd` is what no lot pays; settlement puts
+    it on the overage lot of its period. Leaves allocations under `source_ref`, once per
+    source and lot. Refuses amounts below 0 or beyond 64 bits, and a blank or overlong
+    source (`Invalid`).
     """
-    reserved = parse_uint(reserved_xusd, "reserved_xusd")
-    wanted = parse_uint(spend_xusd, "spend_xusd")
     check_source_ref(source_ref)
-    balance.refresh_from_db(
-        from_queryset=CreditBalance.objects.select_for_update(no_key=True)
+    _call(
+        "grants_settle",
+        user.realm_id,
+        user.account_id,
+        user.pk,
+        list(held.lots),
+        list(held.amounts),
+        parse_uint(spend_xusd, "spend_xusd"),
+        parse_uint(owed_xusd, "owed_xusd"),
+        new_id(),
+        source_ref,
+        at,
     )
-    earlier = _spend_of(balance, source_ref)
-    if earlier is not None:
-        return -earlier.amount_xusd
-    spent = min(wanted, balance.available_xusd + reserved)
-    if reserved == 0 and spent == 0:
-        return 0
-    if not _move(balance, release=reserved, spend=spent, at=at):
-        raise _not_reserved(balance, reserved)
-    if spent > 0:
-        _append_spend(balance, spent, source_ref, at=at)
-    return spent
 
 
 def check_source_ref(source_ref: str) -> None:
@@ -152,53 +131,23 @@ def check_source_ref(source_ref: str) -> None:
         )
 
 
-def _move(
-    balance: CreditBalance,
-    *,
-    reserve: int = 0,
-    release: int = 0,
-    spend: int = 0,
-    at: datetime,
-) -> bool:
-    """Change the stored balance where it covers the change; return whether it did."""
-    amounts: dict[str, Any] = {"reserve": reserve, "release": release, "spend": spend}
+_TYPES = {
+    "grants_gross": "%s, %s::uuid, %s",
+    "grants_available": "%s, %s::uuid, %s",
+    "grants_hold": "%s, %s::uuid, %s::bigint, %s",
+    "grants_release": "%s::uuid[], %s::bigint[], %s",
+    "grants_settle": (
+        "%s, %s::uuid, %s::uuid, %s::uuid[], %s::bigint[], %s::bigint, %s::bigint, "
+        "%s::uuid, %s, %s"
+    ),
+}
+
+
+def _call(function: str, *arguments: Any) -> Any:
     with connection.cursor() as cursor:
-        cursor.execute(_MOVE, {**amounts, "user": balance.pk, "at": at})
-        row = cursor.fetchone()
-    if row is None:
-        return False
-    balance.granted_xusd, balance.spent_xusd, balance.reserved_xusd = row
-    balance.updated_at = at
-    return True
-
-
-def _not_reserved(balance: CreditBalance, amount_xusd: int) -> NotReserved:
-    balance.refresh_from_db()
-    return NotReserved(
-        f"The balance holds {balance.reserved_xusd} xusd in reserve; {amount_xusd} "
-        "xusd cannot be released.",
-    )
-
-
-def _spend_of(balance: CreditBalance, source_ref: str) -> CreditEntry | None:
-    return CreditEntry.objects.filter(
-        realm_id=balance.realm_id,
-        user_id=balance.pk,
-        kind=EntryKind.SPEND,
-        source_ref=source_ref,
-    ).first()
-
-
-def _append_spend(
-    balance: CreditBalance, amount_xusd: int, source_ref: str, *, at: datetime
-) -> None:
-    CreditEntry.objects.create(
-        realm_id=balance.realm_id,
-        account_id=balance.account_id,
-        user_id=balance.pk,
-        kind=EntryKind.SPEND,
-        amount_xusd=-amount_xusd,
-        source_ref=source_ref,
-        effective_at=at,
-        occurred_at=at,
-    )
+        # Both names are ours.
+        cursor.execute(
+            f"SELECT * FROM {function}({_TYPES[function]})",  # noqa: S608
+            arguments,
+        )
+        return cursor.fetchone()

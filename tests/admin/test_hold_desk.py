@@ -19,7 +19,7 @@ from config.tenancy.roles import ROLES
 from gating.admin import hold_bulk
 from gating.admin.hold_words import caller_text, expiry_text, labels_text
 from gating.models import Counter, Lease, LeaseEnd, LeaseState, Rating
-from grants.models import CreditBalance
+from grants.models import GrantLot
 from tests.admin.pages import (
     change_url,
     command_url,
@@ -269,7 +269,7 @@ def test_support_and_ops_end_holds(staff, gate, held, role):
 
 def test_hold_gives_back_what_it_holds_and_keeps_the_reason(staff, gate, held):
     support = staff("Support")
-    assert CreditBalance.objects.get().reserved_xusd == 400_000
+    assert GrantLot.objects.get().reserved_xusd == 400_000
 
     response = support.post(command_url(held, "release"), why(), follow=True)
 
@@ -277,7 +277,7 @@ def test_hold_gives_back_what_it_holds_and_keeps_the_reason(staff, gate, held):
     assert f"{held} is released: what it held is free again." in page
     assert f"How it ended Released by {support.user.username}: asked for (T-7)" in page
     assert "State Released" in page
-    assert CreditBalance.objects.get().reserved_xusd == 0
+    assert GrantLot.objects.get().reserved_xusd == 0
     assert Counter.objects.get(kind="quota").reserved_minor == 0
     end = LeaseEnd.objects.get(lease=held)
     assert (end.actor_kind, end.actor_id) == ("user", support.user.username)
@@ -375,7 +375,7 @@ def test_commit_shows_what_it_comes_to_before_it_is_saved(staff, gate, held):
     )
     held.refresh_from_db()
     assert held.state == LeaseState.CLOSED
-    assert CreditBalance.objects.get().spent_xusd == 300_000
+    assert GrantLot.objects.get().consumed_xusd == 300_000
     rating = Rating.objects.get(pk=held.rating_id)
     told = text_of(support.get(change_url(rating)))
     assert f"Reported by {support.user.username}: asked for (T-7)" in told

@@ -340,11 +340,9 @@ def test_no_acknowledged_write_is_lost(installation, server, api):
         writer.join(timeout=30)
 
     with psycopg.connect(installation.url("owner")) as reader:
-        stored = [
-            row for (row,) in reader.execute("SELECT source_ref FROM credit_entries")
-        ]
+        stored = [row for (row,) in reader.execute("SELECT source_ref FROM grant_lots")]
         [(granted,)] = reader.execute(
-            "SELECT granted_xusd FROM credit_balances"
+            "SELECT sum(amount_xusd) FROM grant_lots"
         ).fetchall()
     acknowledged = {key for writer in writers for key in writer.acknowledged}
     refused = [code for writer in writers for code in writer.refused]

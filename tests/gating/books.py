@@ -35,15 +35,19 @@ SELECT jsonb_build_object(
     'money', (
         SELECT jsonb_agg(jsonb_build_array(
             user_id, granted_xusd, spent_xusd, reserved_xusd,
-            (SELECT sum(amount_xusd) FROM credit_entries e WHERE e.realm_id = b.realm_id
-                AND e.user_id = b.user_id AND e.kind = 'credit'),
-            (SELECT coalesce(sum(-amount_xusd), 0) FROM credit_entries e
+            (SELECT sum(amount_xusd) FROM ledger_entries e
+                WHERE e.user_id = b.user_id AND e.lot_id IS NOT NULL AND amount_xusd > 0),
+            (SELECT coalesce(sum(amount_xusd), 0) FROM grant_allocations e
                 WHERE e.realm_id = b.realm_id AND e.user_id = b.user_id
-                AND e.kind = 'spend'),
+                AND e.lot_id IS NOT NULL),
             (SELECT coalesce(sum(l.reserved_xusd), 0) FROM gate_leases l
                 WHERE l.realm_id = b.realm_id AND l.user_id = b.user_id
                 AND l.state = 'active')))
-        FROM credit_balances b WHERE b.user_id = ANY (%(users)s)),
+        FROM (
+            SELECT realm_id, user_id, sum(amount_xusd) AS granted_xusd,
+                sum(consumed_xusd) AS spent_xusd, sum(reserved_xusd) AS reserved_xusd
+            FROM grant_lots WHERE user_id = ANY (%(users)s) AND kind <> 'fallback'
+            GROUP BY realm_id, user_id) b),
     'leases', (
         SELECT jsonb_agg(jsonb_build_array(
             user_id, lease, state, reserved_minor, reserved_xusd))

@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import orjson
@@ -33,6 +34,7 @@ from gating.services.known import learn
 from gating.services.projections import rule_set_of
 from tests.gating.twin import Person, Twin, ask_of, counter_id
 from tests.tools.context import BY
+from tests.tools.purse import store_lot
 
 START = datetime(2026, 3, 10, 11, 59, 59, 250_000, tzinfo=UTC)
 FEATURES = ("chat", "draw")
@@ -374,11 +376,30 @@ class Story:
         spent = self.amount(granted)
         held = self.amount(granted - spent) if self.chance.random() < 0.2 else 0
         self.twin.money[person.user_id] = [granted, spent, held]
-        execute(
-            "INSERT INTO credit_balances (realm_id, account_id, user_id, granted_xusd, spent_xusd, reserved_xusd)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
-            [self.realm.pk, person.account_id, person.user_id, granted, spent, held],
+        self.store_lots(person, granted, spent, held)
+
+    def store_lots(self, person, granted, spent, held):
+        """The same over one to three lots: which of them pays is not what is compared."""
+        parts = sorted(
+            self.amount(granted) for _ in range(self.chance.choice([0, 0, 1, 2]))
         )
+        sizes = [b - a for a, b in pairwise([0, *parts, granted])]
+        for place, size in enumerate(sizes):
+            used = min(spent, size)
+            kept = min(held, size - used)
+            spent, held = spent - used, held - kept
+            store_lot(
+                self.realm.pk,
+                person.account_id,
+                person.user_id,
+                at=self.now - timedelta(days=1),
+                by=BY,
+                amount=size,
+                spent=used,
+                held=kept,
+                window_end=self.now + timedelta(days=1000 + place),
+                priority=self.chance.choice([0, 5, -5]),
+            )
 
     def store_budget(self, person, reference):
         chance, choice = self.chance, self.chance.choice
@@ -686,7 +707,7 @@ class Story:
             {row[0]: row[1:] for row in counters},
         )
         balances = rows(
-            "SELECT user_id, granted_xusd, spent_xusd, reserved_xusd FROM credit_balances WHERE realm_id = %s",
+            "SELECT user_id, sum(amount_xusd), sum(consumed_xusd), sum(reserved_xusd) FROM grant_lots WHERE realm_id = %s GROUP BY user_id",
             realm,
         )
         agree(
@@ -727,7 +748,7 @@ class Story:
         self.compare_leases()
         self.compare_ratings()
         spent = rows(
-            "SELECT source_ref, -amount_xusd FROM credit_entries WHERE realm_id = %s AND kind = 'spend'",
+            "SELECT source_ref, sum(amount_xusd) FROM grant_allocations WHERE realm_id = %s AND lot_id IS NOT NULL GROUP BY source_ref",
             realm,
         )
         funded = {

@@ -37,18 +37,19 @@ from gating.services.policies import create_policy
 from gating.services.seats import bill_seats
 from gating.services.subjects import Subject
 from gating.services.usage import MeterUse
-from grants.models import Budget, CreditBalance, CreditEntry
+from grants.models import Budget, GrantAllocation, GrantLot
 from grants.services.budgets import BudgetTerms, close_budget, create_budget
 from grants.services.credits import credit_balance
+from tests.tools.purse import purse
 
 TABLES = (
     Budget,
     Counter,
-    CreditBalance,
-    CreditEntry,
     Denial,
     GatePolicy,
     GatePolicyBundle,
+    GrantAllocation,
+    GrantLot,
     Lease,
     RatedRecord,
     Rating,
@@ -348,7 +349,7 @@ class Gate:
         return row.used_minor, row.reserved_minor
 
     def balance(self):
-        row = CreditBalance.objects.get(user=self.user)
+        row = purse(self.user)
         return row.available_xusd, row.reserved_xusd, row.spent_xusd
 
     def on_budget(self, reference="trip"):

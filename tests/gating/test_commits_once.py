@@ -10,8 +10,8 @@ from gating.models import Rating, RatingKey
 from gating.services.admissions import KeyReused
 from gating.services.commits import OtherFeature
 from gating.services.leases import LeaseUnknown, expire_leases
-from grants.selectors.balances import proof
 from tests.gating.gate import Gate, row_counts
+from tests.tools.purse import adds_up
 
 
 def committed(gate: Gate, *args, **kwargs):
@@ -253,7 +253,5 @@ def test_money_adds_up(gate):
         gate.commit(gate.lease(8), quantity)
     gate.cancel(gate.lease(9))
 
-    from grants.models import CreditBalance
-
-    assert proof(CreditBalance.objects.get(user=gate.user)).holds
+    assert adds_up(gate.user)
     assert gate.balance() == (1000 - 7 * 19, 0, 7 * 19)

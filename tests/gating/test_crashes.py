@@ -19,10 +19,9 @@ from django.db import connection
 from config.kernel.recurrence import MONTHLY, boundary
 from gating.models import Lease, Projection, Rating
 from gating.services.policies import delete_policy
-from grants.models import CreditBalance
-from grants.selectors.balances import proof
 from tests.gating.mutants import crashed_at, paused_at
 from tests.gating.racing import arena
+from tests.tools.purse import adds_up
 from tests.tools.verification import note
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -142,7 +141,7 @@ def committed_once(gate, lease, *, before):
         (60, 0),
         (400, 0, 600),
     )
-    assert proof(CreditBalance.objects.get(user=gate.user)).holds
+    assert adds_up(gate.user)
 
 
 @ROUNDS
@@ -320,7 +319,7 @@ def test_a_run_of_seats_that_is_killed_leaves_each_to_be_billed_once(
     assert {(user.balance()[0], user.balance()[2]) for user in users} == {
         (10_000 - 5 * months - 10, 5 * months)
     }
-    assert all(proof(CreditBalance.objects.get(user=user.user)).holds for user in users)
+    assert all(adds_up(user.user) for user in users)
     note("seats, run killed", f"{rounds} kills, {tally[True]} had rated some")
 
 

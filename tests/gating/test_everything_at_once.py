@@ -9,7 +9,7 @@ from django.db.models import Sum
 from gating.models import Counter, Lease, Rating
 from gating.services.functions import GateMoved
 from gating.services.leases import expire_leases
-from grants.models import Budget, CreditBalance
+from grants.models import Budget, GrantLot
 from tests.gating.racing import arena, deadlocks, racers, report
 
 pytestmark = pytest.mark.usefixtures("committed")
@@ -26,8 +26,8 @@ def check_account(gate):
         realm=gate.realm, kind="quota", subject_scope="account"
     )
     counted = quotas.aggregate(u=Sum("used_minor"), r=Sum("reserved_minor"))
-    money = CreditBalance.objects.filter(realm=gate.realm).aggregate(
-        s=Sum("spent_xusd"), r=Sum("reserved_xusd")
+    money = GrantLot.objects.filter(realm=gate.realm).aggregate(
+        s=Sum("consumed_xusd"), r=Sum("reserved_xusd")
     )
     assert (counted["r"] or 0) == (held["q"] or 0)
     assert (money["r"] or 0) == (held["x"] or 0)

@@ -18,9 +18,9 @@ from config.kernel.clock import now
 from config.tenancy.services.service_keys import create_service_key
 from gating.models import Lease, Rating
 from gating.services.policies import change_policy
-from grants.models import CreditBalance
 from tests.gating.gate import Gate, row_counts
 from tests.tools.client import SignedClient
+from tests.tools.purse import purse
 
 OPERATIONS = ("authorize", "commit", "authorize_batch", "commit_batch", "cancel")
 operations = pytest.mark.parametrize("operation", OPERATIONS)
@@ -167,7 +167,7 @@ def test_a_key_with_another_body_is_refused_and_stays(caller, operation):
 
 
 def left(gate):
-    return CreditBalance.objects.get(user=gate.user).available_xusd
+    return purse(gate.user).available_xusd
 
 
 def leave_nothing(gate):

@@ -33,9 +33,8 @@ from gating.services.admissions import KeyReused
 from gating.services.commits import MeterNotAllowed
 from gating.services.denials import GateDenied
 from gating.services.usage import MeterUse
-from grants.models import CreditBalance
-from grants.selectors.balances import proof
 from tests.gating.gate import Gate, row_counts
+from tests.tools.purse import adds_up
 
 
 def ingested(gate: Gate, *args, **given):
@@ -346,7 +345,7 @@ def test_money_adds_up(gate):
         gate.ingest(quantity)
         gate.commit(gate.lease(8), quantity)
 
-    assert proof(CreditBalance.objects.get(user=gate.user)).holds
+    assert adds_up(gate.user)
     assert gate.balance() == (1000 - 7 * 19, 0, 7 * 19)
 
 

@@ -14,11 +14,10 @@ from billing.models import BillingAccount, BillingUser
 from config.tenancy.services.service_keys import create_service_key
 from gating.answers import Admission
 from gating.models import Rating, RatingKey, ResidualBucket
-from grants.models import CreditBalance
-from grants.selectors.balances import proof
 from tests.gating.mutants import mutated, without_marked
 from tests.gating.racing import arena, racers, report
 from tests.tools.client import SignedClient
+from tests.tools.purse import adds_up
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -95,7 +94,7 @@ def test_reports_and_commits_share_a_balance_and_its_remainders(at, by, rounds):
             assert {type(result) for result in results} == {Admission}, results
             assert total(gate) == (16, 10, 10)
             assert gate.balance() == (90, 0, 10)
-            assert proof(CreditBalance.objects.get(user=gate.user)).holds
+            assert adds_up(gate.user)
         report("eight reports, eight commits", racing, rounds, Tally(exact=rounds))
 
 

@@ -19,6 +19,7 @@ from gating.options import options
 from gating.services.admissions import KeyReused
 from gating.services.denials import GateDenied
 from gating.services.ingest_requests import OccurredInFuture, OccurredTooEarly
+from grants.models import GrantAllocation
 from tests.billing.agreeing import agreed, price, termed, times
 from tests.tools.tables import rows
 
@@ -62,12 +63,9 @@ def test_a_rating_is_of_the_instant_at_which_the_usage_occurred(used):
 
 
 def test_money_moves_when_the_usage_is_reported(used):
-    from grants.models import CreditEntry
-
     rating(used, 3, occurred_at=used.at - 10 * DAY)
 
-    entry = CreditEntry.objects.get(user=used.user, kind="spend")
-    assert (entry.effective_at, entry.occurred_at) == (used.at, used.at)
+    assert GrantAllocation.objects.get(user=used.user).occurred_at == used.at
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["month", "default"])

@@ -6,7 +6,7 @@ from config.kernel.ids import new_id
 from gating.models import Denial, Lease
 from gating.services.functions import gate_preflight
 from gating.services.subjects import Subject
-from grants.services.funding import lock_balance, settle
+from grants.services.funding import settle
 from tests.gating.gate import row_counts
 from tests.gating.mutants import install, preflight_of, texts
 from tests.gating.refusals import refusal
@@ -68,8 +68,7 @@ def test_preflight_counts_overdue_leases_as_expired(gate):
 def test_money_spent_elsewhere_is_not_promised_again(gate):
     gate.feature(price=10)
     gate.credit(1000)
-    balance = lock_balance(user=gate.user, at=gate.at)
-    settle(balance, reserved_xusd=0, spend_xusd=900, source_ref="elsewhere", at=gate.at)
+    settle(user=gate.user, spend_xusd=900, source_ref="elsewhere", at=gate.at)
 
     assert refusal(gate.authorize, 11).hints[0]["shortfall_xusd"] == 10
     assert gate.authorize(10)

@@ -22,9 +22,9 @@ MANY = 20_000
 EMPTIED = (
     "gate_account_versions", "gate_catalog_versions", "gate_counters", "gate_denials", "gate_leases", "gate_projections",
     "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
-    "credit_entries", "credit_balances", "budgets",
+    "grant_allocations", "grant_lots", "budgets",
 )  # fmt: skip
-LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'credit\\_%%' OR relname IN ('billing_accounts', 'billing_users', 'budgets')"
+LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'grant\\_%%' OR relname IN ('billing_accounts', 'billing_users', 'budgets')"
 MOST_PER_ITEM = 60
 
 PEOPLE = {
@@ -48,9 +48,9 @@ FILLED = {
     "gate_rating_keys": {"rating_id": "md5('x' || n)", "idempotency_key": "'k' || n", "lease_id": "NULL"},
     "gate_residual_buckets": {"id": "md5('b' || n)", "rate_identity": "'r' || n"},
     "gate_seats": {"id": "md5('s' || n)", "key": "'other ' || n"},
-    "credit_balances": {"user_id": "md5('u' || n)"},
+    "grant_lots": {"id": "md5('o' || n)", "user_id": "md5('u' || n)", "assignment_id": "NULL", "kind": "'fallback'", "amount_xusd": "0", "issue_key": "'k' || n", "period_start": "(kept).period_start - make_interval(secs => n)"},
     "budgets": {"id": "md5('g' || n)", "reference": "'g' || n"},
-    "credit_entries": {"id": "md5('e' || n)", "source_ref": "'e' || n"},
+    "grant_allocations": {"id": "md5('e' || n)", "source_ref": "'e' || n"},
 }  # fmt: skip
 
 

@@ -20,9 +20,9 @@ from gating.selectors.ratings import rated_total
 from gating.services import seat_ratings
 from gating.services.policies import change_policy, delete_policy
 from gating.services.seats import bill_seats
-from grants.models import CreditEntry
 from tests.billing.agreeing import agreed, price, termed, times
 from tests.gating.gate import Gate
+from tests.tools.purse import owed, spent
 
 DAY = timedelta(days=1)
 ASSIGNED = {
@@ -389,10 +389,9 @@ def test_a_postpaid_seat_is_owed_beyond_what_the_balance_pays(
         rating.funded_xusd,
         rating.reason_codes,
     ) == ("applied", 5_000_000, funded, reasons)
-    spent = CreditEntry.objects.filter(user=desk.user, kind="spend")
-    assert [(e.amount_xusd, e.source_ref) for e in spent] == (
-        [(-funded, f"gate_rating:{rating.pk}")] if funded else []
-    )
+    source, lacking = f"gate_rating:{rating.pk}", rating.applied_amount_xusd - funded
+    assert spent(desk.user) == ({source: funded} if funded else {})
+    assert owed(desk.user) == ({source: lacking} if lacking else {})
 
 
 def outcome(desk):

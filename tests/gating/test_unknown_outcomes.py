@@ -17,11 +17,10 @@ from django.db import Error, connection
 from django.db.models import Sum
 
 from gating.models import Lease, Rating
-from grants.models import CreditBalance
-from grants.selectors.balances import proof
 from tests.gating.racing import arena
 from tests.gating.wire import WireClient
 from tests.tools.proxy import Cut, proxy_to
+from tests.tools.purse import adds_up, purse
 from tests.tools.server import running_server
 from tests.tools.verification import note
 
@@ -54,9 +53,9 @@ def held_and_spent(gate):
     ratings = Rating.objects.filter(realm=gate.realm)
     applied = ratings.aggregate(q=Sum("applied_quantity_minor"))["q"] or 0
     assert gate.used(subject_scope="account") == (applied, active)
-    balance = CreditBalance.objects.get(user=gate.user)
+    balance = purse(gate.user)
     assert (balance.spent_xusd, balance.reserved_xusd) == (3 * applied, 3 * active)
-    assert proof(balance).holds
+    assert adds_up(gate.user)
     return leases.count(), ratings.count()
 
 

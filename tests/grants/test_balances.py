@@ -1,9 +1,6 @@
 """What a user has, and the proof of it."""
 
 import pytest
-
-from config.kernel.ids import new_id
-from grants.models import CreditBalance, CreditEntry
 from grants.selectors.balances import (
     Proof,
     available_xusd,
@@ -11,6 +8,9 @@ from grants.selectors.balances import (
     proof,
     wallet_of,
 )
+
+from config.kernel.ids import new_id
+from grants.models import CreditBalance, CreditEntry
 from grants.services.funding import reserve, settle
 
 

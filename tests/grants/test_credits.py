@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from grants.selectors.balances import proof
 
 from config.kernel.audit import NotYetEffective
 from config.kernel.errors import Invalid
 from config.tenancy.models import DomainEvent
 from grants.models import CreditBalance, CreditEntry
-from grants.selectors.balances import proof
 from grants.services.credits import (
     KeyAlreadyUsed,
     SourceAlreadyCredited,

@@ -2,10 +2,10 @@
 
 import pytest
 from django.db.transaction import TransactionManagementError
+from grants.selectors.balances import proof
 
 from config.kernel.errors import Invalid
 from grants.models import CreditBalance, CreditEntry
-from grants.selectors.balances import proof
 from grants.services.funding import (
     FundingExhausted,
     NotReserved,

@@ -1,12 +1,12 @@
 """Any sequence of verbs against forty lines of plain Python."""
 
 from django.db import transaction
+from grants.selectors.balances import proof
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.kernel.errors import Conflict
 from grants.models import CreditBalance
-from grants.selectors.balances import proof
 from grants.services.funding import (
     FundingExhausted,
     lock_balance,

@@ -10,10 +10,10 @@ from threading import Barrier
 
 import pytest
 from django.db import connection, transaction
+from grants.selectors.balances import proof
 
 from config.kernel.errors import Conflict
 from grants.models import CreditBalance, CreditEntry
-from grants.selectors.balances import proof
 from grants.services.credits import ensure_credit
 from grants.services.funding import (
     FundingExhausted,

@@ -34,7 +34,6 @@ from gating.services.commits import CommitRequest, commit_lease
 from gating.services.denials import GateDenied
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
-from grants.models import CreditEntry
 from grants.services.budgets import BudgetTerms, create_budget
 from grants.services.credits import credit_balance
 
@@ -169,7 +168,7 @@ def _account(world, principal):
         at=at,
         by=replace(by, idempotency_key=f"token of {principal}"),
     )
-    credit_balance(
+    world.lot = credit_balance(
         user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by
     )
     terms = BudgetTerms(
@@ -259,7 +258,6 @@ def _usage(world):
         policy_id=world.policy.pk,
         billed_until=world.at,
     )
-    world.entry = CreditEntry.objects.get(user=world.user, kind="credit")
 
 
 def _lease(world, key, budget=None):

@@ -1,0 +1,72 @@
+"""Leases remember which lots they hold on; the functions that spend by lots."""
+
+from importlib import import_module
+from pathlib import Path
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+from config.tenancy.operations import sound
+
+SQL = Path(__file__).resolve().parents[1] / "sql"
+functions = import_module("gating.migrations.0005_functions")
+columns, rules = import_module("gating.migrations.0015_budgets").LEASES
+BEFORE = import_module("gating.migrations.0017_one_stride").BEFORE
+
+LEASES = (
+    f"{columns}, held_lots uuid[], held_amounts bigint[]",
+    rules
+    | {
+        "gate_lease_holds_money_on_lots": (
+            "cardinality(held_lots) = cardinality(held_amounts)"
+            " AND (cardinality(held_lots) = 0) = (reserved_xusd = 0)"
+            " AND (cardinality(held_lots) <> 1 OR held_amounts[1] = reserved_xusd)"
+        ),
+    },
+)
+# What was held was held on the lot that the user's balance became.
+HELD = """
+UPDATE gate_leases
+SET held_lots = ARRAY[md5(user_id || '|opening lot')::uuid],
+    held_amounts = ARRAY[reserved_xusd]
+WHERE reserved_xusd > 0;
+"""
+FUNCTIONS = (
+    "admit.sql", "close.sql", "close_all.sql", "expire.sql", "authorize.sql", "book.sql",
+    "commit.sql", "ingest.sql",
+)  # fmt: skip
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("gating", "0018_billing_mode_labels"),
+        ("grants", "0007_funding_by_lots"),
+    ]
+    operations = [
+        migrations.AddField(
+            "lease",
+            "held_lots",
+            django.contrib.postgres.fields.ArrayField(
+                models.UUIDField(), default=list, size=None
+            ),
+        ),
+        migrations.AddField(
+            "lease",
+            "held_amounts",
+            django.contrib.postgres.fields.ArrayField(
+                models.BigIntegerField(), default=list, size=None
+            ),
+        ),
+        migrations.RunSQL(HELD),
+        migrations.RunSQL(
+            """
+            ALTER TABLE gate_leases DROP CONSTRAINT gate_leases_are_sound;
+            DROP FUNCTION gate_leases_is_sound;
+            """
+        ),
+        sound("gate_leases", *LEASES),
+        migrations.RunSQL(BEFORE),
+        migrations.RunSQL("DROP FUNCTION IF EXISTS gate_book_money;"),
+        *(migrations.RunSQL((SQL / name).read_text()) for name in FUNCTIONS),
+        migrations.RunSQL(functions.preflight(functions.sql("authorize.sql"))),
+    ]
