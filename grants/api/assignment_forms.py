@@ -3,7 +3,6 @@
 from typing import Any, Literal, cast
 
 from billing.api.changes import given_changes
-
 from config.api.wire import (
     Code,
     Id,

@@ -17,13 +17,13 @@ from grants.api.assignment_forms import (
     GrantAssignmentQuery,
 )
 from grants.api.context import grant_assignment_in_realm, owner_in_realm
-from grants.models import GrantAssignment, GrantSource
+from grants.models import GrantAssignment
 from grants.selectors.assignments import list_grant_assignments
 from grants.selectors.programs import program_of
 from grants.services.assignment_changes import (
     change_assignment,
     create_manual_assignment,
-    manual_source_ref,
+    manual_identity,
 )
 from grants.services.assignments import GrantIdentity
 
@@ -42,13 +42,11 @@ def _answer(
 
 
 def _identity(call: Call, body: GrantAssignmentCreate) -> GrantIdentity:
-    user = owner_in_realm(call, body.billing_account_id, body.billing_user_id)
-    return GrantIdentity(
-        account=user.account,
-        user=user,
+    return manual_identity(
+        user=owner_in_realm(call, body.billing_account_id, body.billing_user_id),
         program=program_of(call.realm, body.program_id),
-        source_kind=GrantSource.MANUAL,
-        source_ref=body.source_ref or manual_source_ref(call.by),
+        source_ref=body.source_ref,
+        by=call.by,
     )
 
 

@@ -17,10 +17,10 @@ from grants.api.lot_forms import (
     LotPage,
     LotQuery,
 )
-from grants.models import GrantProgram, GrantSource
+from grants.models import GrantProgram
 from grants.selectors.lots import allocations_of, list_lots, lot_of
 from grants.selectors.programs import program_of
-from grants.services.assignment_changes import manual_source_ref
+from grants.services.assignment_changes import manual_identity
 from grants.services.assignments import GrantIdentity, program_named
 from grants.services.lot_changes import change_lot
 from grants.services.manual_grants import MANUAL_PROGRAM, give_by_hand
@@ -46,14 +46,11 @@ def _program(call: Call, body: LotCreate) -> GrantProgram:
 
 
 def _identity(call: Call, body: LotCreate) -> GrantIdentity:
-    user = owner_in_realm(call, body.billing_account_id, body.billing_user_id)
-    ref = body.source.ref if body.source else None
-    return GrantIdentity(
-        account=user.account,
-        user=user,
+    return manual_identity(
+        user=owner_in_realm(call, body.billing_account_id, body.billing_user_id),
         program=_program(call, body),
-        source_kind=GrantSource.MANUAL,
-        source_ref=ref or manual_source_ref(call.by),
+        source_ref=body.source.ref if body.source else None,
+        by=call.by,
     )
 
 
@@ -119,9 +116,7 @@ class LotDetail(ServiceView):
 class LotConsumption(ServiceView):
     """`/grants/{grant_id}/consumption`."""
 
-    @operation(
-        "list_grant_consumption", query=ConsumptionQuery, answer=ConsumptionPage
-    )
+    @operation("list_grant_consumption", query=ConsumptionQuery, answer=ConsumptionPage)
     def get(self, call: Call, grant_id: str, query: ConsumptionQuery) -> Answer:
         """List what used a grant, newest first."""
         page = paginate(

@@ -200,17 +200,16 @@ def _lacking(campaign: GrantCampaign) -> QuerySet[BillingUser]:
             source_ref=source_ref,
             program=program,
         )
-        lacks |= ~Exists(given)
+        lacks |= Q(~Exists(given))
     known = check_metadata(CampaignMetadata, campaign.metadata).known
     if known.billing_plan_code is not None:
-        lacks |= ~Exists(
-            PlanAssignment.objects.filter(
-                realm=realm_id,
-                user=OuterRef("pk"),
-                source_kind=SourceKind.OPS_CAMPAIGN,
-                source_ref=source_ref,
-                plan__plan_code=known.billing_plan_code,
-            )
+        assigned = PlanAssignment.objects.filter(
+            realm=realm_id,
+            user=OuterRef("pk"),
+            source_kind=SourceKind.OPS_CAMPAIGN,
+            source_ref=source_ref,
+            plan__plan_code=known.billing_plan_code,
         )
+        lacks |= Q(~Exists(assigned))
     users = BillingUser.objects.in_realm(realm_id).select_related("account__realm")
     return users.filter(targets(campaign), lacks, status=UserStatus.ACTIVE)

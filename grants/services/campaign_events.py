@@ -89,7 +89,11 @@ def beneficiaries(event: DomainEvent, subject: Any) -> QuerySet[BillingUser]:
 
 
 def _named(
-    event: DomainEvent, name: str, subject: Any, kind: type, column: str
+    event: DomainEvent,
+    name: str,
+    subject: Any,
+    kind: type[BillingUser | BillingAccount],
+    column: str,
 ) -> UUID | None:
     told = event.payload.get(name)
     if told is not None:
@@ -117,9 +121,7 @@ def _give_to_all(
 ) -> None:
     gift = Gift(campaign, _reference(campaign, event), event.occurred_at)
     # What happened may be meant for later; the gift holds from now on.
-    why = replace(
-        by, reason=f"Campaign {campaign.name}: {event.kind}", effective_at=at
-    )
+    why = replace(by, reason=f"Campaign {campaign.name}: {event.kind}", effective_at=at)
     for user in users.filter(targets(campaign)):
         try:
             with transaction.atomic():

@@ -21,7 +21,7 @@ from grants.services.assignments import GrantIdentity, GrantTerms, assign_grant
 from grants.services.issuance import issue_lot
 
 _OF_CAMPAIGN = ("grants", "billing_plan_code", "billing_plan_window_seconds")
-_OF_BINDING = {"binding_window_start", "binding_window_end"}
+_OF_BINDING = ("binding_window_start", "binding_window_end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +148,15 @@ def _was_given(gift: Gift, user: BillingUser, program: GrantProgram) -> bool:
 
 
 def _metadata(campaign: GrantCampaign, binding: CampaignBinding) -> dict[str, Any]:
-    """Return an assignment's metadata: the campaign's notes, and the binding's terms."""
+    """Return the metadata of an assignment: notes of the campaign, and the terms."""
     notes = {
         name: value
         for name, value in campaign.metadata.items()
         if name not in _OF_CAMPAIGN
     }
-    terms = terms_of_binding(binding)
-    override = {name: terms[name] for name in terms if name not in _OF_BINDING}
+    terms = binding.model_copy(update=dict.fromkeys(_OF_BINDING))
     return {
         **notes,
         "grant_campaign_id": str(campaign.pk),
-        "grant_override": override,
+        "grant_override": terms_of_binding(terms),
     }
