@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from billing.policies.periods import BillingPeriod
 from config.kernel.errors import Invalid, Refused
 from config.kernel.recurrence import (
     MONTHLY,
@@ -44,20 +45,6 @@ class NeedsPeriodWindow(Refused):
     """A program issued per billing period has windows of that period (422)."""
 
     default_code = "GRANT.NEEDS_PERIOD_WINDOW"
-
-
-@dataclass(frozen=True, slots=True)
-class BillingPeriod:
-    """The billing period that contains an instant.
-
-    Attributes:
-        anchor: from where the account's periods are counted.
-        window: the period itself.
-
-    """
-
-    anchor: datetime
-    window: Window
 
 
 PeriodReader = Callable[[datetime], BillingPeriod | None]
@@ -236,11 +223,16 @@ def _lot_end(
     if schedule.window_kind == "relative_duration" and schedule.relative_seconds:
         # Counted from the period, so that a lot issued late ends no later.
         begins = slot.span.start if schedule.cadence != "once" else start
-        try:
-            return begins + timedelta(seconds=schedule.relative_seconds)
-        except OverflowError:
-            return None
+        return seconds_after(begins, schedule.relative_seconds)
     return None if schedule.window_kind == "forever" else binding.window.end
+
+
+def seconds_after(start: datetime, seconds: int) -> datetime | None:
+    """Return the instant so many seconds later; None after the year 9999."""
+    try:
+        return start + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 def due_slots(

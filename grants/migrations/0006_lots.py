@@ -24,7 +24,7 @@ OWNER = "realm_id, account_id, user_id"
 LOT_MONEY = "consumed_xusd,settled_xusd,reserved_xusd,paid_xusd"
 LOT_TERMS = (
     "program_id, assignment_id, carried_from_id, period_start, period_end, alloc_seq, "
-    "idempotency_key, source_kind, source_ref, on_ledger, kind, window_start, "
+    "issue_key, source_kind, source_ref, on_ledger, kind, window_start, "
     "outstanding_policy"
 )
 LOT_DECIDED = (
@@ -37,7 +37,7 @@ LOTS = (
     "closed_at timestamptz, closed_remaining_xusd bigint, window_start timestamptz, "
     "window_end timestamptz, period_start timestamptz, period_end timestamptz, "
     "source_kind text, outstanding_policy text, assignment_id uuid, "
-    "carried_from_id uuid, source_ref text, idempotency_key text, metadata jsonb",
+    "carried_from_id uuid, source_ref text, issue_key text, metadata jsonb",
     {
         "grant_lot_amounts_are_not_negative": "amount_xusd >= 0 AND consumed_xusd >= 0"
         " AND settled_xusd >= 0 AND reserved_xusd >= 0 AND paid_xusd >= 0",
@@ -77,7 +77,7 @@ LOTS = (
         " 'apply_to_outstanding')",
         "grant_lot_source_ref_is_1_to_255_characters":
             r"source_ref ~ '\A.{1,255}\Z' AND source_ref ~ '\S'",
-        "grant_lot_idempotency_key_is_not_blank": r"idempotency_key ~ '\S'",
+        "grant_lot_issue_key_is_not_blank": r"issue_key ~ '\S'",
         "grant_lot_metadata_is_object": "jsonb_typeof(metadata) = 'object'",
     },
 )
@@ -233,7 +233,7 @@ class Migration(migrations.Migration):
                 ('period_start', models.DateTimeField(blank=True, null=True)),
                 ('period_end', models.DateTimeField(blank=True, null=True)),
                 ('alloc_seq', models.IntegerField(default=0)),
-                ('idempotency_key', models.TextField()),
+                ('issue_key', models.TextField(help_text='What it was issued for, once per user.')),
                 ('source_kind', models.TextField(choices=[('provider.subscription', 'Subscription'), ('provider.subscription_item', 'Subscription item'), ('provider.one_time', 'One-time purchase'), ('billing_payment', 'Payment'), ('wallet.cash', 'Cash top-up'), ('ops.campaign', 'Campaign'), ('ops.manual', 'Support or operations'), ('internal.catalog', 'Eligibility'), ('billing_plan_assignment', 'Plan')])),
                 ('source_ref', models.TextField()),
                 ('on_ledger', models.BooleanField(default=False)),
@@ -362,12 +362,13 @@ class Migration(migrations.Migration):
                 ('ticket_id', models.TextField()),
                 ('effective_at', models.DateTimeField()),
                 ('trace_id', models.TextField()),
+                ('idempotency_key', models.TextField(null=True)),
                 ('window_start', models.DateTimeField()),
                 ('window_end', models.DateTimeField(blank=True, help_text='Empty means open: it never ends.', null=True)),
                 ('period_start', models.DateTimeField(blank=True, null=True)),
                 ('period_end', models.DateTimeField(blank=True, null=True)),
                 ('alloc_seq', models.IntegerField(default=0)),
-                ('idempotency_key', models.TextField()),
+                ('issue_key', models.TextField(help_text='What it was issued for, once per user.')),
                 ('source_kind', models.TextField(choices=[('provider.subscription', 'Subscription'), ('provider.subscription_item', 'Subscription item'), ('provider.one_time', 'One-time purchase'), ('billing_payment', 'Payment'), ('wallet.cash', 'Cash top-up'), ('ops.campaign', 'Campaign'), ('ops.manual', 'Support or operations'), ('internal.catalog', 'Eligibility'), ('billing_plan_assignment', 'Plan')])),
                 ('source_ref', models.TextField()),
                 ('on_ledger', models.BooleanField(default=False)),
@@ -674,7 +675,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='grantlot',
-            constraint=models.UniqueConstraint(fields=('realm', 'user', 'idempotency_key'), name='grant_lot_once_per_idempotency_key', violation_error_message='This grant was issued before.'),
+            constraint=models.UniqueConstraint(fields=('realm', 'user', 'issue_key'), name='grant_lot_once_per_issue_key', violation_error_message='This grant was issued before.'),
         ),
         migrations.AddConstraint(
             model_name='grantlot',

@@ -3,6 +3,7 @@ from grants.models.assignments import GrantAssignment
 from grants.models.balances import CreditBalance
 from grants.models.budgets import Budget, BudgetScope, BudgetStatus
 from grants.models.campaigns import GrantCampaign
+from grants.models.enrollment import GrantEnrollment, IssuanceCursor, PlanTemplates
 from grants.models.entries import CreditEntry, EntryKind
 from grants.models.kinds import (
     ENDED,
@@ -57,10 +58,12 @@ __all__ = [
     "GrantAllocation",
     "GrantAssignment",
     "GrantCampaign",
+    "GrantEnrollment",
     "GrantLot",
     "GrantProgram",
     "GrantSource",
     "GrantStatus",
+    "IssuanceCursor",
     "IssuanceMode",
     "IssueAnchor",
     "LedgerAccount",
@@ -70,6 +73,7 @@ __all__ = [
     "LotKind",
     "LotStatus",
     "OutstandingPolicy",
+    "PlanTemplates",
     "Posting",
     "PostingReason",
     "WindowKind",

@@ -39,6 +39,11 @@ class LotQuerySet(WindowQuerySet["GrantLot"]):
         found = self.effective(at).filter(status__in=SPENDABLE)
         return found.exclude(kind=LotKind.FALLBACK).order_by(*SPEND_ORDER)
 
+    def open_lots(self) -> "LotQuerySet":
+        """Return the lots that are not closed, without overage, in spending order."""
+        found = self.filter(status__in=OPEN).exclude(kind=LotKind.FALLBACK)
+        return found.order_by(*SPEND_ORDER)
+
     def owed(self) -> "LotQuerySet":
         """Return the overage lots on which something is owed, unordered."""
         return self.filter(
@@ -100,7 +105,7 @@ class GrantLot(Row, Window):
     period_start = models.DateTimeField(null=True, blank=True)
     period_end = models.DateTimeField(null=True, blank=True)
     alloc_seq = models.IntegerField(default=0)
-    idempotency_key = models.TextField()
+    issue_key = models.TextField(help_text="What it was issued for, once per user.")
     source_kind = models.TextField(choices=GrantSource)
     source_ref = models.TextField()
     on_ledger = models.BooleanField(default=False)
@@ -135,8 +140,8 @@ class GrantLot(Row, Window):
                 fields=["realm", "account", "user", "id"], name="grant_lot_of_one_user"
             ),
             models.UniqueConstraint(
-                fields=["realm", "user", "idempotency_key"],
-                name="grant_lot_once_per_idempotency_key",
+                fields=["realm", "user", "issue_key"],
+                name="grant_lot_once_per_issue_key",
                 violation_error_message="This grant was issued before.",
             ),
             models.UniqueConstraint(
@@ -180,6 +185,11 @@ class GrantLot(Row, Window):
     def __str__(self) -> str:
         amount = format_xusd(self.amount_xusd)
         return f"{amount} of {self.program} for {self.user}"
+
+    def is_spendable(self, at: datetime) -> bool:
+        """Return whether new uses at `at` (aware UTC) may be paid from the lot."""
+        overage = self.kind == LotKind.FALLBACK
+        return self.status in SPENDABLE and not overage and self.holds(at)
 
     @property
     def remaining_xusd(self) -> int:

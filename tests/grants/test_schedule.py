@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.policies.periods import BillingPeriod
 from config.kernel.errors import Invalid
 from config.kernel.recurrence import MONTHLY, calendar_period, period_containing
 from config.kernel.windows import Window, tiles
 from grants.schedule import (
     CATCH_UP_MOST,
-    BillingPeriod,
     Binding,
     NeedsPeriodWindow,
     NoBillingPeriod,
