@@ -33,8 +33,11 @@ _STANDING = (
         """t.assignment_id IN (SELECT a.id FROM billing_plan_assignments a
         WHERE a.account_id = %(account)s)""",
     ),
-    ("credit_balances", _OF_ACCOUNT),
-    ("credit_entries", f"{_OF_ACCOUNT} AND t.kind = 'credit'"),
+    ("grant_assignments", _OF_ACCOUNT),
+    ("grant_lots", _OF_ACCOUNT),
+    ("ledger_accounts", _OF_ACCOUNT),
+    ("ledger_postings", _OF_ACCOUNT),
+    ("ledger_entries", _OF_ACCOUNT),
     ("gate_states", _OF_ACCOUNT),
     ("gate_projections", _OF_ACCOUNT),
     ("gate_residual_buckets", "t.user_id = %(user)s"),
@@ -54,7 +57,7 @@ _USE = (
         """t.rating_id IN (SELECT r.id FROM gate_ratings r
         WHERE r.account_id = %(account)s)""",
     ),
-    ("credit_entries", f"{_OF_ACCOUNT} AND t.kind = 'spend'"),
+    ("grant_allocations", _OF_ACCOUNT),
 )
 """What each committed use leaves."""
 
@@ -158,11 +161,11 @@ def _renewed(family: Family, use: int) -> Family:
 
 
 def _add_up(family: Family, uses: int) -> None:
-    """Let balances tell all of the uses, not the first one alone."""
+    """Let lots tell all of the uses, not the first one alone."""
     account = family.customer.account
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE credit_balances SET spent_xusd = spent_xusd * %s "
+            "UPDATE grant_lots SET consumed_xusd = consumed_xusd * %s "
             "WHERE realm_id = %s AND account_id <> %s",
             [uses, account.realm_id, account.pk],
         )

@@ -173,7 +173,8 @@ BEGIN
     LOOP
         UPDATE grant_lots
         SET reserved_xusd = reserved_xusd - lot.held, updated_at = p_at
-        WHERE id = lot.id AND reserved_xusd >= lot.held;  -- guard
+        WHERE id = lot.id
+            AND reserved_xusd >= lot.held;  -- guard
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the lot % moved', lot.id
                 USING ERRCODE = 'serialization_failure';

@@ -21,7 +21,7 @@ FILES = {
     "commit": ROOT / "gating/sql/commit.sql",
     "ingest": ROOT / "gating/sql/ingest.sql",
     "expire": ROOT / "gating/sql/expire.sql",
-    "funding": ROOT / "grants/sql/funding.sql",
+    "lots": ROOT / "grants/sql/lots.sql",
     "budgets": ROOT / "grants/sql/budgets.sql",
 }
 DIE = "PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(30);"
@@ -157,6 +157,6 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
     if not guarded:
         found |= {
             name: without_marked("guard")
-            for name in ("store", "book", "funding", "budgets")
+            for name in ("store", "book", "lots", "budgets")
         }
     return mutated(found)

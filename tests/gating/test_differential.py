@@ -70,7 +70,7 @@ BUGS = {
     "a price rounded down": ("authorize", swapped("+ rule.price_quantity_minor - 1,\n                        rule.price_quantity_minor) END", ",\n                        rule.price_quantity_minor) END")),
     "blocks rounded down": ("authorize", swapped("v_held::numeric + rule.price_quantity_minor - 1,", "v_held::numeric,")),
     "the last penny": ("authorize", swapped("v_available < greatest(v_wallet, 1)", "v_available <= greatest(v_wallet, 1)")),
-    "a batch that forgets what it owes": ("authorize", swapped("v_owed := v_owed + v_wallet", "v_owed := v_wallet")),
+    "a hold of money that holds nothing": ("lots", swapped("SET reserved_xusd = reserved_xusd + v_take", "SET reserved_xusd = reserved_xusd")),
     "a batch that forgets what it took": ("authorize", swapped("c_reserved[v_place] := c_reserved[v_place] + v_take_held[i]", "c_reserved[v_place] := c_reserved[v_place]")),
     "funding before the quota": ("authorize", swapped("WHEN v_no_quota THEN 'quota_exhausted'\n", "")),
     "the greatest limit of a counter": ("authorize", swapped("least(v_quota_limits[v_place]", "greatest(v_quota_limits[v_place]")),
@@ -91,7 +91,7 @@ BUGS = {
     "no remainder, in one stride": ("close", swapped("p_used::numeric * p_price + held.carried", "p_used::numeric * p_price")),
     "a remainder not kept, in one stride": ("close", swapped("IF v_next <> held.carried OR", "IF false AND v_next <> held.carried OR")),
     "a late commit, in one stride": ("close", swapped("AND p_at <= l.expires_at", "")),
-    "more than the balance, in one stride": ("close", swapped("IF v_revenue > v_available::numeric + held.reserved_xusd THEN", "IF false THEN")),
+    "more than the balance, in one stride": ("close", swapped("OR v_revenue > v_free::numeric + held.reserved_xusd\n", "\n")),
     "a hold kept, in one stride": ("close", swapped("reserved_minor = c.reserved_minor - u.held", "reserved_minor = c.reserved_minor")),
     "leases on other counters, together": ("close_all", swapped("OR leases.alike IS NOT TRUE", "")),
     "a late commit, together": ("close_all", swapped("AND p_at <= l.expires_at", "")),
@@ -107,7 +107,7 @@ BUGS = {
     "nothing expired": ("authorize", swapped("IF v_overdue AND NOT p_dry THEN", "IF false THEN")),
     "expired too early": ("expire", swapped("expires_at < p_before", "expires_at <= p_before")),
     "an expiry that keeps the quantity": ("expire", swapped("c.reserved_minor - held.total", "c.reserved_minor - 0 * held.total")),
-    "an expiry that keeps the money": ("expire", swapped("v_held.total, '{}'", "0, '{}'")),
+    "an expiry that keeps the money": ("expire", swapped("PERFORM grants_release(v_lots, v_lots_held, p_at);", "")),
     "an expiry that keeps what a budget holds": ("expire", swapped("v_held.total, 0, p_at", "0, 0, p_at")),
     "a commit that keeps what its budget holds": ("commit", swapped("c_all - u_consumed[v_budget]\n                    - u_reserved[v_budget]);", "c_all - u_consumed[v_budget]\n                    - u_reserved[v_budget]); held.reserved_xusd := 0;")),
     "a prepaid use beyond its budget": ("commit", swapped("0, coalesce(u_limits[v_budget], c_all)", "0, c_all")),
@@ -125,8 +125,8 @@ BUGS = {
     "a hold that is not the lease's": ("commit", swapped("CASE WHEN held.quota_held[i] THEN held.reserved_minor ELSE 0 END", "held.reserved_minor")),
     "a sum that wraps": ("commit", swapped("WHEN v_quantity > c_all THEN 'quantity_minor'", "")),
     "a free feature quarantined": ("commit", swapped("v_quarantined OR NOT held.zero_cost", "true")),
-    "a spend beyond the balance": ("commit", swapped("v_funded := least(v_applied, v_available + held.reserved_xusd)", "v_funded := v_applied")),
-    "a batch of commits that forgets what it spent": ("commit", swapped("b_available := b_available + held.reserved_xusd - v_funded", "b_available := b_available + held.reserved_xusd")),
+    "a spend beyond the balance": ("commit", swapped("v_funded := least(\n                v_applied, held.reserved_xusd::numeric - v_void + v_available);", "v_funded := v_applied;")),
+    "a batch of commits that forgets what it spent": ("lots", swapped("consumed_xusd = consumed_xusd + p_spend", "consumed_xusd = consumed_xusd")),
     "remainders of another user": ("commit", swapped("IF rule.user_id || rule.rules::text IS DISTINCT FROM r_of", "IF r_of IS NULL")),
 }  # fmt: skip
 
@@ -135,7 +135,7 @@ BUGS = {
 LATE = {
     "the last penny", "expired too early", "an expiry that keeps the money",
     "grace without its last instant", "a share rounded up", "a sum that wraps",
-    "blocks rounded down", "a batch that forgets what it owes", "a seat too many",
+    "blocks rounded down", "a seat too many",
     "a batch that forgets what it holds on a budget", "an expiry that keeps what a budget holds",
     "a late commit that keeps what its budget holds", "a budget an instant too long",
 }  # fmt: skip

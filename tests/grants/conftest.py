@@ -1,4 +1,4 @@
-"""Users with a balance, as one test needs them."""
+"""Users with credit, as one test needs them."""
 
 import pytest
 
@@ -35,11 +35,3 @@ def funded_user(user, credit):
     """A user with 500 xusd of credit."""
     credit(user, 500)
     return user
-
-
-@pytest.fixture
-def balance(funded_user, at):
-    """The locked balance of the funded user."""
-    from grants.services.funding import lock_balance
-
-    return lock_balance(user=funded_user, at=at)

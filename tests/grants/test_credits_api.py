@@ -8,8 +8,10 @@ from billing.services.accounts import ensure_account
 from config.kernel.ids import new_id
 from config.tenancy.models import Scope
 from config.tenancy.services.service_keys import create_service_key
-from grants.models import CreditBalance, CreditEntry
+from grants.models import GrantLot
+from grants.services.funding import settle
 from tests.tools.client import SignedClient
+from tests.tools.purse import purse
 
 INT64_MAX = 2**63 - 1
 
@@ -28,10 +30,10 @@ def test_credit_answers_201_then_200(api, user):
 
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json()["data"] == first.json()["data"]
-    assert CreditBalance.objects.get(user=user).granted_xusd == 500
+    assert purse(user).granted_xusd == 500
 
 
-def test_credit_shows_its_entry(api, user, service_key):
+def test_credit_shows_its_lot_and_is_explained_in_the_ledger(api, user, service_key):
     audit = {
         "operator": "grace@example.com",
         "reason": "goodwill",
@@ -41,23 +43,70 @@ def test_credit_shows_its_entry(api, user, service_key):
 
     answer = api.post(path_of(user), body(audit=audit))
 
-    entry = CreditEntry.objects.get(user=user)
+    lot = GrantLot.objects.get(user=user)
     shown = answer.json()["data"]
-    assert shown.pop("occurred_at").endswith("Z")
+    assert shown.pop("given_at").endswith("Z")
     assert shown == {
-        "credit_entry_id": str(entry.pk),
+        "grant_id": str(lot.pk),
         "billing_account_id": str(user.account_id),
         "billing_user_id": str(user.pk),
-        "kind": "credit",
         "amount_xusd": "500",
+        "consumed_xusd": "0",
+        "reserved_xusd": "0",
         "source_ref": "inv-1",
-        "actor": f"service_key:{service_key.pk}",
-        "operator": "grace@example.com",
-        "reason": "goodwill",
-        "ticket_id": "T-77",
-        "trace_id": answer.json()["trace_id"],
-        "effective_at": "2026-01-02T03:04:05.000000Z",
+        "status": "ready",
     }
+    posting = lot.entries.first().posting
+    assert (posting.actor_kind, posting.actor_id) == (
+        "service_key",
+        str(service_key.pk),
+    )
+    assert (posting.operator, posting.explanation, posting.ticket_id) == (
+        "grace@example.com",
+        "goodwill",
+        "T-77",
+    )
+    assert posting.trace_id == answer.json()["trace_id"]
+
+
+def test_credits_are_listed_newest_first_page_by_page(api, user, credit, at):
+    for number in range(1, 5):
+        credit(user, number, f"inv-{number}")
+    settle(user=user, spend_xusd=6, source_ref="lease:1", at=at)
+
+    pages, cursor = [], None
+    while True:
+        found = api.get(
+            path_of(user), limit=3, **({"cursor": cursor} if cursor else {})
+        ).json()["data"]
+        pages.append([(i["amount_xusd"], i["consumed_xusd"]) for i in found["items"]])
+        cursor = found.get("next_cursor")
+        if cursor is None:
+            break
+
+    assert pages == [[("4", "0"), ("3", "3"), ("2", "2")], [("1", "1")]]
+
+
+@pytest.mark.parametrize("query", ["kind=credit", "cursor=forged", "from=yesterday"])
+def test_list_with_a_bad_query(api, user, query):
+    answer = api.get(f"{path_of(user)}?{query}")
+
+    assert (answer.status_code, answer.json()["meta"]["field"].split(".")[0]) == (
+        422,
+        query.split("=")[0],
+    )
+
+
+def test_cursor_of_another_user(api, user, make_user, realm, credit):
+    other = make_user(realm, "u-2")
+    for who in (user, other):
+        credit(who, 1, "inv-1")
+        credit(who, 2, "inv-2")
+    cursor = api.get(path_of(user), limit=1).json()["data"]["next_cursor"]
+
+    answer = api.get(path_of(other), limit=1, cursor=cursor)
+
+    assert (answer.status_code, answer.json()["meta"]["field"]) == (422, "cursor")
 
 
 def test_credit_with_the_same_key_is_the_same_answer(api, user):
@@ -77,7 +126,7 @@ def test_credit_of_a_source_with_another_amount(api, user):
 
     assert (answer.status_code, answer.json()["code"]) == (409, "CONFLICT")
     assert answer.json()["meta"]["field"] == "source_ref"
-    assert CreditBalance.objects.get(user=user).granted_xusd == 500
+    assert purse(user).granted_xusd == 500
 
 
 def test_credit_beyond_64_bits_in_total(api, user):
@@ -130,7 +179,7 @@ def test_credit_with_bad_input(api, user, changed, field):
 
     assert answer.status_code in {400, 422}
     assert answer.json()["meta"]["field"] == field
-    assert not CreditBalance.objects.filter(user=user).exists()
+    assert not GrantLot.objects.filter(user=user).exists()
 
 
 @pytest.mark.parametrize("missing", ["amount_xusd", "source_ref"])
@@ -157,7 +206,7 @@ def test_credit_with_an_unreadable_body(api, user, raw):
     answer = api.request("POST", f"/mgt/v1/{path_of(user)}", raw=raw)
 
     assert answer.status_code in {400, 422}
-    assert not CreditBalance.objects.filter(user=user).exists()
+    assert not GrantLot.objects.filter(user=user).exists()
 
 
 def test_credit_needs_the_admin_scope(realm, user, at, by):
@@ -166,7 +215,7 @@ def test_credit_needs_the_admin_scope(realm, user, at, by):
 
     assert client.post(path_of(user), body()).status_code == 403
     assert client.get(path_of(user)).status_code == 403
-    assert not CreditBalance.objects.filter(user=user).exists()
+    assert not GrantLot.objects.filter(user=user).exists()
 
 
 def test_key_limited_to_other_accounts(realm, user, at, by):
@@ -197,7 +246,7 @@ def test_users_of_another_realm_and_unknown_ones_look_the_same(
 
     assert [answer.status_code for answer in answers] == [404] * 6
     assert {answer.json()["code"] for answer in answers} == {"RESOURCE.NOT_FOUND"}
-    assert CreditBalance.objects.get(user=stranger).granted_xusd == 500
+    assert purse(stranger).granted_xusd == 500
 
 
 def test_answers_are_plain_json_with_a_trace_id(api, user):

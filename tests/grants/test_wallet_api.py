@@ -11,8 +11,8 @@ from vlunaai.generated.billing_models import WalletBalanceWithBreakdownEnvelope
 from config.kernel.ids import new_id
 from config.tenancy.services.service_keys import create_service_key
 from config.tenancy.tokens import sign_token
-from grants.models import CreditBalance
-from grants.services.funding import reserve, settle
+from grants.models import GrantLot
+from grants.services.funding import Hold, hold, settle
 from tests.tools.client import SignedClient
 
 
@@ -50,9 +50,9 @@ def read_with(token, realm):
 
 def test_balance_is_read_by_the_official_model(api, user, credit, at):
     credit(user, 500)
-    balance = CreditBalance.objects.get(user=user)
-    reserve(balance, amount_xusd=300, at=at)
-    settle(balance, reserved_xusd=100, spend_xusd=120, source_ref="lease:1", at=at)
+    held = hold(user=user, amount_xusd=300, at=at)
+    part = Hold(held.lots, [100])
+    settle(user=user, held=part, spend_xusd=120, source_ref="lease:1", at=at)
 
     answer = api.bound(principal_id="acme", user_id="u-1").get("wallet/balance")
 
@@ -77,7 +77,7 @@ def test_balance_of_a_new_user_is_zero_and_makes_no_balance(api, realm):
 
     assert answer.status_code == 200
     assert answer.json()["data"]["available_balance"] == {"xusd": "0"}
-    assert not CreditBalance.objects.in_realm(realm).exists()
+    assert not GrantLot.objects.in_realm(realm).exists()
 
 
 def test_balance_of_a_known_user_writes_the_nonce_and_nothing_else(api, user):

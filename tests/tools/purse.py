@@ -74,9 +74,11 @@ def store_lot(
     priority=0,
 ):
     """Write a lot as it stands, without its ledger; return its id."""
-    program = ensure_credit_program(realm_id=realm_id, at=at, by=by)
+    program = ensure_credit_program(
+        realm_id=realm_id, at=max(at, by.effective_at), by=by
+    )
     assignment, lot = new_id(), new_id()
-    with transaction.atomic(), auditing(by, at=at):
+    with transaction.atomic(), auditing(by, at=at, ahead=True):
         _store(
             realm_id,
             account_id,
