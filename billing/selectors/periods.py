@@ -9,6 +9,8 @@ from billing.policies.periods import BillingPeriod, billing_period
 from billing.selectors.effective import assigned_plans
 from billing.selectors.past import realm_defaults
 from billing.selectors.subscriptions import subscriptions_of
+from config.kernel.recurrence import calendar_period
+from config.kernel.windows import Window
 
 
 def billing_period_at(
@@ -26,3 +28,15 @@ def billing_period_at(
         subscriptions_of(account_id=account.pk, at=as_of),
         as_of,
     )
+
+
+def accounting_period(
+    *, account: BillingAccount, user_id: UUID | None, as_of: datetime, at: datetime
+) -> Window:
+    """Return the period that a use at `as_of` is accounted in, known at `at`.
+
+    The billing period; the UTC calendar month where a subscription decides, and not
+    exactly one is current.
+    """
+    found = billing_period_at(account=account, user_id=user_id, as_of=as_of, at=at)
+    return calendar_period("month", as_of) if found is None else found.window
