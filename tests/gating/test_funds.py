@@ -53,7 +53,9 @@ def test_the_ledger_is_proven_with_the_gates_holds_and_ratings(used):
     run("UPDATE grant_lots SET reserved_xusd = reserved_xusd - 1")
     run("SET CONSTRAINTS ALL IMMEDIATE")
     run("ALTER TABLE gate_ratings DISABLE TRIGGER USER")
-    Rating.objects.filter(realm=used.realm).update(applied_amount_xusd=149)
+    Rating.objects.filter(realm=used.realm).update(
+        applied_amount_xusd=149, funded_xusd=149
+    )
     assert rules(used) == {USES}
 
 
