@@ -1,4 +1,4 @@
-"""What leases hold of lots, and which ratings were paid for: the ledger's proof asks."""
+"""What leases hold of lots, and which ratings were charged for: for the proof."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
@@ -16,10 +16,8 @@ GROUP BY h.lot
 """
 
 
-def held_by_leases(
-    *, realm_id: str, account_ids: Sequence[UUID]
-) -> Mapping[UUID, int]:
-    """Return what the accounts' active leases hold (10^-6 USD), by the id of the lot."""
+def held_by_leases(*, realm_id: str, account_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """Return what the accounts' active leases hold (10^-6 USD), by lot."""
     with connection.cursor() as cursor:
         cursor.execute(_HELD, [realm_id, list(account_ids), LeaseState.ACTIVE])
         return dict(cursor.fetchall())
