@@ -828,6 +828,14 @@ class Migration(migrations.Migration):
             model_name='grantallocation',
             index=models.Index(condition=models.Q(('posting__isnull', True)), fields=['realm', 'user', 'id'], name='grant_allocations_pending'),
         ),
+        migrations.AddIndex(
+            model_name='grantallocation',
+            index=models.Index(condition=models.Q(('lot__isnull', True)), fields=['realm', 'user'], name='grant_allocations_owed'),
+        ),
+        migrations.AddIndex(
+            model_name='grantallocation',
+            index=models.Index(fields=['lot', 'id'], name='grant_allocations_by_lot'),
+        ),
         migrations.AddConstraint(
             model_name='grantallocation',
             constraint=models.UniqueConstraint(fields=('realm', 'user', 'source_ref', 'lot'), name='grant_allocation_once_per_source_and_lot', nulls_distinct=False, violation_error_message='This source was paid from this grant before.'),
