@@ -25,6 +25,7 @@ from tests.tools.tables import (
     judge_at_once,
     models,
     own_tables,
+    posting_of,
     primary_key,
     row_of,
     rows,
@@ -45,6 +46,8 @@ MANUAL = "grant_assignments WHERE source_kind = 'ops.manual'"
 UNUSED = "grant_lots WHERE consumed_xusd = 0 AND reserved_xusd = 0"
 CLOSED_LOT = {"closed_at": PAST, "closure_kind": "forfeit", "closed_remaining_xusd": lambda row: row["amount_xusd"]}  # fmt: skip
 OVERAGE_LOT = {"kind": "fallback", "amount_xusd": 0, "assignment_id": None}
+CARRIED = {"carried_from_id": lambda row: row["id"]}
+REVERSAL = {"reason": "reversal", "reverses_id": lambda row: row["id"]}
 FALLBACK = {"feature_family_code": "auto.registry", "is_fallback": True}
 
 
@@ -242,11 +245,6 @@ CHECKS = [
     ("grant_allocation_source_is_1_to_255_characters", "grant_allocations", {"source_ref": " "}),
     ("grant_allocation_source_is_1_to_255_characters", "grant_allocations", {"source_ref": "s" * 256}),
     ("grant_allocation_settled_has_its_lot", "grant_allocations", {"lot_id": None, "posting_id": str(new_id())}),
-    (
-        "grant_allocation_of_a_user_of_its_account",
-        "grant_allocations",
-        {"lot_id": None, "account_id": lambda row: spare_user(row["realm_id"])[0]},
-    ),
     # Ledger
     ("ledger_account_kind_is_known", "ledger_accounts", {"kind": "purse"}),
     ("ledger_account_count_is_not_negative", "ledger_accounts", {"kind": "refunded", "entry_count": -1}),
@@ -261,6 +259,10 @@ CHECKS = [
     ("posting_reversal_names_what_it_reverses", "ledger_postings", {"reverses_id": str(new_id())}),
     ("ledger_entry_moves_an_amount", "ledger_entries", {"amount_xusd": 0}),
     ("ledger_entry_is_numbered_from_1", "ledger_entries", {"seq": 0}),
+    *(
+        ("ledger_seal_is_a_sha256", "ledger_seals", {**FRESH["ledger_seals"], "hash": "\\x" + "00" * size})
+        for size in (0, 31, 33)
+    ),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": ""}),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": " "}),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": "b" * 256}),
@@ -344,6 +346,10 @@ CHECKS = [
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_limits": []}),
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_held": [True, True]}),
     ("gate_lease_quotas_have_limits_and_holds", "gate_leases", {"quota_counter_ids": []}),
+    ("gate_lease_holds_money_on_lots", "gate_leases WHERE reserved_xusd > 0", {"held_lots": [], "held_amounts": []}),
+    ("gate_lease_holds_money_on_lots", "gate_leases WHERE reserved_xusd > 0", {"held_amounts": []}),
+    ("gate_lease_holds_money_on_lots", "gate_leases WHERE reserved_xusd > 0", {"held_amounts": lambda row: [row["reserved_xusd"] - 1]}),
+    ("gate_lease_holds_money_on_lots", "gate_leases WHERE reserved_xusd > 0", {"reserved_xusd": 0}),
     ("gate_lease_end_kind_is_known", "gate_lease_ends", {"kind": "lost"}),
     ("gate_lease_end_names_its_lease", "gate_lease_ends", {"reference": " "}),
     ("gate_lease_end_rated_iff_committed", "gate_lease_ends", {"kind": "committed"}),
@@ -433,6 +439,9 @@ UNIQUE = [
     ("ledger_account_once_per_user_and_kind", "ledger_accounts", {}),
     ("posting_once_per_idempotency_key", "ledger_postings", {}),
     ("ledger_entry_in_sequence", "ledger_entries", {}),
+    ("ledger_seal_in_sequence", "ledger_seals", {"entry_id": FRESH["ledger_seals"]["entry_id"]}),
+    ("ledger_postings_reverses_id_key", "ledger_postings", {**REVERSAL, "idempotency_key": "b"}, {**REVERSAL, "idempotency_key": "a"}),
+    ("grant_lots_carried_from_id_key", UNUSED, {**CARRIED, "issue_key": "b", "alloc_seq": 98}, {**CARRIED, "issue_key": "a", "alloc_seq": 99}),
     ("budget_reference_once_per_user", "budgets", {}),
     ("gate_counter_once_per_window", "gate_counters", {}),
     ("gate_seat_once_per_user_and_window", "gate_seats WHERE window_end IS NULL", {}),
@@ -465,6 +474,15 @@ HIDDEN = [
 FOREIGN_KEY_NEEDS = {
     ("billing_plan_entitlements", "feature_family_id"): {"feature_id": None},
     ("gate_ratings", "reversal_of_id"): {"direction": "credit"},
+    ("grant_assignments", "campaign_id"): {"source_kind": "ops.campaign"},
+    ("grant_assignments", "plan_assignment_id"): {
+        "source_kind": "billing_plan_assignment"
+    },
+    ("grant_lots", "carried_from_id"): CARRIED,
+    ("grant_allocations", "posting_id"): {
+        "posting_id": lambda row: posting_of(row["user_id"])
+    },
+    ("ledger_postings", "reverses_id"): REVERSAL,
 }
 FOREIGN_KEY_SOURCES = {
     "billing_plan_assignments": USER_SCOPE,
@@ -481,12 +499,16 @@ UNGUARDED = {
     "gate_lease_ends.lease_id": "of a lease that the same transaction locks and ends; it is purged, and its end stays",
     "gate_ratings.plan_assignment_id": "copied by the gate's function from its lease or a projection",
     "gate_ratings.lease_id": "of a lease that the same statement locks and ends, which is told how many it ended; purged long before its rating",
+    "ledger_seals.entry_id": "made by the job alone, of entries of the ledger account that it locks; the proof looks that each seal lies on its entry",
+    "ledger_seals.ledger_account_id": "the same",
     "gate_ratings.reversal_of_id": "no verb reverses a rating yet; the first one brings its key, and that it happens once",
 }
 """References that no composite key checks, and why they need none."""
 
 NOT_REALM_FIRST = {
     "gate_rated_record_numbered_once": "lines are found by their rating; the partition's key must be in it",
+    "grant_lots_carried_from_id_key": "a lot is carried over once; a composite key keeps it with its user",
+    "ledger_postings_reverses_id_key": "a posting is reversed once; a composite key keeps it with its user",
 }
 """Unique keys that begin with something else than the realm, and why."""
 
@@ -843,12 +865,54 @@ def test_column_that_must_hold_a_value_refuses_null(worlds):
 STATUS = "plan_assignment_has_the_status_last_given"
 PRIMARY = "feature_has_its_primary_meter"
 PRIMARY_LINK = "feature_meters WHERE is_primary"
+SUM = "posting_sums_to_zero"
+LAST = "ledger_account_is_its_last_entry"
+SEQUENCE = "ledger_entry_continues_the_last"
+
+
+def post(own, *amounts, astray_xusd=0, skipped=0):
+    """Move amounts (10^-6 USD) on as many ledger accounts of the world's user.
+
+    The last entry's balance is `astray_xusd` too high, its number `skipped` too high;
+    the ledger account agrees with it.
+    """
+    posting = insert_copy("ledger_postings", own, FRESH["ledger_postings"])
+    ledgers = rows(
+        "SELECT id, balance_xusd, entry_count FROM ledger_accounts WHERE user_id = %s ORDER BY id LIMIT %s",
+        [posting["user_id"], len(amounts)],
+    )
+    for number, (ledger, balance, count) in enumerate(ledgers, 1):
+        is_last = number == len(ledgers)
+        entry = {
+            "posting_id": posting["id"],
+            "ledger_account_id": str(ledger),
+            "amount_xusd": amounts[number - 1],
+            "balance_xusd": balance + amounts[number - 1] + astray_xusd * is_last,
+            "seq": count + 1 + skipped * is_last,
+        }
+        insert_copy("ledger_entries", own, entry)
+        run(
+            "UPDATE ledger_accounts SET balance_xusd = %s, entry_count = %s WHERE id = %s",
+            [entry["balance_xusd"], entry["seq"], ledger],
+        )
+
+
 WHOLE = [
     (STATUS, lambda own: run("UPDATE billing_plan_assignments SET status = 'canceled'")),
     (STATUS, lambda own: insert_copy(ACCOUNT_SCOPE, own, {"source_ref": "fresh"})),
     (STATUS, lambda own: insert_copy("billing_plan_assignment_statuses", own, {"sequence": 99, "status": "paused"})),
     (PRIMARY, lambda own: run(f"DELETE FROM {PRIMARY_LINK}")),
     (PRIMARY, lambda own: insert_copy("features", own, {"feature_code": "fresh"})),
+    ("grant_allocation_of_a_user_of_its_account", lambda own: insert_copy("grant_allocations", own, {"lot_id": None, "account_id": spare_user(own.realm.pk)[0]})),
+    (SUM, lambda own: post(own)),
+    (SUM, lambda own: post(own, 5)),
+    (SUM, lambda own: post(own, 5, -4)),
+    (LAST, lambda own: run("UPDATE ledger_accounts SET balance_xusd = balance_xusd + 1")),
+    (LAST, lambda own: run("UPDATE ledger_accounts SET entry_count = entry_count + 1")),
+    (LAST, lambda own: run("UPDATE ledger_accounts SET balance_xusd = 0, entry_count = 0")),
+    (LAST, lambda own: insert_copy("ledger_accounts", own, {**FRESH["ledger_accounts"], "balance_xusd": 1})),
+    (SEQUENCE, lambda own: post(own, 5, -5, astray_xusd=1)),
+    (SEQUENCE, lambda own: post(own, 5, -5, skipped=1)),
 ]  # fmt: skip
 
 
@@ -867,6 +931,8 @@ def test_rows_that_do_not_agree_are_refused(own, name, breaking):
 
 def test_rows_of_the_world_agree(own):
     run("UPDATE billing_plan_assignments SET status = status")
+    run("UPDATE ledger_accounts SET balance_xusd = balance_xusd")
+    post(own, 5, -5)
     run("SET CONSTRAINTS ALL IMMEDIATE")
 
 

@@ -47,6 +47,10 @@ AUDITED = {
     "feature_families": ("name", "changed"),
     "feature_meters": ("created_at", AT),
     "features": ("name", "changed"),
+    "grant_assignments": ("metadata", {"note": "changed"}),
+    "grant_campaigns": ("metadata", {"note": "changed"}),
+    "grant_lots": ("metadata", {"note": "changed"}),
+    "grant_programs": ("name", "changed"),
     "gate_policies": ("description", "changed"),
     "gate_policy_bundles": ("name", "changed"),
     "meter_prices": ("created_at", AT),
@@ -59,6 +63,13 @@ AUDITED = {
 UNTRACED = {
     "billing_details": {"updated_at", "tax_ids"},
     "budgets": {"updated_at", "consumed_xusd", "reserved_xusd"},
+    "grant_lots": {
+        "updated_at",
+        "consumed_xusd",
+        "settled_xusd",
+        "reserved_xusd",
+        "paid_xusd",
+    },
     "service_keys": {"updated_at", "last_used_at", "kdf_salt"},
 }
 """Columns that history leaves out, beside `updated_at`."""
@@ -73,11 +84,12 @@ ONE_OF_A_KIND = {
 """Tables of which the world has room for one more row, and not for two."""
 
 APPEND_ONLY = {
-    "billing_plan_assignment_statuses", "contract_terms", "credit_entries", "domain_events", "gate_lease_ends", "gate_rated_records",
-    "gate_ratings", "gate_rule_sets",
+    "billing_plan_assignment_statuses", "contract_terms", "domain_events", "gate_lease_ends", "gate_rated_records",
+    "gate_ratings", "gate_rule_sets", "ledger_entries", "ledger_postings", "ledger_seals",
     "platform_tokens",
 }  # fmt: skip
 
+OWNER = {"realm_id", "account_id", "user_id"}
 IDENTITIES = {
     "billing_accounts": {"realm_id", "billing_principal_id"},
     "billing_contracts": {"realm_id", "account_id", "window_start"},
@@ -104,7 +116,50 @@ IDENTITIES = {
         "window_start",
         "window_end",
     },
-    "credit_balances": {"realm_id", "account_id", "user_id"},
+    "grant_allocations": {*OWNER, "amount_xusd", "source_ref", "occurred_at"},
+    "grant_assignments": {
+        *OWNER,
+        "program_id",
+        "plan_assignment_id",
+        "campaign_id",
+        "payment_id",
+        "source_kind",
+        "source_ref",
+    },
+    "grant_campaigns": {"realm_id"},
+    "grant_enrollments": OWNER,
+    "grant_issuance_cursors": {*OWNER, "assignment_id"},
+    "grant_lots": {
+        *OWNER,
+        "program_id",
+        "assignment_id",
+        "carried_from_id",
+        "period_start",
+        "period_end",
+        "alloc_seq",
+        "issue_key",
+        "source_kind",
+        "source_ref",
+        "on_ledger",
+        "kind",
+        "window_start",
+        "outstanding_policy",
+    },
+    "grant_plan_templates": {"realm_id", "plan_assignment_id"},
+    "grant_programs": {
+        "realm_id",
+        "program_code",
+        "cadence",
+        "issue_anchor",
+        "window_kind",
+        "on_ledger",
+        "grant_kind",
+        "accrual_mode",
+        "periodic_accounting",
+        "eligibility_kind",
+        "eligibility_payload",
+    },
+    "ledger_accounts": {*OWNER, "kind"},
     "feature_families": {"realm_id", "feature_family_code"},
     "features": {"realm_id", "feature_code"},
     "feature_meters": {"realm_id", "feature_id", "meter_id", "is_primary"},
@@ -122,8 +177,17 @@ IDENTITIES = {
     },
 }
 
-NEVER_DELETED = {"billing_contracts", "budgets", "meter_prices"}
-"""Audited tables that refuse to lose a row."""
+NEVER_DELETED = {
+    "billing_contracts",
+    "budgets",
+    "grant_allocations",
+    "grant_assignments",
+    "grant_lots",
+    "grant_programs",
+    "ledger_accounts",
+    "meter_prices",
+}
+"""Tables that change, and refuse to lose a row."""
 
 
 OTHER_VALUES = {
@@ -131,7 +195,9 @@ OTHER_VALUES = {
     "boolean": "NOT {}",
     "text[]": "{} || 'x'::text",
     "bigint": "{} + 1",
-    "timestamp with time zone": "{} - interval '1 day'",
+    "integer": "{} + 1",
+    "jsonb": """{} || '{{"fresh": 1}}'""",
+    "timestamp with time zone": "coalesce({}, now()) - interval '1 day'",
 }
 """By type of column: SQL of another value; text by default."""
 
@@ -555,6 +621,71 @@ def test_window_of_a_price_ends_once(world):
             run(end, [again, price])
 
 
+SET_ONCE = {
+    ("budgets", "closed_at"),
+    ("grant_allocations", "lot_id"),
+    ("grant_allocations", "posting_id"),
+    ("grant_assignments", "anchored_at"),
+    ("grant_campaigns", "ended_at"),
+    ("grant_lots", "closed_at"),
+}
+"""Columns that go from NULL to a value, and keep it."""
+
+PRICE_ENDS = ("meter_prices", "window_end")
+"""Another one; its test is above, for a meter has one open price."""
+
+FIRST = {
+    "lot_id": "(SELECT l.id FROM grant_lots l WHERE l.user_id = t.user_id LIMIT 1)",
+    "posting_id": "(SELECT p.id FROM ledger_postings p WHERE p.user_id = t.user_id LIMIT 1)",
+    "anchored_at": "window_start",
+    "ended_at": "now()",
+    "closed_at": "now()",
+}
+"""What gives such a column its first value, as SQL."""
+
+SETTING = {
+    "grant_campaigns": ("grant_campaigns", ", status = 'ended'"),
+    "grant_lots": (
+        "grant_lots WHERE reserved_xusd = 0",
+        ", status = 'closed', closure_kind = 'forfeit', closed_remaining_xusd = amount_xusd - consumed_xusd",
+    ),
+}
+"""By table: rows of which a copy may have the value, and what is written with it."""
+
+
+def test_columns_that_are_set_once_are_all_here(world):
+    found = rows(
+        "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE tgname LIKE '%_is_set_once' AND tgenabled = 'O'"
+    )
+
+    assert {
+        (table, name.removeprefix(f"{table}_").removesuffix("_is_set_once"))
+        for table, name in found
+    } == SET_ONCE | {PRICE_ENDS}
+
+
+@pytest.mark.parametrize(("table", "column"), sorted(SET_ONCE))
+def test_column_is_set_once(world, table, column):
+    source, also = SETTING.get(table, (table, ""))
+    with auditing(BY, at=AT):
+        row = insert_copy(source, world, {**FRESH[table], column: None})
+        set_first = (
+            f"UPDATE {table} t SET {column} = {FIRST[column]}{also} WHERE id = %s"
+        )
+        assert run(set_first, [row["id"]]) == 1
+
+    for other in ("NULL", OTHER_VALUES[_type_of(table, column)].format(column)):
+        with refused(KEPT), auditing(BY, at=AT):
+            run(f"UPDATE {table} SET {column} = {other} WHERE id = %s", [row["id"]])
+
+
+def _type_of(table, column):
+    return rows(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
+        [table, column],
+    )[0][0]
+
+
 @pytest.mark.parametrize("statement", REWRITES.values(), ids=REWRITES)
 @pytest.mark.parametrize(
     "table", sorted(APPEND_ONLY | {f"{table}_history" for table in AUDITED})
@@ -597,11 +728,8 @@ def test_fixed_identities_are_all_here(world):
     ],
 )
 def test_identity_is_fixed(world, table, column):
-    kind = rows(
-        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
-        [table, column],
-    )
-    other = OTHER_VALUES.get(kind[0][0], "{} || 'x'").format(column)
+    kind = _type_of(table, column)
+    other = OTHER_VALUES.get(kind, "coalesce({}, '') || 'x'").format(column)
 
     with refused(KEPT), auditing(BY, at=AT):
         assert run(f"UPDATE {table} SET {column} = {other}") > 0

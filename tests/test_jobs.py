@@ -125,11 +125,23 @@ def wait_for(condition, seconds=30):
         time.sleep(0.1)
 
 
-def test_worker_process_runs_a_job_and_ends_on_sigterm(committed):
+@pytest.fixture
+def queue(committed):
+    """An empty queue: what the worker of another test was about to do is forgotten.
+
+    Of a job that waits there can be no second.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET status = 'cancelled' WHERE status = 'todo'"
+        )
+
+
+def test_worker_process_runs_a_job_and_ends_on_sigterm(queue):
     ServiceKeyNonce.objects.create(
         key_id="pk-worker", nonce="old", seen_at=now() - timedelta(hours=1)
     )
-    purge_nonces.configure(queueing_lock=None).defer(timestamp=0)
+    purge_nonces.defer(timestamp=0)
 
     with running_worker():
         wait_for(
@@ -137,7 +149,7 @@ def test_worker_process_runs_a_job_and_ends_on_sigterm(committed):
         )
 
 
-def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
+def test_worker_bills_seats_and_keeps_house_as_the_serving_role(queue, by):
     """What the jobs of the gate write, they may."""
     hour_ago = now() - timedelta(hours=1)
     gate = arena(hour_ago, by.effective(hour_ago))
@@ -157,7 +169,7 @@ def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
         jobs.purge_denials,
         jobs.bill_seats,
     )
-    ids = [job.configure(queueing_lock=None).defer(timestamp=0) for job in work]
+    ids = [job.defer(timestamp=0) for job in work]
 
     def ended():
         with connection.cursor() as cursor:
@@ -176,14 +188,14 @@ def test_worker_bills_seats_and_keeps_house_as_the_serving_role(committed, by):
     assert (rating.funded_xusd, gate.balance()) == (5, (95, 0, 5))
 
 
-def test_worker_is_not_the_schemas_owner(committed):
+def test_worker_is_not_the_schemas_owner(queue):
     """Started plainly, with nothing said about a role."""
     owner, app_ = database_url("plangate_owner"), database_url()
     name = f"worker-{os.getpid()}"
     ServiceKeyNonce.objects.create(
         key_id="pk-role", nonce="old", seen_at=now() - timedelta(hours=1)
     )
-    purge_nonces.configure(queueing_lock=None).defer(timestamp=0)
+    purge_nonces.defer(timestamp=0)
     with running_worker(
         DATABASE_URL=owner,
         DATABASE_APP_URL=app_,
@@ -203,19 +215,14 @@ def test_worker_is_not_the_schemas_owner(committed):
         assert roles() == {"plangate_app"}
 
 
-def test_job_of_a_killed_worker_is_requeued(committed):
-    with connection.cursor() as cursor:
-        # What the worker of another test was about to do as it was ended.
-        cursor.execute(
-            "UPDATE procrastinate_jobs SET status = 'cancelled' WHERE status = 'todo'"
-        )
-    job_id = purge_nonces.configure(queueing_lock=None).defer(timestamp=1)
+def test_job_of_a_killed_worker_is_requeued(queue):
+    job_id = purge_nonces.defer(timestamp=1)
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE procrastinate_jobs SET status = 'doing', worker_id = NULL WHERE id = %s",
             [job_id],
         )
-    rescue_stalled_jobs.configure(queueing_lock=None).defer(timestamp=1)
+    rescue_stalled_jobs.defer(timestamp=1)
 
     def status():
         with connection.cursor() as cursor:

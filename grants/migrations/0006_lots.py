@@ -941,9 +941,10 @@ class Migration(migrations.Migration):
         ),
         whole(
             "ledger_account_is_its_last_entry",
-            "EXISTS (SELECT FROM ledger_accounts a LEFT JOIN ledger_entries e"
-            " ON e.realm_id = a.realm_id AND e.ledger_account_id = a.id"
-            " AND e.seq = a.entry_count WHERE a.id = subject"
+            "EXISTS (SELECT FROM ledger_accounts a LEFT JOIN LATERAL ("
+            "SELECT balance_xusd, seq FROM ledger_entries"
+            " WHERE realm_id = a.realm_id AND ledger_account_id = a.id"
+            " ORDER BY seq DESC LIMIT 1) e ON true WHERE a.id = subject"
             " AND (a.balance_xusd, a.entry_count) IS DISTINCT FROM"
             " (coalesce(e.balance_xusd, 0), coalesce(e.seq, 0)))",
             ledger_accounts=("INSERT OR UPDATE", "id"),

@@ -77,20 +77,8 @@ def ensure_credit(
         "A credit can be spent as soon as it is given; its effective time cannot lie "
         "in the future.",
     )
-    with auditing(by, at=at):
-        lot = _issue(user, amount, source_ref, at=at, by=by)
-    key = by.idempotency_key or source_ref
-    cause = Cause(PostingReason.ISSUE, source_ref, f"credit:{key}")
-    legs = move(LedgerKind.ISSUED, holding_of(lot), amount, lot=lot)
-    post(user=user, cause=cause, legs=legs, at=at, by=by)
-    record_event(
-        realm=user.realm,
-        kind="credit.granted",
-        subject=lot,
-        payload={"billing_user_id": str(user.pk), "amount_xusd": str(amount)},
-        at=at,
-        by=by,
-    )
+    lot = _issue(user, amount, source_ref, at=at, by=by)
+    _tell(lot, at=at, by=by)
     return lot, True
 
 
@@ -141,6 +129,7 @@ def _issue(
     at: datetime,
     by: AuditContext,
 ) -> GrantLot:
+    """Bind the user to the program of credit, and return the one lot of it."""
     program = ensure_credit_program(realm_id=user.realm_id, at=at, by=by)
     common = {
         "realm_id": user.realm_id,
@@ -152,11 +141,31 @@ def _issue(
         "window_start": at,
         "amount_xusd": amount_xusd,
     }
-    return GrantLot.objects.create(
-        assignment=GrantAssignment.objects.create(**common),
-        period_start=at,
-        issue_key=f"credit:{source_ref}",
-        on_ledger=program.on_ledger,
-        kind=program.grant_kind,
-        **common,
+    with auditing(by, at=at):
+        return GrantLot.objects.create(
+            assignment=GrantAssignment.objects.create(**common),
+            period_start=at,
+            issue_key=f"credit:{source_ref}",
+            on_ledger=program.on_ledger,
+            kind=program.grant_kind,
+            **common,
+        )
+
+
+def _tell(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
+    """Post a new lot of credit in its user's ledger, and record the event."""
+    key = by.idempotency_key or lot.source_ref
+    cause = Cause(PostingReason.ISSUE, lot.source_ref, f"credit:{key}")
+    legs = move(LedgerKind.ISSUED, holding_of(lot), lot.amount_xusd, lot=lot)
+    post(user=lot.user, cause=cause, legs=legs, at=at, by=by)
+    record_event(
+        realm=lot.user.realm,
+        kind="credit.granted",
+        subject=lot,
+        payload={
+            "billing_user_id": str(lot.user_id),
+            "amount_xusd": str(lot.amount_xusd),
+        },
+        at=at,
+        by=by,
     )

@@ -66,12 +66,10 @@ def test_balance_is_read_by_the_official_model(api, user, credit, at):
     assert envelope.data.conversion.usd_per_xusd == "0.000001"
     assert envelope.data.conversion.as_of == envelope.data.as_of
     [grant] = envelope.data.grants
-    # What was used and is not settled yet is told as reserved.
-    assert (grant.issued.xusd, grant.remaining.xusd, grant.reserved.xusd) == (
-        "500",
-        "180",
-        "320",
-    )
+    assert grant.grant_program_code == "credit"
+    # Until it is settled, what was spent counts as pending, beside what is held.
+    assert (grant.consumed.xusd, grant.reserved.xusd) == ("0", "320")
+    assert (grant.issued.xusd, grant.remaining.xusd) == ("500", "180")
     sums = {
         name: answer.json()["data"][name]["xusd"]
         for name in ("granted", "spent", "reserved")

@@ -168,7 +168,7 @@ def test_taking_lessens_lots_in_the_order_of_spending(user, lots, at, by):
 
 
 def test_a_wallet_is_never_taken_below_nothing(user, lots, at, by):
-    funding.hold(user=user, amount_xusd=50, at=at)
+    held = funding.hold(user=user, amount_xusd=50, at=at)
 
     with pytest.raises(FundingExhausted) as refusal:
         adjust_wallet(user=user, amount_xusd=-551, key="k", at=at, by=by)
@@ -176,6 +176,8 @@ def test_a_wallet_is_never_taken_below_nothing(user, lots, at, by):
     assert refusal.value.hints[0]["shortfall_xusd"] == 1
     adjust_wallet(user=user, amount_xusd=-550, key="k", at=at, by=by)
     assert left(lots) == [0, 0, 0]
+    funding.release(held, at=at)
+    assert left(lots) == [50, 0, 0]
     assert sound(user)
 
 

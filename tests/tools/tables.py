@@ -1,5 +1,6 @@
 """Our own tables: what the database itself says about them, and copies of their rows."""
 
+import itertools
 import json
 from functools import cache
 
@@ -174,6 +175,8 @@ def insert_copy(source, world, changes):
     return document
 
 
+_portions = itertools.count(99)
+
 FRESH = {
     "billing_accounts": {"billing_principal_id": "fresh"},
     "billing_details": {
@@ -204,11 +207,23 @@ FRESH = {
     "grant_programs": {"program_code": "fresh"},
     "grant_campaigns": {"name": "fresh"},
     "grant_assignments": {"source_ref": "fresh"},
-    "grant_lots": {"issue_key": "fresh", "alloc_seq": 99},
+    "grant_lots": {"issue_key": "fresh", "alloc_seq": lambda row: next(_portions)},
+    "grant_plan_templates": {
+        "plan_assignment_id": lambda row: other_plan_assignment(row),
+    },
+    "grant_enrollments": {
+        "account_id": lambda row: spare_user(row["realm_id"])[0],
+        "user_id": lambda row: unenrolled_user(row["realm_id"]),
+    },
+    "grant_issuance_cursors": {"assignment_id": lambda row: without_cursor(row)},
     "grant_allocations": {"source_ref": "fresh"},
+    "ledger_accounts": {"kind": "refunded", "balance_xusd": 0, "entry_count": 0},
     "ledger_postings": {"idempotency_key": "fresh"},
+    "ledger_entries": {"seq": 99},
+    "ledger_seals": {"entry_id": lambda row: unsealed_entry(row), "seq": 99},
     "budgets": {"reference": "fresh"},
     "domain_events": {},
+    "job_runs": {},
     "gate_states": {"account_id": lambda row: spare_user(row["realm_id"])[0]},
     "gate_counters": {"key": "fresh"},
     "gate_seats": {"key": "fresh"},
@@ -264,6 +279,45 @@ def uncounted_account(realm_id):
     account_id, _ = spare_user(realm_id)
     run("DELETE FROM gate_account_versions WHERE account_id = %s", [account_id])
     return account_id
+
+
+def unenrolled_user(realm_id):
+    """Forget what plan grants a user was last given; return the user's id."""
+    _, user_id = spare_user(realm_id)
+    run("DELETE FROM grant_enrollments WHERE user_id = %s", [user_id])
+    return user_id
+
+
+def other_plan_assignment(row):
+    """Forget what another plan assignment of the realm brings; return its id."""
+    return rows(
+        "DELETE FROM grant_plan_templates WHERE realm_id = %s AND plan_assignment_id <> %s RETURNING plan_assignment_id",
+        [row["realm_id"], row["plan_assignment_id"]],
+    )[0][0]
+
+
+def without_cursor(row):
+    """Forget where issuance goes on for another binding of a user; return its id."""
+    [(other,)] = rows(
+        "SELECT id FROM grant_assignments WHERE user_id = %s AND id <> %s LIMIT 1",
+        [row["user_id"], row["assignment_id"]],
+    )
+    run("DELETE FROM grant_issuance_cursors WHERE assignment_id = %s", [other])
+    return other
+
+
+def posting_of(user_id):
+    """Return the id of a posting in a user's ledger."""
+    return rows("SELECT id FROM ledger_postings WHERE user_id = %s", [user_id])[0][0]
+
+
+def unsealed_entry(row):
+    """Return the id of an entry of a sealed ledger account that has no seal yet."""
+    return rows(
+        "SELECT id FROM ledger_entries e WHERE realm_id = %s AND ledger_account_id = %s"
+        " AND NOT EXISTS (SELECT FROM ledger_seals WHERE entry_id = e.id)",
+        [row["realm_id"], row["ledger_account_id"]],
+    )[0][0]
 
 
 def other_plan(plan_id):

@@ -41,6 +41,7 @@ from grants.services.budgets import BudgetTerms, create_budget
 from grants.services.campaigns import CampaignTerms, create_campaign
 from grants.services.credits import credit_balance
 from grants.services.programs import ProgramTerms, create_program
+from grants.services.seals import seal_account
 
 PRINCIPAL, USER = "acme", "u-1"
 
@@ -206,6 +207,7 @@ def _account(world, principal):
     world.adjustment, _ = adjust_wallet(
         user=world.user, amount_xusd=-1, key="opening", at=at, by=by
     )
+    _seal(world)
     terms = BudgetTerms(
         5000,
         name="Trip",
@@ -219,6 +221,12 @@ def _account(world, principal):
     )
     _usage(world)
     _grants(world)
+
+
+def _seal(world):
+    """Seal the first entry of each ledger account; the others wait for the job."""
+    for ledger_account in world.user.ledger_accounts.all():
+        seal_account(account_id=ledger_account.pk, at=world.at, batch=1)
 
 
 def _assigned(world, user):
