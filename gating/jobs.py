@@ -3,11 +3,9 @@
 from collections.abc import Callable
 
 import structlog
-from procrastinate.contrib.django import app
 
-from config.kernel.audit import Actor, AuditContext
-from config.kernel.clock import now
-from config.kernel.ids import new_trace_id
+from config.tenancy.periodic import Run, periodic
+from config.tenancy.services.job_runs import Outcome
 from gating.services import partitions, retention, seats
 from gating.services.leases import expire_leases as expire_batch
 
@@ -19,9 +17,8 @@ MOST_PURGES = 1_000
 MOST_MOVES = 50
 
 
-@app.periodic(cron="* * * * *")
-@app.task(queueing_lock="expire_leases", pass_context=False)
-def expire_leases(timestamp: int) -> int:
+@periodic(cron="* * * * *", reason="The lease ran out.", stage=10)
+def expire_leases(run: Run) -> int:
     """Expire leases past their grace, release what they hold; return how many.
 
     Bounded, so that a run ends: what is left waits for the next minute, or for the
@@ -29,81 +26,69 @@ def expire_leases(timestamp: int) -> int:
     """
     gone = 0
     for _ in range(MOST_BATCHES):
-        expired = expire_batch(at=now(), batch=BATCH)
+        expired = expire_batch(at=run.at, batch=BATCH)
         gone += expired
         if expired == 0:
             break
     return gone
 
 
-@app.periodic(cron="*/5 * * * *")
-@app.task(queueing_lock="bill_seats", pass_context=False)
-def bill_seats(timestamp: int) -> int:
-    """Rate the seats of windows that ended; return how many were rated.
+@periodic(cron="*/5 * * * *", reason="The window of the seats ended.", stage=50)
+def bill_seats(run: Run) -> Outcome:
+    """Rate the seats of windows that ended; return how many, and accounts that failed.
 
     Accounts that failed are in the log, each with its reason, and tried again.
     """
-    at = now()
-    by = AuditContext(
-        actor=Actor("job", "bill_seats"),
-        operator="Plangate",
-        reason="The window of the seats ended.",
-        ticket_id="bill_seats",
-        effective_at=at,
-        trace_id=new_trace_id(),
-    )
-    billed = seats.bill_seats(at=at, by=by)
+    billed = seats.bill_seats(at=run.at, by=run.by)
     if billed.failed:
         log.error("accounts whose seats were not billed", count=len(billed.failed))
-    return billed.rated
+    return Outcome(billed.rated, len(billed.failed))
 
 
-@app.periodic(cron="*/10 * * * *")
-@app.task(queueing_lock="purge_leases", pass_context=False)
-def purge_leases(timestamp: int) -> int:
+@periodic(cron="*/10 * * * *", reason="The lease ended long ago.", stage=90)
+def purge_leases(run: Run) -> int:
     """Delete leases that ended long ago; return how many."""
-    at, gone, last = now(), 0, retention.FIRST
+    gone, last = 0, retention.FIRST
     for _ in range(MOST_PURGES):
-        purged = retention.purge_leases(at=at, after=last, batch=BATCH)
+        purged = retention.purge_leases(at=run.at, after=last, batch=BATCH)
         gone, last = gone + purged.count, purged.last
         if purged.count == 0:
             break
     return gone
 
 
-@app.periodic(cron="*/10 * * * *")
-@app.task(queueing_lock="purge_counters", pass_context=False)
-def purge_counters(timestamp: int) -> int:
+@periodic(
+    cron="*/10 * * * *", reason="The window of the counter ended long ago.", stage=90
+)
+def purge_counters(run: Run) -> int:
     """Delete counters of windows that ended long ago; return how many."""
-    return _all_of(retention.purge_counters)
+    return _all_of(retention.purge_counters, run)
 
 
-@app.periodic(cron="27 * * * *")
-@app.task(queueing_lock="purge_denials", pass_context=False)
-def purge_denials(timestamp: int) -> int:
+@periodic(cron="27 * * * *", reason="The month is kept no longer.", stage=90)
+def purge_denials(run: Run) -> int:
     """Delete denials of months that are kept no longer; return how many."""
-    return _all_of(retention.purge_denials)
+    return _all_of(retention.purge_denials, run)
 
 
-def _all_of(purge: Callable[..., int]) -> int:
+def _all_of(purge: Callable[..., int], run: Run) -> int:
     """Purge batch by batch until nothing is left, or a run has done enough."""
     gone = 0
     for _ in range(MOST_PURGES):
-        deleted = purge(at=now(), batch=BATCH)
+        deleted = purge(at=run.at, batch=BATCH)
         gone += deleted
         if deleted == 0:
             break
     return gone
 
 
-@app.periodic(cron="17 3 * * *")
-@app.task(queueing_lock="make_partitions", pass_context=False)
-def make_partitions(timestamp: int) -> int:
+@periodic(cron="17 3 * * *", reason="Months to come need their partitions.", stage=5)
+def make_partitions(run: Run) -> int:
     """Make the partitions of the months to come, and of rows without; return how many.
 
     Rows in the default partition are moved in parts, as many as one run may.
     """
-    made = partitions.make_partitions(at=now())
+    made = partitions.make_partitions(at=run.at)
     for _ in range(MOST_MOVES):
         if partitions.move_to_month() == 0:
             break
@@ -111,8 +96,7 @@ def make_partitions(timestamp: int) -> int:
     return made
 
 
-@app.periodic(cron="47 3 * * *")
-@app.task(queueing_lock="drop_old_months", pass_context=False)
-def drop_old_months(timestamp: int) -> int:
+@periodic(cron="47 3 * * *", reason="The month is kept no longer.", stage=90)
+def drop_old_months(run: Run) -> int:
     """Drop the months of ratings that are kept no longer; return how many tables."""
-    return len(retention.drop_old_months(at=now()))
+    return len(retention.drop_old_months(at=run.at))

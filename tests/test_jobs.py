@@ -40,6 +40,10 @@ def test_every_periodic_job_is_known_to_the_worker():
         "gating.jobs.purge_counters",
         "gating.jobs.purge_denials",
         "gating.jobs.purge_leases",
+        "grants.jobs.close_lots",
+        "grants.jobs.prove_ledger",
+        "grants.jobs.seal_ledger",
+        "grants.jobs.settle_uses",
     }
 
 

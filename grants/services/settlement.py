@@ -1,0 +1,253 @@
+"""Settlement: what uses took, put into the ledger.
+
+A posting per user and batch, an entry per lot. A batch is one transaction: cut off
+anywhere, it happened or it did not, and the next run goes on with what is pending.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, transaction
+from django.db.models import QuerySet
+
+from billing.models import BillingUser
+from billing.selectors.periods import billing_period
+from config.kernel.audit import AuditContext
+from config.kernel.errors import DomainError, Misconfigured
+from config.kernel.windows import Window
+from config.tenancy.history import auditing
+from grants.models import (
+    FALLBACK_PROGRAM,
+    SPEND_ORDER,
+    GrantAllocation,
+    GrantLot,
+    GrantProgram,
+    GrantSource,
+    LedgerKind,
+    LotKind,
+    LotStatus,
+    PostingReason,
+)
+from grants.services.ledger import Cause, Leg, holding_of, move, post
+
+log = structlog.get_logger("plangate.grants")
+
+BATCH = 250
+USERS_AT_ONCE = 500
+OVERAGE_PRIORITY = -100_000
+
+Claim = Callable[[QuerySet[GrantAllocation]], QuerySet[GrantAllocation]]
+
+
+class NoOverageProgram(Misconfigured):
+    """The realm lacks the program that holds what is owed (500)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What settling came to: allocations, and their sum in 10^-6 USD.
+
+    `failed` holds the users that failed; the next run tries them again.
+    """
+
+    count: int = 0
+    amount_xusd: int = 0
+    failed: Sequence[UUID] = field(default=())
+
+    def __add__(self, other: "Settled") -> "Settled":
+        return Settled(
+            self.count + other.count,
+            self.amount_xusd + other.amount_xusd,
+            (*self.failed, *other.failed),
+        )
+
+
+def claimed(pending: QuerySet[GrantAllocation]) -> QuerySet[GrantAllocation]:
+    """Lock pending allocations; leave out those that another run has."""
+    return pending.select_for_update(no_key=True, skip_locked=True)
+
+
+def settle_pending(
+    *, at: datetime, by: AuditContext, batch: int = BATCH, most: int = 10_000
+) -> Settled:
+    """Settle every user's pending allocations at `at` (aware UTC), about `most`.
+
+    A user that fails is logged and told, and the others go on. What another run is
+    settling is left to it. What is left over waits for the next run.
+    """
+    total = Settled()
+    for user in _users_pending():
+        total += _settle_all(user, at=at, by=by, batch=batch, most=most - total.count)
+        if total.count >= most:
+            break
+    return total
+
+
+@transaction.atomic
+def settle_user(
+    *,
+    user: BillingUser,
+    at: datetime,
+    by: AuditContext,
+    batch: int = BATCH,
+    claim: Claim = claimed,
+) -> Settled:
+    """Put up to `batch` of the user's pending allocations into the ledger, in order.
+
+    What no lot paid goes to the overage lot of the billing period that contains its
+    use, made on first sight. Returns how many were settled and their sum (10^-6 USD);
+    nothing where nothing is pending, or another run has it. `at` is aware UTC. Refuses
+    (`NoOverageProgram`) a realm without the program of overage. `claim` is a seam for
+    the race tests, which pass one that does not lock.
+    """
+    pending = list(claim(_pending(user).order_by("id"))[:batch])
+    if not pending:
+        return Settled()
+    overage = _overage(user, pending, at=at, by=by)
+    of_lot: dict[UUID, int] = defaultdict(int)
+    for allocation in pending:
+        of_lot[overage.get(allocation.pk) or allocation.lot_id] += (  # type: ignore[index]
+            allocation.amount_xusd
+        )
+    lots = _locked(of_lot)
+    legs = [leg for lot in lots for leg in _legs(lot, of_lot[lot.pk])]
+    key = f"settle:{pending[0].pk}"
+    cause = Cause(PostingReason.CONSUMPTION, key, key)
+    posting, _ = post(user=user, cause=cause, legs=legs, at=at, by=by)
+    for lot in lots:
+        _book(lot, of_lot[lot.pk], at=at)
+    for allocation in pending:
+        allocation.lot_id = overage.get(allocation.pk, allocation.lot_id)
+        allocation.posting, allocation.updated_at = posting, at
+    GrantAllocation.objects.bulk_update(pending, ["lot", "posting", "updated_at"])
+    return Settled(len(pending), sum(of_lot.values()))
+
+
+def _pending(user: BillingUser) -> QuerySet[GrantAllocation]:
+    return GrantAllocation.objects.in_realm(user.realm_id).filter(
+        user=user, posting__isnull=True
+    )
+
+
+def _users_pending() -> Iterator[BillingUser]:
+    """Yield the users of whom something is pending, in order of realm and id."""
+    pending = GrantAllocation.objects.filter(posting__isnull=True)
+    users = pending.order_by("realm_id", "user_id").values_list("user_id").distinct()
+    found = [row[0] for row in users]
+    for start in range(0, len(found), USERS_AT_ONCE):
+        some = found[start : start + USERS_AT_ONCE]
+        yield from (
+            BillingUser.objects.filter(pk__in=some)
+            .select_related("account__realm", "realm")
+            .order_by("realm_id", "id")
+        )
+
+
+def _settle_all(
+    user: BillingUser, *, at: datetime, by: AuditContext, batch: int, most: int
+) -> Settled:
+    total = Settled()
+    while total.count < most:
+        try:
+            done = settle_user(user=user, at=at, by=by, batch=batch)
+        except (DomainError, DatabaseError) as error:
+            log.exception("a user was not settled", user=str(user.pk), error=str(error))
+            return total + Settled(failed=(user.pk,))
+        total += done
+        if done.count < batch:
+            break
+    return total
+
+
+def _overage(
+    user: BillingUser,
+    pending: Sequence[GrantAllocation],
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> dict[UUID, UUID]:
+    """Return the overage lot of each allocation that no lot paid, by its id."""
+    unpaid = [allocation for allocation in pending if allocation.lot_id is None]
+    lots: dict[Window, UUID] = {}
+    found = {}
+    for allocation in unpaid:
+        period = billing_period(
+            account=user.account,
+            user_id=user.pk,
+            instant=allocation.occurred_at,
+            at=at,
+        )
+        if period not in lots:
+            lots[period] = overage_lot(user=user, period=period, at=at, by=by).pk
+        found[allocation.pk] = lots[period]
+    return found
+
+
+def overage_lot(
+    *, user: BillingUser, period: Window, at: datetime, by: AuditContext
+) -> GrantLot:
+    """Return the user's overage lot of a billing period, made on first sight.
+
+    Needs an open transaction. Refuses (`NoOverageProgram`) a realm without the program.
+    """
+    program = (
+        GrantProgram.objects.in_realm(user.realm_id)
+        .filter(program_code=FALLBACK_PROGRAM)
+        .first()
+    )
+    if program is None:
+        raise NoOverageProgram(f"This realm has no program {FALLBACK_PROGRAM}.")
+    key = f"overage:{period.start.isoformat()}"
+    new = GrantLot(
+        realm_id=user.realm_id,
+        account_id=user.account_id,
+        user=user,
+        program=program,
+        period_start=period.start,
+        period_end=period.end,
+        window_start=period.start,
+        window_end=period.end,
+        issue_key=f"{key}:{period.end.isoformat() if period.end else 'open'}",
+        source_kind=GrantSource.CATALOG,
+        source_ref=key,
+        status=LotStatus.ACTIVE,
+        kind=LotKind.FALLBACK,
+        priority=OVERAGE_PRIORITY,
+        amount_xusd=0,
+    )
+    same = GrantLot.objects.filter(
+        realm_id=user.realm_id, user=user, issue_key=new.issue_key
+    )
+    found = same.first()
+    if found is None:
+        # Not locked here: lots are locked together, in the order of spending.
+        with auditing(by, at=at):
+            GrantLot.objects.bulk_create([new], ignore_conflicts=True)
+        found = same.get()
+    return found
+
+
+def _locked(of_lot: dict[UUID, int]) -> list[GrantLot]:
+    lots = GrantLot.objects.filter(pk__in=of_lot)
+    return list(lots.select_for_update(no_key=True).order_by(*SPEND_ORDER))
+
+
+def _legs(lot: GrantLot, amount_xusd: int) -> list[Leg]:
+    overage = lot.kind == LotKind.FALLBACK
+    source = LedgerKind.OUTSTANDING if overage else holding_of(lot)
+    return move(source, LedgerKind.CONSUMED, amount_xusd, lot=lot)
+
+
+def _book(lot: GrantLot, amount_xusd: int, *, at: datetime) -> None:
+    """Note on a locked lot that the amount stands in the ledger."""
+    changed = ["settled_xusd", "updated_at"]
+    lot.settled_xusd += amount_xusd
+    lot.updated_at = at
+    if lot.kind == LotKind.FALLBACK:
+        lot.consumed_xusd += amount_xusd
+        changed.append("consumed_xusd")
+    lot.save(update_fields=changed)

@@ -1,0 +1,210 @@
+"""Settlement puts each use into the ledger once, whatever cuts it off or runs beside it."""
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from billing.services.assignments import Identity, assign_plan
+from billing.services.plans import upsert_plan
+from config.kernel.windows import Window
+from grants.models import GrantAllocation, GrantLot, Posting
+from grants.services.settlement import NoOverageProgram, settle_pending, settle_user
+from tests.grants.lots import balances, give, overage_program, use
+from tests.grants.racing import race
+
+
+@pytest.fixture
+def lots(user, at, by):
+    """A paid lot of 500 and a promotional one of 300."""
+    overage_program(user.realm, at=at, by=by)
+    return (
+        give(user, 500, at=at, by=by, on_ledger=True),
+        give(user, 300, at=at, by=by),
+    )
+
+
+def settle(user, at, by, **options):
+    return settle_user(user=user, at=at, by=by, **options)
+
+
+def test_uses_are_settled_in_one_posting_with_an_entry_per_lot(user, lots, at, by):
+    paid, promotional = lots
+    for lot, amount in ((paid, 120), (paid, 30), (promotional, 50)):
+        use(user, amount, at=at, lot=lot)
+
+    done = settle(user, at, by)
+
+    posting = Posting.objects.get(reason="consumption")
+    entries = posting.entries.values_list("ledger_account__kind", "lot", "amount_xusd")
+    assert (done.count, done.amount_xusd) == (3, 200)
+    assert set(entries) == {
+        ("wallet", paid.pk, -150),
+        ("consumed", paid.pk, 150),
+        ("promotional", promotional.pk, -50),
+        ("consumed", promotional.pk, 50),
+    }
+    assert balances(user) == {
+        "wallet": 350, "promotional": 250, "issued": -800, "consumed": 200
+    }  # fmt: skip
+    assert [GrantLot.objects.get(pk=lot.pk).settled_xusd for lot in lots] == [150, 50]
+    assert set(user.grant_allocations.values_list("posting", flat=True)) == {posting.pk}
+
+
+def test_settling_again_changes_nothing(user, lots, at, by):
+    use(user, 120, at=at, lot=lots[0])
+    settle(user, at, by)
+
+    again = settle(user, at, by)
+
+    assert (again.count, again.amount_xusd) == (0, 0)
+    assert Posting.objects.filter(user=user, reason="consumption").count() == 1
+
+
+def test_a_batch_takes_the_oldest_and_the_next_goes_on(user, lots, at, by):
+    for _ in range(5):
+        use(user, 10, at=at, lot=lots[0])
+
+    counts = [settle(user, at, by, batch=2).count for _ in range(4)]
+
+    assert counts == [2, 2, 1, 0]
+    assert balances(user)["consumed"] == 50
+
+
+def test_what_no_lot_paid_is_owed_in_the_period_of_its_use(user, lots, at, by):
+    for month, amount in ((1, 40), (2, 7), (2, 5)):
+        use(user, amount, at=datetime(2026, month, 28, tzinfo=UTC))
+
+    settle(user, at, by)
+
+    owed = GrantLot.objects.filter(user=user, kind="fallback").order_by("window_start")
+    assert [
+        (lot.period_start.month, lot.period_end.month, lot.consumed_xusd,
+         lot.settled_xusd, lot.remaining_xusd)
+        for lot in owed
+    ] == [(1, 2, 40, 40, -40), (2, 3, 12, 12, -12)]  # fmt: skip
+    assert balances(user)["outstanding"] == -52
+    assert not GrantAllocation.objects.filter(user=user, lot=None).exists()
+
+
+def test_a_period_has_one_overage_lot(user, lots, at, by):
+    use(user, 40, at=at)
+    settle(user, at, by)
+    use(user, 2, at=at)
+
+    settle(user, at, by)
+
+    lot = GrantLot.objects.get(user=user, kind="fallback")
+    assert (lot.consumed_xusd, lot.settled_xusd) == (42, 42)
+
+
+def test_an_anchored_plan_counts_periods_from_its_start(user, lots, at, by):
+    plan, _ = upsert_plan(
+        realm=user.realm, plan_code="pro", name="Pro", kind="base", priority=10,
+        metadata={"billing_defaults": {"period": {"issue_anchor": "binding_start"}}},
+        at=at, by=by,
+    )  # fmt: skip
+    assign_plan(
+        identity=Identity(user.account, None, plan, "ops.manual", "c-1"),
+        window=Window(datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        at=at,
+        by=by,
+    )
+    use(user, 9, at=datetime(2026, 2, 28, 11, tzinfo=UTC))
+    use(user, 5, at=datetime(2026, 2, 28, 13, tzinfo=UTC))
+
+    settle(user, at, by)
+
+    owed = GrantLot.objects.filter(user=user, kind="fallback").order_by("window_start")
+    assert [(lot.window_start.day, lot.consumed_xusd) for lot in owed] == [
+        (31, 9),
+        (28, 5),
+    ]
+
+
+def test_a_realm_without_the_overage_program(user, at, by):
+    use(user, 9, at=at)
+
+    with pytest.raises(NoOverageProgram):
+        settle(user, at, by)
+
+
+def test_one_user_that_fails_keeps_no_other_waiting(
+    user, lots, make_user, other_realm, at, by
+):
+    broken = make_user(other_realm, principal="broken")
+    use(broken, 9, at=at)
+    use(user, 5, at=at, lot=lots[0])
+
+    done = settle_pending(at=at, by=by)
+
+    assert done.amount_xusd == 5
+    assert done.failed == (broken.pk,)
+
+
+def test_two_runs_at_once_settle_each_use_once(committed_realm, make_user, at, by):
+    user = make_user(committed_realm)
+    lot = give(user, 10_000, at=at, by=by)
+    for _ in range(40):
+        use(user, 10, at=at, lot=lot)
+
+    done = race(lambda _: settle(user, at, by, batch=7), threads=8)
+
+    while settle(user, at, by).count:
+        pass
+    assert sum(each.count for each in done) <= 40
+    assert balances(user) == {"promotional": 9600, "issued": -10_000, "consumed": 400}
+    assert GrantLot.objects.get(pk=lot.pk).settled_xusd == 400
+
+
+def test_control_runs_that_do_not_claim_meet(committed_realm, make_user, at, by):
+    user = make_user(committed_realm)
+    lot = give(user, 10_000, at=at, by=by)
+    for _ in range(10):
+        use(user, 10, at=at, lot=lot)
+
+    def unclaimed(pending):
+        found = list(pending)
+        time.sleep(0.1)  # the time in which another run reads the same
+        return found
+
+    def attempt(_):
+        try:
+            return settle(user, at, by, claim=unclaimed).count
+        except DatabaseError as error:
+            return type(error).__name__
+
+    # The database itself then refuses to settle an allocation again.
+    assert sorted(map(str, race(attempt, threads=4))) == [
+        "10", "IntegrityError", "IntegrityError", "IntegrityError",
+    ]  # fmt: skip
+
+
+def test_a_run_cut_off_before_its_commit_leaves_nothing(
+    committed_realm, make_user, at, by
+):
+    user = make_user(committed_realm)
+    lot = give(user, 500, at=at, by=by)
+    use(user, 40, at=at, lot=lot)
+
+    with pytest.raises(ConnectionError), transaction.atomic():
+        settle(user, at, by)
+        raise ConnectionError
+
+    assert balances(user) == {"promotional": 500, "issued": -500}
+    assert settle(user, at, by).amount_xusd == 40
+    assert balances(user)["consumed"] == 40
+
+
+def test_fifty_uses_take_no_more_statements_than_one(user, lots, at, by):
+    taken = []
+    for uses in (1, 1, 50):
+        for _ in range(uses):
+            use(user, 1, at=at, lot=lots[0])
+        with CaptureQueriesContext(connection) as statements:
+            settle(user, at, by)
+        taken.append(len(statements))
+
+    assert taken[2] == taken[1]
