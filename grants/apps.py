@@ -8,8 +8,26 @@ class GrantsConfig(AppConfig):
     verbose_name = "Credit"
 
     def ready(self) -> None:
-        """Let billing states show what a user may spend."""
+        """Let billing states show what a user has; give what plans and events bring."""
         from billing.selectors.wallets import register_wallet_reader
+        from config.tenancy.services.events import subscribe, subscribe_to_all
+        from grants.options import approval_limit_xusd
         from grants.selectors.wallets import wallet_balance
+        from grants.services.campaign_events import give_on_event
+        from grants.services.eligibility import enroll_activated
+        from grants.services.enrollment import (
+            enroll_holders,
+            enroll_newcomer,
+            enroll_waiting,
+        )
+        from grants.services.programs_builtin import create_builtin_programs
 
+        approval_limit_xusd()
         register_wallet_reader(wallet_balance)
+        subscribe("realm.created", create_builtin_programs)
+        subscribe("plan_assignment.changed", enroll_holders)
+        subscribe("plan.changed", enroll_waiting)
+        subscribe("billing_user.activated", enroll_newcomer)
+        subscribe("billing_user.changed", enroll_newcomer)
+        subscribe("billing_user.activated", enroll_activated)
+        subscribe_to_all(give_on_event)

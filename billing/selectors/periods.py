@@ -1,32 +1,39 @@
-"""The period that a user's use is accounted in."""
+"""Reads of billing periods."""
 
 from datetime import datetime
 from uuid import UUID
 
 from billing.models import BillingAccount
-from billing.policies.effective import GOVERNING_KINDS, effective_plans, issue_anchor
+from billing.policies import periods
+from billing.policies.effective import effective_plans
+from billing.policies.periods import BillingPeriod
 from billing.selectors.effective import assigned_plans
 from billing.selectors.past import realm_defaults
-from config.kernel.recurrence import MONTHLY, calendar_period, period_containing
+from billing.selectors.subscriptions import subscriptions_of
+from config.kernel.recurrence import calendar_period
 from config.kernel.windows import Window
+
+
+def billing_period_at(
+    *, account: BillingAccount, user_id: UUID | None, as_of: datetime, at: datetime
+) -> BillingPeriod | None:
+    """Return an account's billing period that contains `as_of`, or that of one user.
+
+    As the plans say that were in effect then; `at` is the present instant (both aware
+    UTC). None where a subscription decides, and not exactly one is current.
+    """
+    assigned = assigned_plans(account=account, user_id=user_id, as_of=as_of, at=at)
+    return periods.billing_period(
+        effective_plans(assigned, as_of),
+        realm_defaults(account.realm, as_of if as_of < at else None),
+        subscriptions_of(account_id=account.pk, at=as_of),
+        as_of,
+    )
 
 
 def billing_period(
     *, account: BillingAccount, user_id: UUID | None, instant: datetime, at: datetime
 ) -> Window:
-    """Return the billing period that contains `instant` (aware UTC), known at `at`.
-
-    The UTC calendar month; under the anchor `binding_start`, a month counted from the
-    start of the strongest base or add-on plan in effect at `instant`, its day clamped
-    to the month's end. Where no plan is in effect, and for the anchor
-    `subscription_period_start`, as long as no provider's subscription is known, the
-    calendar month.
-    """
-    plans = effective_plans(
-        assigned_plans(account=account, user_id=user_id, as_of=instant, at=at), instant
-    )
-    anchor = issue_anchor(plans, realm_defaults(account.realm, None))
-    governing = next((plan for plan in plans if plan.kind in GOVERNING_KINDS), None)
-    if anchor.value == "binding_start" and governing is not None:
-        return period_containing(governing.window_start, MONTHLY, instant)[1]
-    return calendar_period("month", instant)
+    """Return the window of the same, the calendar month (UTC) where it is None."""
+    found = billing_period_at(account=account, user_id=user_id, as_of=instant, at=at)
+    return calendar_period("month", instant) if found is None else found.window

@@ -34,7 +34,15 @@ from config.tenancy.services.idempotency import WriteIdentity, claim, keep_answe
 
 MAX_KEY = 255
 ATTEMPTS = 3
-_ACCOUNT_IDS = frozenset({"billing_account_id", "billing_user_id", "assignment_id"})
+_ACCOUNT_IDS = frozenset(
+    {
+        "billing_account_id",
+        "billing_user_id",
+        "assignment_id",
+        "grant_assignment_id",
+        "grant_id",
+    }
+)
 """Names of ids in an address below which everything is one account's."""
 _AUDIT_NOTES = ("operator", "reason", "ticket_id", "effective_at")
 

@@ -75,7 +75,12 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "tenancy.*_realm",
         "tenancy.*_servicekey",
     ),
-    APPROVER: (*_CUSTOMERS, *_TAKEN_AWAY, "billing.assign_plan"),
+    APPROVER: (
+        *_CUSTOMERS,
+        *_TAKEN_AWAY,
+        "billing.assign_plan",
+        "grants.approve_grant",
+    ),
     AUDITOR: (*_READ, "*.export_*"),
 }
 ROLES = tuple(ROLE_PERMISSIONS)

@@ -2,6 +2,7 @@ from grants.models.allocations import GrantAllocation
 from grants.models.assignments import GrantAssignment
 from grants.models.budgets import Budget, BudgetScope, BudgetStatus
 from grants.models.campaigns import GrantCampaign
+from grants.models.enrollment import GrantEnrollment, IssuanceCursor, PlanTemplates
 from grants.models.kinds import (
     ENDED,
     HELD_COUNTS,
@@ -52,10 +53,12 @@ __all__ = [
     "GrantAllocation",
     "GrantAssignment",
     "GrantCampaign",
+    "GrantEnrollment",
     "GrantLot",
     "GrantProgram",
     "GrantSource",
     "GrantStatus",
+    "IssuanceCursor",
     "IssuanceMode",
     "IssueAnchor",
     "LedgerAccount",
@@ -65,6 +68,7 @@ __all__ = [
     "LotKind",
     "LotStatus",
     "OutstandingPolicy",
+    "PlanTemplates",
     "Posting",
     "PostingReason",
     "WindowKind",

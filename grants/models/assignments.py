@@ -51,6 +51,11 @@ class GrantAssignment(Row, Window):
     outstanding_policy_override = models.TextField(  # noqa: DJ001 - NULL: the program's.
         choices=OutstandingPolicy, null=True, blank=True
     )
+    anchored_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="From where its periods are counted; empty means: from its start.",
+    )
     metadata = models.JSONField(default=dict, blank=True)
 
     objects = WindowQuerySet.as_manager()

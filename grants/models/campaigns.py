@@ -3,6 +3,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from catalog.models.rules import in_one_realm, is_given, is_object, is_one_of
+from config.kernel.metadata import CampaignBinding, CampaignMetadata, check_metadata
 from config.tenancy.history import AuditedRecords
 from config.tenancy.models import Realm, RealmQuerySet, Row
 from config.tenancy.models.windows import Window
@@ -88,3 +89,14 @@ class GrantCampaign(Row, Window):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def bindings(self) -> tuple[CampaignBinding, ...]:
+        """Return what it gives: its bindings, less those that deny."""
+        known = check_metadata(CampaignMetadata, self.metadata).known
+        return tuple(each for each in known.grants if each.effect != "deny")
+
+    @property
+    def program_codes(self) -> list[str]:
+        """Return the codes of the programs that it gives."""
+        return [binding.grant_program_code for binding in self.bindings]

@@ -113,7 +113,11 @@ def refused(contract, document, **options):
         (UserMetadata, ["display_name", "email", "grants_switch"]),
         (CatalogProductMetadata, CATALOG),
         (CatalogPriceMetadata, CATALOG),
-        (CampaignMetadata, GRANTS),
+        (
+            CampaignMetadata,
+            [*GRANTS, "grants[].binding_window_start", "grants[].binding_window_end",
+             "billing_plan_code", "billing_plan_window_seconds"],
+        ),
         (GrantAssignmentMetadata, [f"grant_override.{path}" for path in GRANT_PATHS]),
         (ProgramEligibility, ["subscription_group_id", "group_key"]),
     ],

@@ -17,6 +17,7 @@ MAY = {
     "billing.view_contractterm": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
     "gating.cancel_lease": {SUPPORT, OPS},
     "gating.commit_lease": {SUPPORT, OPS},
+    "grants.approve_grant": {APPROVER},
     "grants.credit_balance": {FINANCE, OPS},
     "grants.close_budget": {SUPPORT, FINANCE, OPS},
     "grants.export_creditentry": {FINANCE, OPS, APPROVER, AUDITOR},

@@ -24,7 +24,7 @@ from config.kernel.metadata.contracts import (
 )
 from config.kernel.metadata.describe import KnownKey, describe, known_paths
 from config.kernel.metadata.fields import Contract
-from config.kernel.metadata.grants import GrantBinding, GrantOverride
+from config.kernel.metadata.grants import CampaignBinding, GrantBinding, GrantOverride
 from config.kernel.metadata.near import NearMiss
 from config.kernel.metadata.seats import SeatLimit
 
@@ -33,6 +33,7 @@ __all__ = [
     "AssignmentMetadata",
     "BillingContractMetadata",
     "BundleMetadata",
+    "CampaignBinding",
     "CampaignMetadata",
     "CatalogPriceMetadata",
     "CatalogProductMetadata",

@@ -19,12 +19,13 @@ from config.kernel.metadata.fields import (
     JsonObject,
     Key,
     Label,
+    Seconds,
     TargetCode,
     Text,
     Uuid,
     known,
 )
-from config.kernel.metadata.grants import GrantOverride, Grants
+from config.kernel.metadata.grants import CampaignGrants, GrantOverride, Grants
 from config.kernel.metadata.seats import SeatLimitField
 
 BillingMode = Literal["prepaid", "postpaid", "hybrid"]
@@ -201,7 +202,11 @@ class CatalogPriceMetadata(CatalogMetadata):
 class CampaignMetadata(Contract):
     """`grant_campaigns.metadata`."""
 
-    grants: Grants = known("The grants that the campaign gives.", default=())
+    grants: CampaignGrants = known("The grants that the campaign gives.", default=())
+    billing_plan_code: Label = known("The plan that those enrolled are assigned too.")
+    billing_plan_window_seconds: Seconds = known(
+        "Seconds that the plan holds; without them, as long as the campaign."
+    )
 
 
 class GrantAssignmentMetadata(Contract):

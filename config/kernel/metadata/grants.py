@@ -1,6 +1,6 @@
 """Grant bindings: which grant programs an object brings, and on what terms."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -8,6 +8,7 @@ from config.kernel.metadata.fields import (
     Choice,
     Contract,
     Flag,
+    Instant,
     JsonObject,
     Key,
     Kind,
@@ -69,6 +70,20 @@ class GrantBinding(GrantOverride):
     grant_program_code: RequiredKey = Field(description="The grant program to issue.")
 
 
+class CampaignBinding(GrantBinding):
+    """One element of a campaign's `grants[]`: a binding with a window of its own."""
+
+    binding_window_start: Instant = known(
+        "From when the grant holds; else from the campaign's start, or the event."
+    )
+    binding_window_end: Instant = known(
+        "Until when the grant holds; else as long as the campaign."
+    )
+
+
+BindingT = TypeVar("BindingT", bound=GrantBinding)
+
+
 def _as_bindings(value: object) -> tuple[object, ...]:
     if value is None:
         return ()
@@ -79,7 +94,7 @@ def _as_bindings(value: object) -> tuple[object, ...]:
     raise rule_broken("must be an array of objects, or one object")
 
 
-def _distinct_programs(bindings: tuple[GrantBinding, ...]) -> tuple[GrantBinding, ...]:
+def _distinct_programs(bindings: tuple[BindingT, ...]) -> tuple[BindingT, ...]:
     seen: set[str] = set()
     for index, binding in enumerate(bindings):
         code = binding.grant_program_code
@@ -92,6 +107,12 @@ def _distinct_programs(bindings: tuple[GrantBinding, ...]) -> tuple[GrantBinding
 
 Grants = Annotated[
     tuple[GrantBinding, ...],
+    BeforeValidator(_as_bindings),
+    AfterValidator(_distinct_programs),
+    Kind("list"),
+]
+CampaignGrants = Annotated[
+    tuple[CampaignBinding, ...],
     BeforeValidator(_as_bindings),
     AfterValidator(_distinct_programs),
     Kind("list"),

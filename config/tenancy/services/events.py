@@ -10,6 +10,7 @@ from config.tenancy.models import DomainEvent, Realm
 
 Subscriber = Callable[..., None]
 _subscribers: dict[str, list[Subscriber]] = defaultdict(list)
+_of_every_kind: list[Subscriber] = []
 
 
 def subscribe(kind: str, subscriber: Subscriber) -> None:
@@ -20,6 +21,16 @@ def subscribe(kind: str, subscriber: Subscriber) -> None:
     """
     if subscriber not in _subscribers[kind]:
         _subscribers[kind].append(subscriber)
+
+
+def subscribe_to_all(subscriber: Subscriber) -> None:
+    """Call `subscriber` as `subscribe` does, for events of every kind.
+
+    After the subscribers of the kind itself. It runs at every event, also at those it
+    has no use for: it must find out cheaply.
+    """
+    if subscriber not in _of_every_kind:
+        _of_every_kind.append(subscriber)
 
 
 def record_event(
@@ -44,6 +55,6 @@ def record_event(
         occurred_at=at,
         trace_id=by.trace_id,
     )
-    for subscriber in _subscribers[kind]:
+    for subscriber in (*_subscribers[kind], *_of_every_kind):
         subscriber(event=event, subject=subject, at=at, by=by)
     return event

@@ -1,0 +1,97 @@
+"""Grants that nobody names: whoever is eligible is bound."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from billing.models import BillingUser, UserStatus
+from billing.policies.periods import IN_FORCE, Subscription
+from billing.selectors.subscriptions import subscriptions_of
+from config.kernel.audit import AuditContext
+from config.kernel.metadata import ProgramEligibility, check_metadata
+from config.kernel.windows import Window
+from grants.models import (
+    Eligibility,
+    GrantAssignment,
+    GrantProgram,
+    GrantSource,
+    IssuanceMode,
+    LotKind,
+)
+from grants.services.assignments import GrantIdentity, assign_grant
+from grants.services.issuance import issue_lot
+
+
+def enroll_activated(
+    *, subject: BillingUser, at: datetime, by: AuditContext, **_: Any
+) -> None:
+    """Bind a newly active user to what everybody gets (`billing_user.activated`)."""
+    enroll_eligible(user=subject, at=at, by=by)
+
+
+@transaction.atomic
+def enroll_eligible(
+    *, user: BillingUser, at: datetime, by: AuditContext
+) -> list[GrantAssignment]:
+    """Bind an active user to the programs it is eligible to; return its bindings.
+
+    `all_accounts`: from `at` on, once. `subscription_group`: for the current period of
+    each subscription of the group that is trialing or active; a later period prolongs
+    it. Issues at once, unless the program is lazy. Without an app that keeps
+    subscriptions nobody is in a group.
+    """
+    if user.status != UserStatus.ACTIVE:
+        return []
+    programs = GrantProgram.objects.in_realm(user.realm_id).filter(active=True)
+    eligible = programs.exclude(eligibility_kind=Eligibility.MANUAL)
+    by = by.effective(min(by.effective_at, at))
+    bound = []
+    for program in eligible.exclude(grant_kind=LotKind.FALLBACK).order_by("pk"):
+        for source_ref, window in _windows(program, user, at):
+            bound.append(_bind(user, program, source_ref, window, at=at, by=by))
+    return bound
+
+
+def _windows(
+    program: GrantProgram, user: BillingUser, at: datetime
+) -> Iterator[tuple[str, Window]]:
+    """Yield the source ref and window of each binding to a program."""
+    code = program.program_code
+    if program.eligibility_kind == Eligibility.ALL_ACCOUNTS:
+        yield f"eligibility:all_accounts:{code}", Window(at)
+        return
+    payload = check_metadata(ProgramEligibility, program.eligibility_payload).known
+    for found in subscriptions_of(account_id=user.account_id, at=at):
+        if found.status in IN_FORCE and _is_of(found, payload):
+            group = payload.subscription_group_id or payload.group_key
+            yield f"eligibility:subscription_group:{code}:{group}", found.period
+
+
+def _is_of(subscription: Subscription, group: ProgramEligibility) -> bool:
+    if group.subscription_group_id is not None:
+        return subscription.group_id == group.subscription_group_id
+    return group.group_key is not None and subscription.group_key == group.group_key
+
+
+def _bind(
+    user: BillingUser,
+    program: GrantProgram,
+    source_ref: str,
+    window: Window,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> GrantAssignment:
+    identity = GrantIdentity(
+        account=user.account,
+        user=user,
+        program=program,
+        source_kind=GrantSource.CATALOG,
+        source_ref=source_ref,
+    )
+    assignment, _created = assign_grant(identity=identity, window=window, at=at, by=by)
+    if program.issuance_mode != IssuanceMode.LAZY and assignment.holds(at):
+        issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
+    return assignment

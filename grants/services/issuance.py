@@ -1,0 +1,244 @@
+"""Issuing: a lot for one period of an assignment, exactly once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from catalog.services.rows import locked_or_inserted
+from config.kernel.audit import AuditContext
+from config.kernel.windows import Window, format_instant
+from config.tenancy.history import auditing
+from config.tenancy.services.events import record_event
+from grants.models import (
+    GrantAssignment,
+    GrantLot,
+    GrantStatus,
+    IssuanceCursor,
+    LedgerKind,
+    OutstandingPolicy,
+    PostingReason,
+)
+from grants.schedule import CATCH_UP_DEFAULT, Slot, due_slots, lot_window, slot_at
+from grants.selectors.terms import LotTerms, billing_periods, terms_of
+from grants.services.ledger import Cause, holding_of, move, post
+from grants.services.outstanding import pay_outstanding
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What a catch-up came to: the lots that are new, and whether more are due now."""
+
+    lots: Sequence[GrantLot]
+    more: bool
+
+
+@transaction.atomic
+def issue_lot(
+    *,
+    assignment: GrantAssignment,
+    reference_at: datetime,
+    alloc_seq: int | None = None,
+    at: datetime,
+    by: AuditContext,
+) -> tuple[GrantLot | None, bool]:
+    """Issue the lot of the period that contains `reference_at`; return it, and if new.
+
+    A lot that was issued for that time is returned as it is. None where nothing is
+    given: the assignment is not active, its window is over by then, or the amount is 0.
+    `alloc_seq` (0 or more) issues a further lot of the period, beside the one that the
+    terms say. Posts it to the ledger and, where its policy says so, pays first what the
+    user owes. Locks the assignment. Refuses (`Invalid`) an amount or a balance beyond
+    64 bits and an override that breaks its contract, and what `grants.schedule.slot_at`
+    refuses.
+    """
+    assignment = locked_assignment(assignment)
+    if assignment.status != GrantStatus.ACTIVE:
+        return None, False
+    terms = terms_of(assignment)
+    billing = billing_periods(assignment, at=at)
+    slot = slot_at(terms.schedule, terms.binding, reference_at, billing)
+    if slot is None:
+        return None, False
+    seq = slot.index + (terms.alloc_seq if alloc_seq is None else alloc_seq)
+    return _issue(assignment, terms, slot, seq, at=at, by=by)
+
+
+@transaction.atomic
+def catch_up(
+    *,
+    assignment: GrantAssignment,
+    limit: int = CATCH_UP_DEFAULT,
+    at: datetime,
+    by: AuditContext,
+) -> CaughtUp:
+    """Issue every lot of an assignment that is due by `at`, at most `limit` (1 to 500).
+
+    Goes on where the last call stopped. Locks the assignment; refuses what `issue_lot`
+    refuses.
+    """
+    assignment = locked_assignment(assignment)
+    cursor = cursor_of(assignment)
+    if assignment.status != GrantStatus.ACTIVE or cursor.next_at is None:
+        return CaughtUp((), more=False)
+    terms = terms_of(assignment)
+    due = due_slots(
+        terms.schedule,
+        terms.binding,
+        since=cursor.next_at,
+        until=at,
+        limit=limit,
+        billing=billing_periods(assignment, at=at),
+    )
+    issued = []
+    for slot in due.slots:
+        seq = slot.index + terms.alloc_seq
+        lot, created = _issue(assignment, terms, slot, seq, at=at, by=by)
+        if lot is not None and created:
+            issued.append(lot)
+    set_cursor(assignment, due.resume_at)
+    return CaughtUp(issued, more=due.resume_at is not None and due.resume_at <= at)
+
+
+def locked_assignment(assignment: GrantAssignment) -> GrantAssignment:
+    """Return an assignment as it is now, locked: what serializes its issuance."""
+    return (
+        GrantAssignment.objects.in_realm(assignment.realm_id)
+        .select_for_update(of=("self",), no_key=True)
+        .select_related("program", "user", "account__realm")
+        .get(pk=assignment.pk)
+    )
+
+
+def cursor_of(assignment: GrantAssignment) -> IssuanceCursor:
+    """Return the cursor of a locked assignment, made on first sight."""
+    cursor, _created = IssuanceCursor.objects.get_or_create(
+        assignment=assignment,
+        defaults={
+            "realm_id": assignment.realm_id,
+            "account_id": assignment.account_id,
+            "user_id": assignment.user_id,
+            "next_at": assignment.window_start,
+        },
+    )
+    return cursor
+
+
+def set_cursor(assignment: GrantAssignment, next_at: datetime | None) -> None:
+    """Say when the next lot of a locked assignment is due; None: none is to come."""
+    cursor = cursor_of(assignment)
+    if cursor.next_at != next_at:
+        cursor.next_at = next_at
+        cursor.save(update_fields=["next_at"])
+
+
+def _issue(
+    assignment: GrantAssignment,
+    terms: LotTerms,
+    slot: Slot,
+    seq: int,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> tuple[GrantLot | None, bool]:
+    """Issue the lot of one slot of a locked assignment."""
+    earlier = _issued_for(assignment, slot.period, seq)
+    if earlier is not None:
+        return earlier, False
+    amount = slot.part_of(terms.amount_xusd)
+    if amount <= 0:
+        return None, False
+    new = _lot(assignment, terms, slot, seq, amount)
+    same = _lots(assignment).filter(issue_key=new.issue_key)
+    with auditing(by, at=at):
+        lot, created = locked_or_inserted(same, new)
+        if created:
+            _book(lot, assignment, at=at, by=by)
+    return lot, created
+
+
+def _issued_for(
+    assignment: GrantAssignment, period: Window, seq: int
+) -> GrantLot | None:
+    """Return the lot that was issued for a time that the period covers, None if none.
+
+    The same period and number, or another period that overlaps: after the window or
+    what it counts from has changed, no time is given for twice.
+    """
+    issued = _lots(assignment).filter(assignment=assignment, carried_from__isnull=True)
+    same = Q(period_start=period.start, period_end=period.end)
+    if period.end is None:
+        same = Q(period_start=period.start, period_end__isnull=True)
+    found = issued.filter(same, alloc_seq=seq).first()
+    if found is not None:
+        return found
+    overlaps = Q(period_end__isnull=True) | Q(period_end__gt=period.start)
+    if period.end is not None:
+        overlaps &= Q(period_start__lt=period.end)
+    return issued.filter(overlaps).exclude(same).order_by("period_start", "id").first()
+
+
+def _lots(assignment: GrantAssignment) -> QuerySet[GrantLot]:
+    return GrantLot.objects.in_realm(assignment.realm_id).filter(
+        user_id=assignment.user_id
+    )
+
+
+def _lot(
+    assignment: GrantAssignment, terms: LotTerms, slot: Slot, seq: int, amount: int
+) -> GrantLot:
+    window = lot_window(terms.schedule, terms.binding, slot)
+    return GrantLot(
+        realm_id=assignment.realm_id,
+        account_id=assignment.account_id,
+        user=assignment.user,
+        program=assignment.program,
+        assignment=assignment,
+        period_start=slot.period.start,
+        period_end=slot.period.end,
+        alloc_seq=seq,
+        issue_key=_key(assignment, slot.period, seq),
+        source_kind=assignment.source_kind,
+        source_ref=assignment.source_ref,
+        on_ledger=terms.on_ledger,
+        kind=terms.kind,
+        priority=terms.priority,
+        outstanding_policy=terms.outstanding_policy,
+        amount_xusd=amount,
+        window_start=window.start,
+        window_end=window.end,
+        metadata=terms.metadata,
+    )
+
+
+def _key(assignment: GrantAssignment, period: Window, seq: int) -> str:
+    end = "null" if period.end is None else format_instant(period.end)
+    return f"grant:{assignment.pk}:{seq}:{format_instant(period.start)}:{end}"
+
+
+def _book(
+    lot: GrantLot, assignment: GrantAssignment, *, at: datetime, by: AuditContext
+) -> None:
+    """Post a new lot, tell of it, and let it pay what is owed."""
+    cause = Cause(PostingReason.ISSUE, lot.source_ref, f"issue:{lot.pk}")
+    legs = move(LedgerKind.ISSUED, holding_of(lot), lot.amount_xusd, lot=lot)
+    post(user=assignment.user, cause=cause, legs=legs, at=at, by=by)
+    record_event(
+        realm=assignment.account.realm,
+        kind="grant.issued",
+        subject=lot,
+        payload={
+            "billing_account_id": str(lot.account_id),
+            "billing_user_id": str(lot.user_id),
+            "assignment_id": str(assignment.pk),
+            "program_code": assignment.program.program_code,
+            "amount_xusd": str(lot.amount_xusd),
+        },
+        at=at,
+        by=by,
+    )
+    if lot.outstanding_policy == OutstandingPolicy.APPLY:
+        pay_outstanding(lot=lot, at=at, by=by)
+        lot.refresh_from_db()
