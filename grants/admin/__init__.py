@@ -1,5 +1,5 @@
 """The screens of what is given."""
 
-from grants.admin import budgets
+from grants.admin import budgets, lots, postings, wallets
 
-__all__ = ["budgets"]
+__all__ = ["budgets", "lots", "postings", "wallets"]
