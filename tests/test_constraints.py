@@ -154,6 +154,9 @@ CHECKS = [
     ),
     ("platform_token_expires_after_issue", "platform_tokens", {"expires_at": lambda row: row["issued_at"]}),
     # Grants
+    *(("grant_plan_templates_are_a_list", "grant_plan_templates", {"templates": bad}) for bad in ({}, "x", 1)),
+    *(("grant_enrollment_bindings_are_a_list", "grant_enrollments", {"bindings": bad}) for bad in ({}, "x", 1)),
+    *(("grant_enrollment_fingerprint_is_given", "grant_enrollments", {"fingerprint": bad}) for bad in ("", " \t")),
     ("credit_balance_amounts_are_not_negative", "credit_balances", {"granted_xusd": -1}),
     ("credit_balance_amounts_are_not_negative", "credit_balances", {"spent_xusd": -1}),
     ("credit_balance_amounts_are_not_negative", "credit_balances", {"reserved_xusd": -1}),

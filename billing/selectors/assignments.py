@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from billing.models import PlanAssignment
+from billing.models import PlanAssignment, SourceKind
 from billing.selectors.plans import grants_of
 from config.kernel.errors import NotFound
 from config.kernel.ids import parse_uuid
@@ -50,7 +50,6 @@ _UNLINKED = (
     "provider_price_id",
     "provider",
     "grant_program_id",
-    "campaign_id",
 )
 
 
@@ -79,6 +78,8 @@ def _condition(name: str, value: Any) -> Q:
         return Q(**{_IDS[name]: key}) if key else Q(pk__in=[])
     if name in _EQUAL:
         return Q(**{_EQUAL[name]: value})
+    if name == "campaign_id":
+        return _of_campaign(value)
     if name in _UNLINKED:
         return Q(pk__in=[])
     return {
@@ -87,6 +88,14 @@ def _condition(name: str, value: Any) -> Q:
         "window_end": lambda end: Q(window_end__lte=end) | Q(window_end__isnull=True),
         "as_of": in_effect,
     }[name](value)
+
+
+def _of_campaign(campaign_id: str) -> Q:
+    """Return the condition that a campaign gave it: its ref is, or begins with, it."""
+    key = parse_uuid(campaign_id)
+    if key is None:
+        return Q(pk__in=[])
+    return Q(source_kind=SourceKind.OPS_CAMPAIGN, source_ref__startswith=str(key))
 
 
 def in_effect(at: datetime) -> Q:

@@ -4,9 +4,8 @@ from datetime import datetime
 from uuid import UUID
 
 from billing.models import BillingAccount
-from billing.policies import periods
 from billing.policies.effective import effective_plans
-from billing.policies.periods import BillingPeriod
+from billing.policies.periods import BillingPeriod, billing_period
 from billing.selectors.effective import assigned_plans
 from billing.selectors.past import realm_defaults
 from billing.selectors.subscriptions import subscriptions_of
@@ -23,7 +22,7 @@ def billing_period_at(
     UTC). None where a subscription decides, and not exactly one is current.
     """
     assigned = assigned_plans(account=account, user_id=user_id, as_of=as_of, at=at)
-    return periods.billing_period(
+    return billing_period(
         effective_plans(assigned, as_of),
         realm_defaults(account.realm, as_of if as_of < at else None),
         subscriptions_of(account_id=account.pk, at=as_of),
@@ -31,9 +30,13 @@ def billing_period_at(
     )
 
 
-def billing_period(
-    *, account: BillingAccount, user_id: UUID | None, instant: datetime, at: datetime
+def accounting_period(
+    *, account: BillingAccount, user_id: UUID | None, as_of: datetime, at: datetime
 ) -> Window:
-    """Return the window of the same, the calendar month (UTC) where it is None."""
-    found = billing_period_at(account=account, user_id=user_id, as_of=instant, at=at)
-    return calendar_period("month", instant) if found is None else found.window
+    """Return the period that a use at `as_of` is accounted in, known at `at`.
+
+    The billing period; the UTC calendar month where a subscription decides, and not
+    exactly one is current.
+    """
+    found = billing_period_at(account=account, user_id=user_id, as_of=as_of, at=at)
+    return calendar_period("month", as_of) if found is None else found.window

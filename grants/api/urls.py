@@ -8,7 +8,13 @@ from grants.api.campaigns import CampaignDetail, Campaigns
 from grants.api.credits import Credits
 from grants.api.lots import LotConsumption, LotDetail, Lots
 from grants.api.programs import ProgramDetail, Programs
-from grants.api.wallet import RuntimeWallet
+from grants.api.wallet import RuntimeWallet, UserWallet
+from grants.api.wallet_verbs import (
+    AdjustmentReversal,
+    Adjustments,
+    Consume,
+    UserBalanceProof,
+)
 
 urlpatterns = [
     path("budgets", RuntimeBudgets.as_view()),
@@ -26,5 +32,16 @@ urlpatterns = [
     path("grant-campaigns", Campaigns.as_view()),
     path("grant-campaigns/<str:campaign_id>", CampaignDetail.as_view()),
     path("wallet/balance", RuntimeWallet.as_view()),
+    path("wallet/consume", Consume.as_view()),
+    path("wallet/adjustments", Adjustments.as_view()),
+    path("billing-users/<str:billing_user_id>/wallet", UserWallet.as_view()),
+    path(
+        "billing-users/<str:billing_user_id>/adjustments/<str:posting_id>/reverse",
+        AdjustmentReversal.as_view(),
+    ),
+    path(
+        "billing-users/<str:billing_user_id>/balance-proof",
+        UserBalanceProof.as_view(),
+    ),
     path("billing-users/<str:billing_user_id>/credits", Credits.as_view()),
 ]

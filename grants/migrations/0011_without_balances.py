@@ -4,7 +4,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("grants", "0008_issuance_of_realms"), ("gating", "0019_leases_hold_lots")]
+    dependencies = [("grants", "0008_issuance"), ("gating", "0019_leases_hold_lots")]
     operations = [
         migrations.DeleteModel(name="CreditEntry"),
         migrations.DeleteModel(name="CreditBalance"),

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from billing.models import BillingUser
+from billing.services.accounts import lock_account
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Forbidden, Invalid
 from config.kernel.ids import new_id
@@ -19,6 +20,7 @@ from grants.services.assignments import (
     GrantIdentity,
     GrantTerms,
     assign_grant,
+    check_identity,
     check_terms,
     rewrite,
 )
@@ -83,8 +85,8 @@ def create_manual_assignment(
     USD). A window that begins later issues then; what is due of an earlier one, the
     sweep issues. `may_approve` says that the caller is a member of staff with the
     permission `grants.approve_grant`: whoever is not gives no more than the
-    deployment's limit (GRANT.APPROVAL_REQUIRED). Refuses the ref with
-    another amount (`SourceGivenOtherwise`, 409), and what `assign_grant` refuses.
+    deployment's limit (GRANT.APPROVAL_REQUIRED). Locks the account. Refuses the ref
+    with another amount (`SourceGivenOtherwise`, 409), and what `assign_grant` refuses.
     """
     if identity.source_kind != GrantSource.MANUAL:
         raise Invalid("What is given by hand is ops.manual.", field="source_kind")
@@ -92,15 +94,18 @@ def create_manual_assignment(
         raise Invalid("Say how much is given.", field="amount_xusd")
     check_terms(terms)
     _require_approval(terms.amount_xusd, terms.quantity, may_approve=may_approve)
+    check_identity(identity)
+    lock_account(identity.account)
+    earlier = identity.same().first()
+    if earlier is not None and earlier.amount_xusd != terms.amount_xusd:
+        raise SourceGivenOtherwise(
+            f"{identity.source_ref} already gives this user {earlier.amount_xusd} "
+            f"xusd, not {terms.amount_xusd}.",
+            field="source_ref",
+        )
     assignment, created = assign_grant(
         identity=identity, window=window, terms=terms, at=at, by=by
     )
-    if assignment.amount_xusd != terms.amount_xusd:
-        raise SourceGivenOtherwise(
-            f"{identity.source_ref} already gives this user "
-            f"{assignment.amount_xusd} xusd, not {terms.amount_xusd}.",
-            field="source_ref",
-        )
     if assignment.holds(at):
         issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
     return assignment, created

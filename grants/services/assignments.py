@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from billing.models import BillingAccount, BillingUser, PlanAssignment
 from catalog.services.rows import locked_or_inserted, rewritten
@@ -64,6 +65,15 @@ class GrantIdentity:
     campaign: GrantCampaign | None = None
     payment_id: UUID | None = None
 
+    def same(self) -> QuerySet[GrantAssignment]:
+        """Return the assignment of this identity, where there is one."""
+        return GrantAssignment.objects.in_realm(self.account.realm_id).filter(
+            user=self.user,
+            program=self.program,
+            source_kind=self.source_kind,
+            source_ref=self.source_ref,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class GrantTerms:
@@ -114,14 +124,10 @@ def assign_grant(
     that breaks its contract.
     """
     terms = terms or GrantTerms()
-    _check(identity, terms)
+    check_identity(identity)
+    check_terms(terms)
     new = _new(identity, window, terms)
-    same = GrantAssignment.objects.in_realm(identity.account.realm_id).filter(
-        user=identity.user,
-        program=identity.program,
-        source_kind=identity.source_kind,
-        source_ref=identity.source_ref,
-    )
+    same = identity.same()
     if not identity.program.active and not same.exists():
         raise InactiveProgram(
             f"The grant program {identity.program.program_code} is inactive: it binds "
@@ -203,21 +209,8 @@ def announce(assignment: GrantAssignment, *, at: datetime, by: AuditContext) -> 
     )
 
 
-def check_terms(terms: GrantTerms) -> None:
-    """Refuse (`Invalid`) terms that no assignment may have."""
-    if terms.amount_xusd is not None:
-        parse_uint(terms.amount_xusd, "amount_xusd")
-    parse_posint(terms.quantity, "quantity")
-    policy = terms.outstanding_policy
-    if policy is not None and policy not in OutstandingPolicy.values:
-        raise Invalid(
-            f"An outstanding policy is one of {', '.join(OutstandingPolicy.values)}.",
-            field="outstanding_application_policy_override",
-        )
-    check_metadata(GrantAssignmentMetadata, terms.metadata)
-
-
-def _check(identity: GrantIdentity, terms: GrantTerms) -> None:
+def check_identity(identity: GrantIdentity) -> None:
+    """Refuse (`NotFound`, `Invalid`) an identity that no assignment may have."""
     account, user, program = identity.account, identity.user, identity.program
     if program.realm_id != account.realm_id:
         raise NotFound("There is no such program in this realm.", field="program_id")
@@ -238,12 +231,25 @@ def _check(identity: GrantIdentity, terms: GrantTerms) -> None:
             field="source_kind",
         )
     ref = identity.source_ref
-    if not ref.strip() or len(ref) > MOST_SOURCE_REF or "\n" in ref:
+    if not ref.strip() or len(ref) > MOST_SOURCE_REF or not ref.isprintable():
         raise Invalid(
-            f"A source's reference is one line of 1 to {MOST_SOURCE_REF} characters.",
+            f"A source's reference has 1 to {MOST_SOURCE_REF} printable characters.",
             field="source_ref",
         )
-    check_terms(terms)
+
+
+def check_terms(terms: GrantTerms) -> None:
+    """Refuse (`Invalid`) terms that no assignment may have."""
+    if terms.amount_xusd is not None:
+        parse_uint(terms.amount_xusd, "amount_xusd")
+    parse_posint(terms.quantity, "quantity")
+    policy = terms.outstanding_policy
+    if policy is not None and policy not in OutstandingPolicy.values:
+        raise Invalid(
+            f"An outstanding policy is one of {', '.join(OutstandingPolicy.values)}.",
+            field="outstanding_application_policy_override",
+        )
+    check_metadata(GrantAssignmentMetadata, terms.metadata)
 
 
 def _new(identity: GrantIdentity, window: Window, terms: GrantTerms) -> GrantAssignment:

@@ -35,7 +35,6 @@ from grants.services.plan_templates import (
     AccountGrants,
     Wanted,
     account_grants,
-    freeze_templates,
     held_assignments,
     wanted_bindings,
 )
@@ -47,8 +46,6 @@ def enroll_holders(
     *, subject: PlanAssignment, at: datetime, by: AuditContext, **_: Any
 ) -> None:
     """Give or take what a plan assignment brings (`plan_assignment.changed`)."""
-    if subject.plan.active:
-        freeze_templates(subject, at=at)
     if subject.user is None:
         enroll_account(account=subject.account, at=at, by=by)
     else:

@@ -87,13 +87,13 @@ def freeze_templates(assignment: PlanAssignment, *, at: datetime) -> PlanTemplat
     if hasattr(assignment, "grant_templates"):
         frozen: PlanTemplates = assignment.grant_templates
         return frozen
+    # As it is now: the caller may have read the plan before it was edited.
+    plan = Plan.objects.get(pk=assignment.plan_id)
     frozen, _created = PlanTemplates.objects.get_or_create(
         plan_assignment=assignment,
         defaults={
             "realm_id": assignment.realm_id,
-            "templates": stored_templates(
-                templates_of(grants_of_plan(assignment.plan))
-            ),
+            "templates": stored_templates(templates_of(grants_of_plan(plan))),
             "taken_at": at,
         },
     )

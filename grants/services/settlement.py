@@ -15,7 +15,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 
 from billing.models import BillingUser
-from billing.selectors.periods import billing_period
+from billing.selectors.periods import accounting_period
 from config.kernel.audit import AuditContext
 from config.kernel.errors import DomainError, Misconfigured
 from config.kernel.windows import Window
@@ -175,10 +175,10 @@ def _overage(
     lots: dict[Window, UUID] = {}
     found = {}
     for allocation in unpaid:
-        period = billing_period(
+        period = accounting_period(
             account=user.account,
             user_id=user.pk,
-            instant=allocation.occurred_at,
+            as_of=allocation.occurred_at,
             at=at,
         )
         if period not in lots:

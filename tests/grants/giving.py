@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from django.db import transaction
+
 from billing.services.assignments import Identity, assign_plan
 from billing.services.plans import upsert_plan
 from config.kernel.windows import Window
@@ -23,7 +25,7 @@ def day(text):
 def make_program(realm, at, by, **terms):
     """Return a program of a realm, monthly by the calendar unless said otherwise."""
     given = {"program_code": "perk", "cadence": "monthly", "amount_xusd": 100, **terms}
-    with auditing(by, at=at):
+    with transaction.atomic(), auditing(by, at=at):
         return GrantProgram.objects.create(realm=realm, **given)
 
 

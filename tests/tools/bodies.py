@@ -17,8 +17,18 @@ IDS = {
     "decision_id": lambda world: world.lease.removeprefix("lease."),
     "bundle_id": lambda world: world.bundle.pk,
     "contract_id": lambda world: world.contract.pk,
+    "program_id": lambda world: world.program.pk,
+    "campaign_id": lambda world: world.campaign.pk,
+    "grant_assignment_id": lambda world: world.grant_assignment.pk,
+    "grant_id": lambda world: world.grant.pk,
 }
 """By the name of an id in an address: the row of a world that it stands for."""
+
+
+FILTER_IDS = {
+    ("list_grants", "assignment_id"): lambda world: world.grant_assignment.pk,
+}
+"""By operation and filter: the row, where the name stands for another one there."""
 
 
 METER = {
@@ -130,6 +140,40 @@ BODIES = {
         "budget": "trip-2", "name": "Trip", "scope_kind": "feature_set", "scope_payload": {"feature_set": ["chat"]}, "limit_xusd": "500",
         "window_start": "2026-03-01T00:00:00Z", "window_end": "2030-03-01T00:00:00Z", "metadata": {},
     },
+    "create_grant_program": lambda world: {
+        "program_code": "fresh", "name": "Fresh", "active": True, "cadence": "monthly", "issue_anchor": "binding_start",
+        "grant_kind": "promo", "amount_xusd": "5", "window_kind": "period", "window_default_seconds": 60, "priority": 3,
+        "on_ledger": True, "outstanding_application_policy": "never", "issuance_mode": "eager", "periodic_accounting": False,
+        "accrual_mode": "full_at_period_start", "eligibility_kind": "manual", "eligibility_payload": {}, "metadata": {},
+    },
+    "update_grant_program": lambda world: {
+        "name": "Hello", "active": True, "amount_xusd": "6", "window_default_seconds": 60, "priority": 4,
+        "outstanding_application_policy": "never", "issuance_mode": "hybrid", "metadata": {},
+    },
+    "create_grant_campaign": lambda world: {
+        "name": "Summer", "status": "active", "window_start": "2026-03-01T00:00:00Z", "window_end": "2030-03-01T00:00:00Z",
+        "event_type": "shop.order_paid", "payload_match": {"plan": "pro"}, "assignment_trigger": "every_match",
+        "target_filter": {"billing_account_ids": [str(world.account.pk)]},
+        "metadata": {"grants": [{"grant_program_code": "welcome", "amount_xusd": "7"}]},
+    },
+    "update_grant_campaign": lambda world: {"name": "Autumn", "window_end": "2031-01-01T00:00:00Z"},
+    "delete_grant_campaign": lambda world: {},
+    "create_grant_assignment": lambda world: {
+        "billing_account_id": str(world.account.pk), "billing_user_id": str(world.user.pk), "program_id": str(world.program.pk),
+        "source_kind": "ops.manual", "source_ref": "T-1", "window_start": "2026-03-01T00:00:00Z", "amount_xusd": "5",
+        "window_end": "2030-03-01T00:00:00Z", "outstanding_application_policy_override": "never", "metadata": {},
+    },
+    "update_grant_assignment": lambda world: {
+        "window_end": "2031-01-01T00:00:00Z", "status": "active", "amount_xusd": "8",
+        "outstanding_application_policy_override": "never", "metadata": {"note": "x"},
+    },
+    "create_grant": lambda world: {
+        "billing_account_id": str(world.account.pk), "billing_user_id": str(world.user.pk), "mode": "program", "kind": "promo",
+        "priority": 4, "program_id": str(world.program.pk), "amount_xusd": "5", "window_start": "2026-03-01T00:00:00Z",
+        "window_end": "2100-03-01T00:00:00Z", "source": {"kind": "ops.manual", "ref": "T-2", "note": "x"},
+        "outstanding_application_policy": "never", "metadata": {"team": "care"},
+    },
+    "update_grant": lambda world: {"issuance_status": "suspended", "metadata": {"team": "care"}},
     "close_budget": lambda world: {"reason": "the trip is over", "metadata": {}},
     "credit_billing_user": lambda world: {"amount_xusd": "5", "source_ref": "gift"},
     "issue_platform_token": lambda world: {"principal_id": world.principal, "user_id": "u-1", "scopes": ["portal"]},

@@ -24,6 +24,7 @@ from catalog.services.meters import upsert_meter
 from catalog.services.prices import PriceTerms, set_meter_price
 from config.kernel.windows import Window
 from config.tenancy.models import ServiceKeyNonce, StoredAnswer
+from config.tenancy.services.events import record_event
 from config.tenancy.services.service_keys import create_service_key
 from gating.facts import Ask
 from gating.models import SeatBilling
@@ -34,8 +35,11 @@ from gating.services.commits import CommitRequest, commit_lease
 from gating.services.denials import GateDenied
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
+from grants.models import GrantAssignment
 from grants.services.budgets import BudgetTerms, create_budget
+from grants.services.campaigns import CampaignTerms, create_campaign
 from grants.services.credits import credit_balance
+from grants.services.programs import ProgramTerms, create_program
 
 PRINCIPAL, USER = "acme", "u-1"
 
@@ -47,6 +51,7 @@ def build_world(realm, *, at, by, principal=PRINCIPAL):
     _catalog(world)
     _plans(world)
     _policies(world)
+    _programs(world)
     _account(world, principal)
     spare = ensure_account(realm=realm, principal_id="spare", at=at, by=by)
     world.spare_user = ensure_user(
@@ -115,6 +120,9 @@ def _plans(world):
         at=at,
         by=by,
     )
+    upsert_plan(
+        realm=realm, plan_code="thanks", name="Thanks", kind="promo", at=at, by=by
+    )
 
 
 def _policies(world):
@@ -142,6 +150,29 @@ def _policies(world):
     )
     create_policy(
         name="team", kind="seats", unit="seat", window_sec=0, limit_count=9, **common
+    )
+
+
+def _programs(world):
+    """A program, and a campaign that gives of it to whom it targets: nobody by itself."""
+    realm, at, by = world.realm, world.at, world.by
+    terms = ProgramTerms(cadence="once", window_kind="forever", amount_xusd=500)
+    world.program = create_program(
+        realm=realm, program_code="welcome", terms=terms, at=at, by=by
+    )
+    grants = [{"grant_program_code": "welcome", "amount_xusd": "700"}]
+    world.campaign = create_campaign(
+        realm=realm,
+        terms=CampaignTerms(
+            name="Spring",
+            window_start=at,
+            window_end=at.replace(year=2100),
+            event_type="shop.order_paid",
+            assignment_trigger="first_match",
+            metadata={"grants": grants, "billing_plan_code": "thanks"},
+        ),
+        at=at,
+        by=by,
     )
 
 
@@ -183,6 +214,7 @@ def _account(world, principal):
         user=world.user, terms=terms, reference="trip", at=at, by=by
     )
     _usage(world)
+    _grants(world)
 
 
 def _assigned(world, user):
@@ -272,6 +304,21 @@ def _lease(world, key, budget=None):
         by=world.by,
     )
     return admitted.data["lease"]
+
+
+def _grants(world):
+    """What a campaign gave, on an event that the user is about; and its lot."""
+    record_event(
+        realm=world.realm,
+        kind="shop.order_paid",
+        subject=world.user,
+        at=world.at,
+        by=world.by,
+    )
+    world.grant_assignment = GrantAssignment.objects.get(
+        user=world.user, campaign=world.campaign
+    )
+    world.grant = world.grant_assignment.lots.get()
 
 
 def _tenancy(world):
