@@ -11,6 +11,7 @@ from catalog.admin.words import linked, moment, money
 from config.admin.bases import RecordAdmin
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
+from grants.admin.proofs import proof_panel
 from grants.admin.sources import source_text
 from grants.admin.words import lot_state, table, until_text
 from grants.models import (
@@ -24,6 +25,8 @@ from grants.selectors.wallets import wallet_of
 
 LATEST = 20
 OPEN_LOTS = 50
+PROVE = "prove"
+"""In the address of the page: show the proof too, which reads all uses."""
 
 
 class WalletPage(RecordAdmin):
@@ -59,15 +62,17 @@ class WalletPage(RecordAdmin):
                 "$0. Uses of the last minutes may not be booked yet.",
             },
         ),
+        ("Proof of the balance", {"fields": ("proof",)}),
     )
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        """Return the user, with what they have now."""
+        """Return the user, with what they have now, and whether to prove it."""
         user: Any = super().get_object(request, object_id, from_field)
         if user is not None:
             user.state = wallet_of(user=user, at=now())
+            user.is_proved = PROVE in request.GET
         return user
 
     @display(description="User")
@@ -187,6 +192,17 @@ class WalletPage(RecordAdmin):
             ],
             empty="No movement was booked yet.",
             more=(every, "Every movement, to filter and export"),
+        )
+
+    @display(description="Does it add up?")
+    def proof(self, user: Any) -> Any:
+        """Return the proof of the balance, or the way to it until it is asked for."""
+        if user.is_proved:
+            return proof_panel(user, at=user.state.as_of)
+        return format_html(
+            '<a href="?{}=1" class="text-link">Prove it from every grant, use and '
+            "entry</a>",
+            PROVE,
         )
 
 

@@ -12,6 +12,7 @@ from billing.services.accounts import ensure_account
 from billing.services.users import create_user, ensure_user
 from config.admin.commands import CONFIRM
 from config.kernel.money import INT64_MAX
+from config.tenancy.history import auditing
 from config.tenancy.roles import ROLES
 from grants.admin.money import UsdField
 from grants.models import GrantLot, Posting, PostingReason, Wallet
@@ -225,6 +226,33 @@ def test_settled_use_leads_to_its_movement(finance, user, wallet, at, by):
     assert "Nothing: it was not given, and is owed" in shown
     assert "$0.07; $0.00 was paid" in shown
     assert "Suspend" not in shown
+
+
+def test_balance_is_proved_on_demand(finance, user, wallet, at, by):
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
+    settle_user(user=user, at=at, by=by)
+    use(user, 1, "report-8", at=at)
+
+    plain = text_of(finance.get(change_url(wallet)))
+    proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
+
+    assert "Prove it from every grant, use and entry" in plain
+    assert (
+        "Holds: $1.199999 left on grants, less $0.07 owed, is $1.129999 available. "
+        "Every grant adds up, and the ledger comes to $0."
+    ) in proved
+    assert "Credit, INV-1 Yes $1.20 $1.20 $0.050001 $0.050001" in proved
+
+
+def test_balance_that_its_rows_do_not_prove_is_told(finance, wallet, lot, at, by):
+    with auditing(by, at=at):
+        GrantLot.objects.filter(pk=lot.pk).update(amount_xusd=2_000_000)
+
+    proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
+
+    assert "Does not hold. $2.00 left on grants" in proved
+    assert "tell the engineers before anything is changed" in proved
+    assert "Credit, INV-1 No $2.00 $1.25 $0.00 $0.00" in proved
 
 
 def test_wallet_of_nobodys_money_says_so(finance, user):
