@@ -43,6 +43,10 @@ LOOKED_AT = {
     "/admin/axes/accesslog/": OPERATED,
     "/admin/axes/accessattempt/": OPERATED,
     "/admin/procrastinate/procrastinatejob/": OPERATED,
+    "/admin/tenancy/jobrun/": OPERATED,
+    "/admin/grants/grantprogram/": set(ROLES),
+    "/admin/grants/grantcampaign/": set(ROLES),
+    "/admin/grants/grantassignment/": set(ROLES),
     "/admin/auth/user/": {"Auditor"},
     "/admin/auth/group/": {"Auditor"},
 }
