@@ -1,5 +1,21 @@
 """The screens of what is given."""
 
-from grants.admin import budgets, lots, postings, wallets
+from grants.admin import (
+    assignments,
+    budgets,
+    campaigns,
+    lots,
+    postings,
+    programs,
+    wallets,
+)
 
-__all__ = ["budgets", "lots", "postings", "wallets"]
+__all__ = [
+    "assignments",
+    "budgets",
+    "campaigns",
+    "lots",
+    "postings",
+    "programs",
+    "wallets",
+]

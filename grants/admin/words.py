@@ -32,6 +32,11 @@ def signed(xusd: int) -> str:
     return f"+{format_xusd(xusd)}" if xusd > 0 else format_xusd(xusd)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: `1 account`, `2 accounts`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def lot_state(lot: GrantLot, *, at: datetime) -> str:
     """Return one plain word for where a grant stands at `at` (aware UTC)."""
     if lot.status in {*ENDED, LotStatus.SUSPENDED}:
