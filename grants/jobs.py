@@ -5,9 +5,44 @@ import structlog
 from config.tenancy.periodic import Run, periodic
 from config.tenancy.services.job_runs import Outcome
 from grants.selectors.proof import findings, snapshot
-from grants.services import closing, seals, settlement
+from grants.services import (
+    binding_sweep,
+    campaign_enrollment,
+    closing,
+    seals,
+    settlement,
+)
 
 log = structlog.get_logger("plangate.grants")
+
+MOST_BATCHES = 200
+
+
+@periodic(cron="*/5 * * * *", reason="The campaign's window begins or ends.", stage=20)
+def sweep_campaigns(run: Run) -> Outcome:
+    """Begin and end campaigns, and enroll their targets; return how many of all."""
+    advanced, enrolled = campaign_enrollment.sweep_campaigns(at=run.at, by=run.by)
+    done = advanced.activated + advanced.ended + enrolled.given
+    return Outcome(done, len(enrolled.failed))
+
+
+@periodic(cron="*/5 * * * *", reason="The period begins.", stage=30)
+def sweep_bindings(run: Run) -> Outcome:
+    """Issue what began or was missed; return how many, and bindings that failed.
+
+    Bounded, so that a run ends: what is left waits for the next.
+    """
+    issued, failed, after = 0, 0, binding_sweep.FIRST
+    for _ in range(MOST_BATCHES):
+        swept = binding_sweep.sweep_bindings(after=after, at=run.at, by=run.by)
+        issued, failed, after = (
+            issued + swept.issued,
+            failed + len(swept.failed),
+            swept.last,
+        )
+        if not swept.more:
+            break
+    return Outcome(issued, failed)
 
 
 @periodic(cron="* * * * *", reason="Uses belong into the ledger.", stage=40)

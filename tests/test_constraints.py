@@ -68,6 +68,9 @@ CHECKS = [
         for column in ("operator", "reason", "ticket_id")
         for bad in ("", " \t\n")
     ),
+    ("job_run_names_its_job", "job_runs", {"job": " "}),
+    ("job_run_counts_are_not_negative", "job_runs", {"done": -1}),
+    ("job_run_counts_are_not_negative", "job_runs", {"failed": -1}),
     # Realms and access
     ("realm_id_is_plain", "realms", {"realm_id": ""}),
     ("realm_id_is_plain", "realms", {"realm_id": "-a"}),

@@ -44,6 +44,8 @@ def test_every_periodic_job_is_known_to_the_worker():
         "grants.jobs.prove_ledger",
         "grants.jobs.seal_ledger",
         "grants.jobs.settle_uses",
+        "grants.jobs.sweep_bindings",
+        "grants.jobs.sweep_campaigns",
     }
 
 

@@ -194,13 +194,7 @@ def overage_lot(
 
     Needs an open transaction. Refuses (`NoOverageProgram`) a realm without the program.
     """
-    program = (
-        GrantProgram.objects.in_realm(user.realm_id)
-        .filter(program_code=FALLBACK_PROGRAM)
-        .first()
-    )
-    if program is None:
-        raise NoOverageProgram(f"This realm has no program {FALLBACK_PROGRAM}.")
+    program = _overage_program(user)
     key = f"overage:{period.start.isoformat()}"
     new = GrantLot(
         realm_id=user.realm_id,
@@ -229,6 +223,14 @@ def overage_lot(
             GrantLot.objects.bulk_create([new], ignore_conflicts=True)
         found = same.get()
     return found
+
+
+def _overage_program(user: BillingUser) -> GrantProgram:
+    programs = GrantProgram.objects.in_realm(user.realm_id)
+    program = programs.filter(program_code=FALLBACK_PROGRAM).first()
+    if program is None:
+        raise NoOverageProgram(f"This realm has no program {FALLBACK_PROGRAM}.")
+    return program
 
 
 def _locked(of_lot: dict[UUID, int]) -> list[GrantLot]:

@@ -16,7 +16,10 @@ from grants.models import (
     LedgerKind,
     PostingReason,
 )
+from grants.services.closing import close_ended_lots
 from grants.services.ledger import Cause, holding_of, move, post
+from grants.services.seals import seal_entries
+from grants.services.settlement import settle_pending
 
 DAY = timedelta(days=1)
 
@@ -47,7 +50,9 @@ def overage_program(realm, *, at, by):
     )
 
 
-def bind(user, *, at, by, code="monthly_xusd", policy=None, end=None, start=None):
+def bind(
+    user, *, at, by, code="monthly_xusd", policy=None, end=None, start=None, **terms
+):
     """Bind the user to a program, under a source of its own."""
     override = {"expiry_policy": policy} if policy else {}
     with transaction.atomic(), auditing(by, at=at):
@@ -61,6 +66,7 @@ def bind(user, *, at, by, code="monthly_xusd", policy=None, end=None, start=None
             window_start=start or at,
             window_end=end,
             metadata={"grant_override": override},
+            **terms,
         )
 
 
@@ -129,3 +135,13 @@ def balances(user):
     """Return the user's ledger: balance by account, without those that are empty."""
     rows = user.ledger_accounts.values_list("kind", "balance_xusd")
     return {kind: balance for kind, balance in rows if balance}
+
+
+def finish_others(*, at, by):
+    """Settle, close and seal what other tests left, so that a job finds one test's only."""
+    while settle_pending(at=at, by=by).count:
+        pass
+    far = at.replace(year=2100)
+    while close_ended_lots(at=far, by=by.effective(far)).closed:
+        pass
+    seal_entries(at=at)

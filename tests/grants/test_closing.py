@@ -10,7 +10,7 @@ from config.tenancy.models import DomainEvent
 from grants.models import GrantLot, LedgerEntry, Posting
 from grants.services.closing import close_ended_lots, close_lot
 from grants.services.settlement import settle_user
-from tests.grants.lots import DAY, balances, bind, give, hold, use
+from tests.grants.lots import DAY, balances, bind, finish_others, give, hold, use
 from tests.grants.racing import race
 
 LATER = 31 * DAY
@@ -24,6 +24,7 @@ def late(at):
 @pytest.fixture
 def lot_of(user, at, by):
     """Return a giver of a lot of 500 whose assignment says `policy`."""
+    finish_others(at=at, by=by)
 
     def make(policy=None, end=None, **terms):
         assignment = bind(user, at=at, by=by, policy=policy, end=end)

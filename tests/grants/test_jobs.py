@@ -7,13 +7,58 @@ from config.tenancy.periodic import jobs
 from grants.models import GrantLot
 from grants.selectors import readers
 from grants.selectors.readers import register_hold_reader
-from tests.grants.lots import DAY, bind, give, hold, overage_program, use
+from grants.services.campaigns import CampaignTerms, create_campaign
+from tests.grants.lots import (
+    DAY,
+    bind,
+    finish_others,
+    give,
+    hold,
+    overage_program,
+    use,
+)
+
+
+@pytest.fixture
+def user(user, at, by):
+    finish_others(at=at, by=by)
+    return user
 
 
 def run(name, at):
     """Run a job; return what it came to."""
     outcome = jobs()[name].run(at)
     return outcome.done, outcome.failed
+
+
+def test_what_bindings_give_is_issued(user, at, by):
+    bind(user, at=at, by=by, amount_xusd=70)
+
+    assert [run("sweep_bindings", at) for _ in range(2)] == [(1, 0), (0, 0)]
+    assert GrantLot.objects.get(user=user).amount_xusd == 70
+
+
+def test_campaigns_begin_and_enroll(user, at, by):
+    campaign = create_campaign(
+        realm=user.realm,
+        terms=CampaignTerms(
+            name="Spring",
+            window_start=at + DAY,
+            window_end=at + 9 * DAY,
+            metadata={
+                "grants": [{"grant_program_code": "one_time_xusd", "amount_xusd": "30"}]
+            },
+        ),
+        at=at,
+        by=by,
+    )
+
+    begun = [run("sweep_campaigns", at + DAY) for _ in range(2)]
+
+    campaign.refresh_from_db()
+    assert begun == [(2, 0), (0, 0)]
+    assert campaign.status == "active"
+    assert GrantLot.objects.get(user=user).amount_xusd == 30
 
 
 def test_uses_are_settled(user, at, by):

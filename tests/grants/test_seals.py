@@ -8,13 +8,14 @@ import pytest
 from grants.models import LedgerEntry
 from grants.selectors.chain import START, chained, entry_facts
 from grants.services.seals import seal_account, seal_entries
-from tests.grants.lots import give
+from tests.grants.lots import finish_others, give
 from tests.grants.racing import race
 
 
 @pytest.fixture
 def ledger(user, at, by):
     """A ledger ledger with three entries."""
+    finish_others(at=at, by=by)
     for amount in (5, 7, 11):
         give(user, amount, at=at, by=by)
     return user.ledger_accounts.get(kind="promotional")

@@ -9,16 +9,19 @@ from django.test.utils import CaptureQueriesContext
 
 from billing.services.assignments import Identity, assign_plan
 from billing.services.plans import upsert_plan
+from config.kernel.money import INT64_MAX
 from config.kernel.windows import Window
 from grants.models import GrantAllocation, GrantLot, Posting
+from grants.services import settlement
 from grants.services.settlement import NoOverageProgram, settle_pending, settle_user
-from tests.grants.lots import balances, give, overage_program, use
+from tests.grants.lots import balances, finish_others, give, overage_program, use
 from tests.grants.racing import race
 
 
 @pytest.fixture
 def lots(user, at, by):
     """A paid lot of 500 and a promotional one of 300."""
+    finish_others(at=at, by=by)
     overage_program(user.realm, at=at, by=by)
     return (
         give(user, 500, at=at, by=by, on_ledger=True),
@@ -124,7 +127,8 @@ def test_an_anchored_plan_counts_periods_from_its_start(user, lots, at, by):
     ]
 
 
-def test_a_realm_without_the_overage_program(user, at, by):
+def test_a_realm_without_the_overage_program(user, at, by, monkeypatch):
+    monkeypatch.setattr(settlement, "FALLBACK_PROGRAM", "gone")
     use(user, 9, at=at)
 
     with pytest.raises(NoOverageProgram):
@@ -135,7 +139,8 @@ def test_one_user_that_fails_keeps_no_other_waiting(
     user, lots, make_user, other_realm, at, by
 ):
     broken = make_user(other_realm, principal="broken")
-    use(broken, 9, at=at)
+    for _ in range(2):
+        use(broken, INT64_MAX, at=at)
     use(user, 5, at=at, lot=lots[0])
 
     done = settle_pending(at=at, by=by)

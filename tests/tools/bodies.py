@@ -15,6 +15,7 @@ IDS = {
     "lease_id": lambda world: world.lease.removeprefix("lease."),
     "budget_id": lambda world: world.budget.pk,
     "decision_id": lambda world: world.lease.removeprefix("lease."),
+    "posting_id": lambda world: world.adjustment.pk,
     "bundle_id": lambda world: world.bundle.pk,
     "contract_id": lambda world: world.contract.pk,
     "program_id": lambda world: world.program.pk,
@@ -48,6 +49,11 @@ def _switch(plan):
 
 
 BODIES = {
+    "consume_wallet": lambda world: {"amount_xusd": "1"},
+    "create_wallet_adjustment": lambda world: {
+        "billing_user_id": str(world.user.pk), "amount_xusd": "5", "reason": "goodwill",
+    },
+    "reverse_wallet_adjustment": lambda world: {"reason": "a mistake"},
     "update_billing_account": lambda world: {"seat_limit": 7},
     "update_billing_account_billing_details": lambda world: {
         "billing_email": "ada@example.com", "legal_name": "Acme", "entity_type": "company", "metadata": {},

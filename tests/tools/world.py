@@ -23,7 +23,7 @@ from catalog.services.features import upsert_feature
 from catalog.services.meters import upsert_meter
 from catalog.services.prices import PriceTerms, set_meter_price
 from config.kernel.windows import Window
-from config.tenancy.models import ServiceKeyNonce, StoredAnswer
+from config.tenancy.models import JobRun, ServiceKeyNonce, StoredAnswer
 from config.tenancy.services.events import record_event
 from config.tenancy.services.service_keys import create_service_key
 from gating.facts import Ask
@@ -36,6 +36,7 @@ from gating.services.denials import GateDenied
 from gating.services.leases import cancel_lease
 from gating.services.policies import create_policy
 from grants.models import GrantAssignment
+from grants.services.adjustments import adjust_wallet
 from grants.services.budgets import BudgetTerms, create_budget
 from grants.services.campaigns import CampaignTerms, create_campaign
 from grants.services.credits import credit_balance
@@ -200,7 +201,10 @@ def _account(world, principal):
         by=replace(by, idempotency_key=f"token of {principal}"),
     )
     world.lot = credit_balance(
-        user=world.user, amount_xusd=10_000, source_ref="opening", at=at, by=by
+        user=world.user, amount_xusd=10_001, source_ref="opening", at=at, by=by
+    )
+    world.adjustment, _ = adjust_wallet(
+        user=world.user, amount_xusd=-1, key="opening", at=at, by=by
     )
     terms = BudgetTerms(
         5000,
@@ -322,6 +326,9 @@ def _grants(world):
 
 
 def _tenancy(world):
+    JobRun.objects.create(
+        job="settle_uses", at=world.at, started_at=world.at, trace_id="0" * 32
+    )
     ServiceKeyNonce.objects.create(
         key_id=world.key.pk, nonce="0" * 32, seen_at=world.at
     )
