@@ -21,7 +21,7 @@ from grants.models import (
     LotKind,
 )
 from grants.services.assignments import GrantIdentity, assign_grant
-from grants.services.issuance import issue_lot
+from grants.services.issuance import issue_for_all
 
 
 def enroll_activated(
@@ -47,10 +47,15 @@ def enroll_eligible(
     programs = GrantProgram.objects.in_realm(user.realm_id).filter(active=True)
     eligible = programs.exclude(eligibility_kind=Eligibility.MANUAL)
     by = by.effective(min(by.effective_at, at))
-    bound = []
-    for program in eligible.exclude(grant_kind=LotKind.FALLBACK).order_by("pk"):
-        for source_ref, window in _windows(program, user, at):
-            bound.append(_bind(user, program, source_ref, window, at=at, by=by))
+    bound = [
+        _bind(user, program, source_ref, window, at=at, by=by)
+        for program in eligible.exclude(grant_kind=LotKind.FALLBACK).order_by("pk")
+        for source_ref, window in _windows(program, user, at)
+    ]
+    at_once = [
+        each for each in bound if each.program.issuance_mode != IssuanceMode.LAZY
+    ]
+    issue_for_all(at_once, at=at, by=by)
     return bound
 
 
@@ -91,7 +96,4 @@ def _bind(
         source_kind=GrantSource.CATALOG,
         source_ref=source_ref,
     )
-    assignment, _created = assign_grant(identity=identity, window=window, at=at, by=by)
-    if program.issuance_mode != IssuanceMode.LAZY and assignment.holds(at):
-        issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
-    return assignment
+    return assign_grant(identity=identity, window=window, at=at, by=by)[0]

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from billing.models import (
     BillingAccount,
@@ -30,7 +30,7 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_lot, locked_assignment
+from grants.services.issuance import issue_for_all, locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
     Wanted,
@@ -127,13 +127,13 @@ def _enroll(
     created = _apply(user, existing, wanted, held, at=at, by=by)
     refs = [each.source_ref for each in wanted]
     _remember(user, fingerprint, refs, at=at)
-    for binding in _bindings(user).effective(at).filter(source_ref__in=refs):
-        issue_lot(assignment=binding, reference_at=at, at=at, by=by)
+    active = _bindings(user).filter(source_ref__in=refs, status=GrantStatus.ACTIVE)
+    issue_for_all(list(active), at=at, by=by)
     return created
 
 
-def _bindings(user: BillingUser) -> Any:
-    bindings = GrantAssignment.objects.in_realm(user.realm_id)
+def _bindings(user: BillingUser) -> QuerySet[GrantAssignment]:
+    bindings = GrantAssignment.objects.in_realm(user.realm_id).select_related("user")
     return bindings.filter(user=user, source_kind=GrantSource.PLAN).order_by("pk")
 
 
@@ -162,8 +162,8 @@ def _apply(
         found = existing.get(each.source_ref)
         if found is None:
             created.append(_bind(user, each, at=at, by=by))
-        elif found.status != GrantStatus.CANCELED or each.source_ref not in held:
-            _follow(found, each, at=at, by=by)
+        else:
+            _follow(found, each, was_held=each.source_ref in held, at=at, by=by)
     kept = {each.source_ref for each in wanted}
     for ref, binding in existing.items():
         if ref not in kept and binding.status != GrantStatus.CANCELED:
@@ -192,10 +192,20 @@ def _bind(
 
 
 def _follow(
-    binding: GrantAssignment, wanted: Wanted, *, at: datetime, by: AuditContext
+    binding: GrantAssignment,
+    wanted: Wanted,
+    *,
+    was_held: bool,
+    at: datetime,
+    by: AuditContext,
 ) -> None:
-    """Let a binding follow its plan assignment, which owns its window and terms."""
+    """Let a binding follow its plan assignment, which owns its window and terms.
+
+    One that was canceled although it was wanted stays so: a person did that.
+    """
     binding = locked_assignment(binding)
+    if binding.status == GrantStatus.CANCELED and was_held:
+        return
     start, end = wanted.anchor, wanted.window.end
     anchor = binding.anchored_at
     if anchor is not None and anchor < binding.window_start:

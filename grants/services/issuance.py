@@ -1,4 +1,9 @@
-"""Issuing: a lot for one period of an assignment, exactly once."""
+"""Issuing: a lot for one period of an assignment, exactly once.
+
+Locks in this order: the account (where plans are applied, or a person gives), the
+assignments, the lots of overage, the ledger accounts. So whoever issues for several
+assignments of a user first binds them all, then issues (`issue_for_all`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +29,7 @@ from grants.models import (
 from grants.schedule import CATCH_UP_DEFAULT, Slot, due_slots, lot_window, slot_at
 from grants.selectors.terms import LotTerms, billing_periods, terms_of
 from grants.services.ledger import Cause, holding_of, move, post
-from grants.services.outstanding import pay_outstanding
+from grants.services.outstanding import lock_owed, pay_outstanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,26 @@ def issue_lot(
     slot = slot_at(terms.schedule, terms.binding, reference_at, billing)
     if slot is None:
         return None, False
+    lock_owed(assignment.user)
     seq = slot.index + (terms.alloc_seq if alloc_seq is None else alloc_seq)
     return _issue(assignment, terms, slot, seq, at=at, by=by)
+
+
+def issue_for_all(
+    assignments: Sequence[GrantAssignment], *, at: datetime, by: AuditContext
+) -> list[tuple[GrantLot | None, bool]]:
+    """Issue the lots of the time of `at` of a user's locked assignments, in order.
+
+    Those whose window does not hold then issue nothing. See `issue_lot`.
+    """
+    if assignments:
+        lock_owed(assignments[0].user)
+    return [
+        issue_lot(assignment=each, reference_at=at, at=at, by=by)
+        if each.holds(at)
+        else (None, False)
+        for each in assignments
+    ]
 
 
 @transaction.atomic
@@ -92,6 +115,7 @@ def catch_up(
         limit=limit,
         billing=billing_periods(assignment, at=at),
     )
+    lock_owed(assignment.user)
     issued = []
     for slot in due.slots:
         seq = slot.index + terms.alloc_seq

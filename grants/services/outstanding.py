@@ -5,6 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F
 
+from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from grants.models import (
     SPEND_ORDER,
@@ -17,6 +18,16 @@ from grants.models import (
 from grants.services.ledger import Cause, Leg, holding_of, post
 
 
+def lock_owed(user: BillingUser) -> list[GrantLot]:
+    """Return the open overage lots of a user, locked, the oldest first.
+
+    To be called before the first posting of a transaction: lots are locked before
+    ledger accounts.
+    """
+    lots = GrantLot.objects.in_realm(user.realm_id).filter(user=user).owed()
+    return list(lots.order_by(*SPEND_ORDER).select_for_update(no_key=True))
+
+
 @transaction.atomic
 def pay_outstanding(*, lot: GrantLot, at: datetime, by: AuditContext) -> int:
     """Pay from a lot what its user owes on open overage lots; return how much.
@@ -25,9 +36,9 @@ def pay_outstanding(*, lot: GrantLot, at: datetime, by: AuditContext) -> int:
     allocation with its posting. The lot pays only while it can be spent: before and
     after its window, and once closed, nothing. Locks the lot and the overage lots.
     """
-    lots = GrantLot.objects.in_realm(lot.realm_id).filter(user_id=lot.user_id)
-    owed = list(lots.owed().order_by(*SPEND_ORDER).select_for_update(no_key=True))
-    paying = lots.select_for_update(no_key=True).spendable(at).filter(pk=lot.pk).first()
+    owed = lock_owed(lot.user)
+    lots = GrantLot.objects.in_realm(lot.realm_id).select_for_update(no_key=True)
+    paying = lots.spendable(at).filter(pk=lot.pk).first()
     if paying is None:
         return 0
     left = before = paying.available_xusd

@@ -21,7 +21,7 @@ from grants.services.assignments import (
     assign_grant,
     program_named,
 )
-from grants.services.issuance import issue_lot
+from grants.services.issuance import issue_for_all
 
 PURCHASES = (
     GrantSource.SUBSCRIPTION,
@@ -79,15 +79,20 @@ def assign_purchase(
             f"A purchase's source kind is one of {', '.join(PURCHASES)}.",
             field="source_kind",
         )
-    return [
-        _give(user, grant, quantity, purchase, at=at, by=by)
+    assignments = [
+        _bind(user, grant, quantity, purchase, at=at, by=by)
         # In one order, so that two at once never wait for each other in a circle.
         for grant in sorted(bindings, key=lambda each: each.grant_program_code)
         if grant.effect != "deny"
     ]
+    lots = issue_for_all(assignments, at=at, by=by)
+    return [
+        Purchased(assignment, lot, is_new)
+        for assignment, (lot, is_new) in zip(assignments, lots, strict=True)
+    ]
 
 
-def _give(
+def _bind(
     user: BillingUser,
     grant: GrantBinding,
     quantity: int,
@@ -95,7 +100,7 @@ def _give(
     *,
     at: datetime,
     by: AuditContext,
-) -> Purchased:
+) -> GrantAssignment:
     identity = GrantIdentity(
         account=user.account,
         user=user,
@@ -106,8 +111,6 @@ def _give(
     )
     override = {"grant_override": terms_of_binding(grant)}
     terms = GrantTerms(quantity=quantity, metadata={**purchase.metadata, **override})
-    assignment, _created = assign_grant(
+    return assign_grant(
         identity=identity, window=purchase.window, terms=terms, at=at, by=by
-    )
-    lot, is_new = issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
-    return Purchased(assignment, lot, is_new)
+    )[0]
