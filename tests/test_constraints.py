@@ -31,7 +31,9 @@ from tests.tools.tables import (
     rule_of,
     run,
     sound_rules,
+    spare_user,
     whole_rules,
+    written_rules,
 )
 from tests.tools.world import build_world, neighbor
 
@@ -39,6 +41,10 @@ INT64_MAX = 2**63 - 1
 PAST = "2001-01-01T00:00:00Z"
 USER_SCOPE = "billing_plan_assignments WHERE scope = 'user'"
 ACCOUNT_SCOPE = "billing_plan_assignments WHERE scope = 'account'"
+MANUAL = "grant_assignments WHERE source_kind = 'ops.manual'"
+UNUSED = "grant_lots WHERE consumed_xusd = 0 AND reserved_xusd = 0"
+CLOSED_LOT = {"closed_at": PAST, "closure_kind": "forfeit", "closed_remaining_xusd": lambda row: row["amount_xusd"]}  # fmt: skip
+OVERAGE_LOT = {"kind": "fallback", "amount_xusd": 0, "assignment_id": None}
 FALLBACK = {"feature_family_code": "auto.registry", "is_fallback": True}
 
 
@@ -64,6 +70,7 @@ CHECKS = [
             "billing_accounts", "billing_contracts", "billing_details", "billing_users", "billing_plans", "billing_plan_entitlements", "billing_plan_assignments",
             "feature_families", "features", "feature_meters", "meters", "meter_prices",
             "gate_policies", "gate_policy_bundles", "realms", "service_keys", "budgets",
+            "grant_programs", "grant_campaigns", "grant_assignments", "grant_lots",
         )
         for column in ("operator", "reason", "ticket_id")
         for bad in ("", " \t\n")
@@ -160,23 +167,100 @@ CHECKS = [
     *(("grant_plan_templates_are_a_list", "grant_plan_templates", {"templates": bad}) for bad in ({}, "x", 1)),
     *(("grant_enrollment_bindings_are_a_list", "grant_enrollments", {"bindings": bad}) for bad in ({}, "x", 1)),
     *(("grant_enrollment_fingerprint_is_given", "grant_enrollments", {"fingerprint": bad}) for bad in ("", " \t")),
-    ("credit_balance_amounts_are_not_negative", "credit_balances", {"granted_xusd": -1}),
-    ("credit_balance_amounts_are_not_negative", "credit_balances", {"spent_xusd": -1}),
-    ("credit_balance_amounts_are_not_negative", "credit_balances", {"reserved_xusd": -1}),
-    ("credit_balance_is_never_overdrawn", "credit_balances", {"spent_xusd": lambda row: row["granted_xusd"] + 1, "reserved_xusd": 0}),
-    ("credit_balance_is_never_overdrawn", "credit_balances", {"granted_xusd": INT64_MAX, "spent_xusd": INT64_MAX, "reserved_xusd": INT64_MAX}),
-    ("credit_entry_kind_is_known", "credit_entries", {"kind": "gift"}),
-    ("credit_entry_amount_is_not_zero", "credit_entries", {"kind": "correction", "amount_xusd": 0}),
-    ("credit_entry_sign_follows_kind", "credit_entries", {"amount_xusd": -1}),
-    ("credit_entry_sign_follows_kind", "credit_entries WHERE kind = 'spend'", {"amount_xusd": 1}),
-    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": ""}),
-    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": " "}),
-    ("credit_entry_source_is_1_to_255_characters", "credit_entries", {"source_ref": "s" * 256}),
     *(
-        ("credit_entry_is_explained_unless_a_spend", "credit_entries", {column: " "})
-        for column in ("actor_kind", "actor_id", "operator", "reason", "ticket_id", "trace_id")
+        (f"grant_program_{name}_is_known", "grant_programs", {column: "rumor"})
+        for name, column in (
+            ("cadence", "cadence"), ("anchor", "issue_anchor"), ("kind", "grant_kind"), ("window", "window_kind"),
+            ("outstanding_policy", "outstanding_application_policy"), ("mode", "issuance_mode"), ("accrual", "accrual_mode"),
+            ("eligibility", "eligibility_kind"),
+        )
     ),
-    ("credit_entry_idempotency_key_is_not_blank", "credit_entries", {"idempotency_key": " "}),
+    ("grant_program_code_is_a_code", "grant_programs", {"program_code": "Welcome"}),
+    ("grant_program_code_is_a_code", "grant_programs", {"program_code": ""}),
+    ("grant_program_amount_is_not_negative", "grant_programs", {"amount_xusd": -1}),
+    ("grant_program_window_lasts", "grant_programs", {"window_default_seconds": 0}),
+    ("grant_program_billing_periods_are_windows", "grant_programs", {"cadence": "billing_period", "window_kind": "forever"}),
+    *objects("grant_programs", "grant_program", ("metadata", "is"), ("eligibility_payload", "is")),
+    ("grantcampaign_window_not_empty", "grant_campaigns", {"window_end": start}),
+    ("grantcampaign_window_not_empty", "grant_campaigns", {"window_end": PAST}),
+    ("grant_campaign_has_a_name", "grant_campaigns", {"name": " "}),
+    ("grant_campaign_status_is_known", "grant_campaigns", {"status": "late"}),
+    ("grant_campaign_trigger_is_known", "grant_campaigns", {"assignment_trigger": "always"}),
+    ("grant_campaign_event_has_a_trigger", "grant_campaigns", {"assignment_trigger": None}),
+    ("grant_campaign_event_has_a_trigger", "grant_campaigns", {"event_type": None}),
+    ("grant_campaign_event_is_1_to_128_characters", "grant_campaigns", {"event_type": ""}),
+    ("grant_campaign_event_is_1_to_128_characters", "grant_campaigns", {"event_type": "a b"}),
+    ("grant_campaign_event_is_1_to_128_characters", "grant_campaigns", {"event_type": "a" * 129}),
+    ("grant_campaign_ended_when_told", "grant_campaigns", {"status": "ended"}),
+    ("grant_campaign_ended_when_told", "grant_campaigns", {"ended_at": PAST}),
+    *objects("grant_campaigns", "grant_campaign", ("metadata", "is"), ("payload_match", "is"), ("target_filter", "is")),
+    ("grantassignment_window_not_empty", "grant_assignments", {"window_end": start}),
+    ("grantassignment_window_not_empty", "grant_assignments", {"window_end": PAST}),
+    ("grant_assignment_source_is_known", "grant_assignments", {"source_kind": "rumor"}),
+    ("grant_assignment_status_is_known", "grant_assignments", {"status": "late"}),
+    ("grant_assignment_outstanding_policy_is_known", "grant_assignments", {"outstanding_policy_override": "maybe"}),
+    ("grant_assignment_source_ref_is_1_to_255_characters", "grant_assignments", {"source_ref": " "}),
+    ("grant_assignment_source_ref_is_1_to_255_characters", "grant_assignments", {"source_ref": ""}),
+    ("grant_assignment_source_ref_is_1_to_255_characters", "grant_assignments", {"source_ref": "s" * 256}),
+    ("grant_assignment_of_a_plan_iff_by_plan", MANUAL, {"source_kind": "billing_plan_assignment"}),
+    ("grant_assignment_of_a_plan_iff_by_plan", MANUAL, {"plan_assignment_id": str(new_id())}),
+    ("grant_assignment_of_a_campaign_iff_by_campaign", MANUAL, {"source_kind": "ops.campaign"}),
+    ("grant_assignment_of_a_campaign_iff_by_campaign", MANUAL, {"campaign_id": str(new_id())}),
+    ("grant_assignment_amount_is_not_negative", "grant_assignments", {"amount_xusd": -1}),
+    ("grant_assignment_quantity_is_1_or_more", "grant_assignments", {"quantity": 0}),
+    *objects("grant_assignments", "grant_assignment", ("metadata", "is")),
+    *(
+        ("grant_lot_amounts_are_not_negative", UNUSED, {column: -1})
+        for column in ("amount_xusd", "consumed_xusd", "settled_xusd", "reserved_xusd", "paid_xusd")
+    ),
+    ("grant_lot_is_never_overdrawn", UNUSED, {"reserved_xusd": lambda row: row["amount_xusd"] + 1}),
+    ("grant_lot_is_never_overdrawn", UNUSED, {"consumed_xusd": INT64_MAX, "reserved_xusd": INT64_MAX}),
+    ("grant_lot_revoked_is_never_spent", UNUSED, {**CLOSED_LOT, "status": "canceled", "consumed_xusd": 1}),
+    ("grant_lot_settles_what_was_consumed", UNUSED, {"settled_xusd": 1}),
+    ("grant_lot_of_overage_was_given_nothing", UNUSED, {"kind": "fallback"}),
+    ("grant_lot_of_overage_was_given_nothing", UNUSED, {"kind": "fallback", "amount_xusd": 0}),
+    ("grant_lot_of_overage_only_is_paid", UNUSED, {"paid_xusd": 1}),
+    ("grant_lot_of_overage_only_is_paid", UNUSED, {"kind": "fallback", "amount_xusd": 0, "assignment_id": None, "paid_xusd": 1}),
+    ("grant_lot_has_an_assignment_unless_overage", UNUSED, {"assignment_id": None}),
+    ("grant_lot_closed_when_told", UNUSED, {"status": "closed"}),
+    ("grant_lot_closed_when_told", UNUSED, {"closed_at": PAST}),
+    ("grant_lot_closed_when_told", UNUSED, {"closure_kind": "forfeit"}),
+    ("grant_lot_closed_holds_nothing", UNUSED, {**CLOSED_LOT, "status": "closed", "reserved_xusd": 1}),
+    ("grant_lot_closed_holds_nothing", UNUSED, {**CLOSED_LOT, "status": "closed", "closed_remaining_xusd": 0}),
+    ("grant_lot_window_not_empty", UNUSED, {"window_end": start}),
+    ("grant_lot_period_not_empty", UNUSED, {"period_start": start, "period_end": start}),
+    ("grant_lot_status_is_known", UNUSED, {"status": "late"}),
+    ("grant_lot_kind_is_known", UNUSED, {"kind": "rumor"}),
+    ("grant_lot_source_is_known", UNUSED, {"source_kind": "rumor"}),
+    ("grant_lot_closure_is_known", UNUSED, {**CLOSED_LOT, "status": "closed", "closure_kind": "rumor"}),
+    ("grant_lot_outstanding_policy_is_known", UNUSED, {"outstanding_policy": "maybe"}),
+    ("grant_lot_source_ref_is_1_to_255_characters", UNUSED, {"source_ref": " "}),
+    ("grant_lot_source_ref_is_1_to_255_characters", UNUSED, {"source_ref": "s" * 256}),
+    ("grant_lot_issue_key_is_not_blank", UNUSED, {"issue_key": " "}),
+    *objects("grant_lots", "grant_lot", ("metadata", "is")),
+    ("grant_allocation_takes_an_amount", "grant_allocations", {"amount_xusd": 0}),
+    ("grant_allocation_source_is_1_to_255_characters", "grant_allocations", {"source_ref": " "}),
+    ("grant_allocation_source_is_1_to_255_characters", "grant_allocations", {"source_ref": "s" * 256}),
+    ("grant_allocation_settled_has_its_lot", "grant_allocations", {"lot_id": None, "posting_id": str(new_id())}),
+    (
+        "grant_allocation_of_a_user_of_its_account",
+        "grant_allocations",
+        {"lot_id": None, "account_id": lambda row: spare_user(row["realm_id"])[0]},
+    ),
+    # Ledger
+    ("ledger_account_kind_is_known", "ledger_accounts", {"kind": "purse"}),
+    ("ledger_account_count_is_not_negative", "ledger_accounts", {"kind": "refunded", "entry_count": -1}),
+    ("posting_reason_is_known", "ledger_postings", {"reason": "whim"}),
+    ("posting_source_is_1_to_255_characters", "ledger_postings", {"source_ref": " "}),
+    ("posting_source_is_1_to_255_characters", "ledger_postings", {"source_ref": "s" * 256}),
+    *(
+        ("posting_is_explained", "ledger_postings", {column: " "})
+        for column in ("actor_kind", "actor_id", "operator", "explanation", "ticket_id", "trace_id", "idempotency_key")
+    ),
+    ("posting_reversal_names_what_it_reverses", "ledger_postings", {"reason": "reversal"}),
+    ("posting_reversal_names_what_it_reverses", "ledger_postings", {"reverses_id": str(new_id())}),
+    ("ledger_entry_moves_an_amount", "ledger_entries", {"amount_xusd": 0}),
+    ("ledger_entry_is_numbered_from_1", "ledger_entries", {"seq": 0}),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": ""}),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": " "}),
     ("budget_reference_is_1_to_255_characters", "budgets", {"reference": "b" * 256}),
@@ -338,8 +422,17 @@ UNIQUE = [
     ("meter_code_once_per_realm", "meters", {}),
     ("meter_price_one_in_force", "meter_prices", {}),
     ("meter_price_one_in_force", "meter_prices", {"window_start": PAST}),
-    ("credit_entry_once_per_source", "credit_entries", {"idempotency_key": None}),
-    ("credit_entry_once_per_idempotency_key", "credit_entries", {"idempotency_key": "k", "source_ref": "a"}, {"idempotency_key": "k", "source_ref": "b"}),
+    ("grant_program_code_once_per_realm", "grant_programs", {}),
+    ("grant_campaign_name_once_per_realm", "grant_campaigns", {}),
+    ("grant_campaign_name_once_per_realm", "grant_campaigns", {"name": lambda row: row["name"].upper()}),
+    ("grant_assignment_once_per_identity", "grant_assignments", {}),
+    ("grant_lot_once_per_issue_key", "grant_lots", {"alloc_seq": 99}),
+    ("grant_lot_once_per_period", "grant_lots", {"issue_key": "other"}),
+    ("grant_lot_of_overage_once_per_period", UNUSED, {**OVERAGE_LOT, "issue_key": "a"}, {**OVERAGE_LOT, "issue_key": "b"}),
+    ("grant_allocation_once_per_source_and_lot", "grant_allocations", {}),
+    ("ledger_account_once_per_user_and_kind", "ledger_accounts", {}),
+    ("posting_once_per_idempotency_key", "ledger_postings", {}),
+    ("ledger_entry_in_sequence", "ledger_entries", {}),
     ("budget_reference_once_per_user", "budgets", {}),
     ("gate_counter_once_per_window", "gate_counters", {}),
     ("gate_seat_once_per_user_and_window", "gate_seats WHERE window_end IS NULL", {}),
@@ -482,7 +575,12 @@ def implied_keys():
 def test_every_constraint_has_a_case(worlds):
     implied = {name for name, _ in implied_keys()}
     sound = sound_rules()
-    named = [*constraints("c", "u", "x"), *unique_indexes(), *sound]
+    named = [
+        *constraints("c", "u", "x"),
+        *unique_indexes(),
+        *sound,
+        *written_rules(),
+    ]
     together = {f"{table}_are_sound" for _, table in sound}
     expected = {name for name, *_ in named} - implied - together
     cases = [case[0] for case in [*CHECKS, *UNIQUE, *HIDDEN]]

@@ -10,6 +10,7 @@ from vlunaai.core.auth.service_key import ServiceKeyCredentials
 from vlunaai.core.client.http import RequestContext
 from vlunaai.core.errors import VlunaAIError
 from vlunaai.core.state import VlunaAIConfig
+from vlunaai.generated import admin_models as admin
 from vlunaai.generated import billing_mgt_models as wire
 from vlunaai.service_client import ServiceClient, ServiceClientOptions
 
@@ -92,6 +93,7 @@ async def drive(base, realm_id, key):
         await _gate(call, acting)
         await _contracts(call, acting)
         await _budgets(call, acting)
+        await _grants(call, account_id)
         bearer = await _as_end_user(base, realm_id, token.access_token)
     finally:
         await client.close()
@@ -383,6 +385,66 @@ async def _ingest(call, acting):
     assert foreign.status == 422
 
 
+async def _grants(call, account_id):
+    """A program, a user bound to it, and the grant that this issued."""
+    terms = {
+        "program_code": "Welcome",
+        "name": "Welcome",
+        "cadence": "once",
+        "issue_anchor": "binding_start",
+        "amount_xusd": "100000",
+        "window_kind": "forever",
+        "outstanding_application_policy": "never",
+        "issuance_mode": "eager",
+    }
+    made = await call("create_grant_program", body=terms)
+    again = await call.refused("create_grant_program", body=terms)
+    assert (again.status, again.code) == (409, "GRANT.PROGRAM_CODE_TAKEN")
+    shown = await call("get_grant_program", made.program_id)
+    assert shown == made
+    changed = await call(
+        "update_grant_program",
+        made.program_id,
+        body=admin.GrantProgramUpdateRequest(amount_xusd="200000", priority=5),
+    )
+    assert (changed.amount_xusd, changed.priority) == ("200000", 5)
+    listed = await call("list_grant_programs", query={"program_code": "welcome"})
+    assert listed.items == [changed]
+    await _bound(call, account_id, made.program_id)
+
+
+async def _bound(call, account_id, program_id):
+    users = await call("list_billing_users", account_id)
+    user_id = users.items[0].billing_user_id
+    body = {
+        "billing_account_id": str(account_id),
+        "billing_user_id": str(user_id),
+        "program_id": program_id,
+        "source_kind": "ops.manual",
+        "source_ref": "T-1001",
+        "window_start": "2026-01-01T00:00:00Z",
+        "amount_xusd": "300000",
+    }
+    bound = await call("create_grant_assignment", body=body)
+    same = await call("create_grant_assignment", body=body)
+    assert same == bound
+    assert await call("get_grant_assignment", bound.assignment_id) == bound
+    found = await call(
+        "list_grant_assignments", query={"source_ref": "T-1001", "status": "active"}
+    )
+    assert found.items == [bound]
+    grants = await call("list_grants")
+    [grant] = [
+        each for each in grants.items if each.assignment_id == bound.assignment_id
+    ]
+    assert (grant.amount_xusd, grant.remaining_xusd) == ("300000", "300000")
+    assert await call("get_grant", grant.grant_id) == grant
+    ended = await call(
+        "update_grant_assignment", bound.assignment_id, body={"status": "canceled"}
+    )
+    assert ended.status.value == "canceled"
+
+
 async def _budgets(call, acting):
     """A cap of its own on one piece of work, from its making to its end."""
     terms = {"budget": "trip-7", "name": "Trip", "limit_xusd": "5000"}
@@ -473,6 +535,16 @@ async def _as_end_user(base, realm_id, token):
 
 
 WORKING_SERVICE = {
+    "list_grant_programs",
+    "create_grant_program",
+    "get_grant_program",
+    "update_grant_program",
+    "list_grant_assignments",
+    "create_grant_assignment",
+    "get_grant_assignment",
+    "update_grant_assignment",
+    "list_grants",
+    "get_grant",
     "upsert_feature_family",
     "list_feature_families",
     "get_feature_family",

@@ -33,8 +33,17 @@ def judge_at_once():
 
 def whole_rules():
     """Return the names of the rules over several rows, sorted."""
-    found = rows("SELECT DISTINCT conname FROM pg_constraint WHERE contype = 't'")
+    found = rows(
+        "SELECT DISTINCT conname FROM pg_constraint WHERE contype = 't' AND condeferrable"
+    )
     return sorted(name for (name,) in found)
+
+
+def written_rules():
+    """Return (name, table) of the rules of one row that a trigger judges at once."""
+    return rows(
+        "SELECT conname, conrelid::regclass::text FROM pg_constraint WHERE contype = 't' AND NOT condeferrable"
+    )
 
 
 def models():
