@@ -80,6 +80,7 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         "gating.cancel_lease",
         "gating.commit_lease",
         "grants.credit_wallet",
+        "grants.apply_plan_grants",
         "grants.give_grant",
         "grants.manage_lots",
         "grants.close_budget",

@@ -22,6 +22,7 @@ MAY = {
     "grants.adjust_wallet": {FINANCE},
     "grants.reverse_posting": {FINANCE},
     "grants.manage_lots": {FINANCE, OPS},
+    "grants.apply_plan_grants": {OPS},
     "grants.give_grant": {OPS, APPROVER},
     "grants.view_wallet": {SUPPORT, FINANCE, OPS, APPROVER, AUDITOR},
     "grants.add_grantprogram": {OPS},
