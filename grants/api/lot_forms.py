@@ -80,12 +80,11 @@ class LotOut(WireModel):
     def of(cls, row: Any) -> "LotOut":
         """Return the wire form of a lot that `grants.selectors.lots` read."""
         pending = row.reserved_xusd + row.consumed_xusd - row.settled_xusd
-        ledger = row.paid_ledger_id if row.on_ledger else row.promotional_ledger_id
         return cls(
             grant_id=str(row.pk),
             billing_account_id=str(row.account_id),
             billing_user_id=str(row.user_id),
-            ledger_id=_text(ledger),
+            ledger_id=_ledger(row),
             assignment_id=_text(row.assignment_id),
             program_id=str(row.program_id),
             grant_program_code=row.program.program_code,
@@ -250,6 +249,11 @@ def labels_of(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _text(key: object) -> str | None:
     return None if key is None else str(key)
+
+
+def _ledger(row: Any) -> str | None:
+    own = row.paid_ledger_id if row.on_ledger else row.promotional_ledger_id
+    return _text(own)
 
 
 def _label(lot: GrantLot) -> str:

@@ -38,7 +38,7 @@ def _program(call: Call, body: LotCreate) -> GrantProgram:
     if (named is None) == (code is None):
         raise Invalid(
             "Name the program, by program_id or by grant_program_code.",
-            field="program_id",
+            field="program_id" if code is None else "grant_program_code",
         )
     if code is not None:
         return program_named(call.realm, code)

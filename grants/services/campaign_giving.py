@@ -18,7 +18,7 @@ from grants.models import (
     IssuanceMode,
 )
 from grants.services.assignments import GrantIdentity, GrantTerms, assign_grant
-from grants.services.issuance import issue_lot
+from grants.services.issuance import issue_for_all
 
 _OF_CAMPAIGN = ("grants", "billing_plan_code", "billing_plan_window_seconds")
 _OF_BINDING = ("binding_window_start", "binding_window_end")
@@ -52,11 +52,18 @@ def give(gift: Gift, user: BillingUser, *, at: datetime, by: AuditContext) -> in
         program_code__in=codes, active=True
     )
     found = {program.program_code: program for program in programs}
-    return sum(
-        _give_grant(gift, user, binding, program, at=at, by=by)
+    bound = [
+        assignment
         for binding in campaign.bindings
         if (program := found.get(binding.grant_program_code)) is not None
-    )
+        and (assignment := _bind(gift, user, binding, program, at=at, by=by))
+    ]
+    at_once = [
+        each for each in bound if each.program.issuance_mode != IssuanceMode.LAZY
+    ]
+    # All are bound before the first is issued: see `grants.services.issuance`.
+    issue_for_all(at_once, at=at, by=by)
+    return len(bound)
 
 
 def _give_plan(
@@ -101,7 +108,7 @@ def _later(start: datetime, seconds: int) -> datetime | None:
         return None
 
 
-def _give_grant(
+def _bind(
     gift: Gift,
     user: BillingUser,
     binding: CampaignBinding,
@@ -109,13 +116,13 @@ def _give_grant(
     *,
     at: datetime,
     by: AuditContext,
-) -> int:
-    """Bind the user to one program, once; return 1 where that is new, else 0."""
+) -> GrantAssignment | None:
+    """Bind the user to one program, once; return the assignment where it is new."""
     start = binding.binding_window_start or gift.start
     end = binding.binding_window_end or gift.campaign.window_end
     # An event may come after the end of what one binding gives.
     if (end is not None and end <= start) or _was_given(gift, user, program):
-        return 0
+        return None
     assignment, created = assign_grant(
         identity=GrantIdentity(
             account=user.account,
@@ -132,9 +139,7 @@ def _give_grant(
         at=at,
         by=by,
     )
-    if created and program.issuance_mode != IssuanceMode.LAZY:
-        issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
-    return int(created)
+    return assignment if created else None
 
 
 def _was_given(gift: Gift, user: BillingUser, program: GrantProgram) -> bool:

@@ -61,11 +61,11 @@ def _check_trigger(values: Mapping[str, Any]) -> None:
     event_type, trigger = values["event_type"], values["assignment_trigger"]
     match = check_document(values["payload_match"], "payload_match")
     if event_type is None:
-        for name, given in (("assignment_trigger", trigger), ("payload_match", match)):
-            if given:
-                raise Invalid(
-                    f"Without an event_type a campaign has no {name}.", field=name
-                )
+        if trigger or match:
+            raise Invalid(
+                "A campaign with a trigger or a payload to match needs its event_type.",
+                field="event_type",
+            )
         return
     if trigger is None:
         raise Invalid(
