@@ -6,7 +6,7 @@ from typing import Any
 from django.urls import reverse
 from unfold.decorators import display
 
-from catalog.admin.words import linked, moment, money
+from catalog.admin.words import linked, moment, money, unbroken
 from config.admin.bases import RecordAdmin, instant_text
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
@@ -14,6 +14,7 @@ from grants.admin.lot_page import wallet_text
 from grants.admin.sources import source_text
 from grants.admin.words import lot_state, table, until_text
 from grants.models import GrantAssignment, GrantStatus
+from grants.selectors.terms import terms_of
 
 LATEST = 20
 AHEAD, IN_EFFECT, OVER = "Begins later", "Gives", "Over"
@@ -91,8 +92,7 @@ class AssignmentPage(RecordAdmin):
     @display(description="Amount per period", ordering="amount_xusd")
     def amount(self, assignment: GrantAssignment) -> Any:
         """Return what it gives per period."""
-        own = assignment.amount_xusd
-        return money(assignment.program.amount_xusd if own is None else own)
+        return money(terms_of(assignment).amount_xusd)
 
     @display(description="What is owed")
     def debts(self, assignment: GrantAssignment) -> str:
@@ -146,11 +146,11 @@ class AssignmentPage(RecordAdmin):
         at, every = now(), reverse("admin:grants_grantlot_changelist")
         newest = assignment.lots.order_by("-id")[:LATEST]
         return table(
-            ("Grant", "State", "Given", "Left", "Until"),
+            ("Of (UTC)", "State", "Given", "Left", "Until (UTC)"),
             [
                 (
-                    linked(lot, instant_text(lot.window_start)),
-                    lot_state(lot, at=at),
+                    linked(lot, moment(lot.window_start)),
+                    unbroken(lot_state(lot, at=at)),
                     format_xusd(lot.amount_xusd),
                     format_xusd(lot.available_xusd),
                     until_text(lot.window_end),

@@ -57,6 +57,7 @@ class GrantAssignmentAdmin(AssignmentPage):
         "ends", "source_kind", "source", "realm",
     )  # fmt: skip
     list_display_links = ("state",)
+    changes_lately = False
     list_filter = (
         "status", "source_kind", "program", ("window_start", TimeFilter), "realm",
     )  # fmt: skip

@@ -47,7 +47,7 @@ class CampaignForm(metadata_form(CampaignMetadata)):  # type: ignore[misc]
         help_texts = {
             "name": "For people, once per realm.",
             "event_type": "Like billing_user.activated. Empty means: not on events, "
-            "but to the accounts below.",
+            "but to the accounts above.",
             "assignment_trigger": "Only with an event.",
             "payload_match": "Only with an event: a JSON object that the event must "
             "contain. Empty means any.",

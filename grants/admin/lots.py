@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from billing.admin.related import Related, add_related
 from catalog.admin.filters import TimeFilter
-from catalog.admin.words import moment
+from catalog.admin.words import moment, unbroken
 from config.admin.bases import (
     GRANTS,
     ActionVariant,
@@ -100,10 +100,11 @@ class LotAdmin(LotPage):
         "person gives a user something: press “Credit a user” among the wallets."
     )
     list_display = (
-        "program_link", "wallet_link", "account_link", "state", "left", "held",
-        "given", "starts", "ends", "source_kind", "realm",
+        "program_text", "wallet_link", "account_link", "state", "left", "given_text",
+        "starts", "ends", "source_kind", "realm",
     )  # fmt: skip
-    list_display_links = ("state",)
+    list_display_links = ("program_text",)
+    changes_lately = False
     list_filter = (
         StateFilter, "status", "kind", "source_kind", ("created_at", TimeFilter),
         "program", "realm",
@@ -128,6 +129,16 @@ class LotAdmin(LotPage):
         "priority", "window_start", "window_end", "closure_kind", "closed_at",
         "closed_remaining_xusd", "created_at",
     )  # fmt: skip
+
+    @display(description="Program", ordering="program__program_code")
+    def program_text(self, lot: GrantLot) -> Any:
+        """Return the program it was given by."""
+        return unbroken(lot.program)
+
+    @display(description="Given", ordering="amount_xusd")
+    def given_text(self, lot: GrantLot) -> str:
+        """Return what was given, in dollars."""
+        return format_xusd(lot.amount_xusd)
 
     @display(description="From (UTC)", ordering="window_start")
     def starts(self, lot: GrantLot) -> Any:

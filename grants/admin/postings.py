@@ -41,7 +41,6 @@ REASON_COLORS = {
     PostingReason.ADJUSTMENT.label: "warning",
     PostingReason.REVERSAL.label: "warning",
     PostingReason.REVOCATION.label: "danger",
-    PostingReason.FORFEIT.label: "danger",
 }
 
 

@@ -42,6 +42,7 @@ class ProgramForm(CodeForm, forms.ModelForm):  # type: ignore[type-arg]
 
     amount_xusd = UsdField(
         zero=True,
+        initial=0,
         label="Amount (US dollars)",
         help_text="Given per period, where a plan, campaign or person says no amount.",
     )
@@ -78,6 +79,9 @@ class ProgramForm(CodeForm, forms.ModelForm):  # type: ignore[type-arg]
             "given: 86400 is a day, 2592000 are 30 days.",
             "on_ledger": "Without the tick, its grants are promotional credit in the "
             "ledger.",
+            "priority": "Of grants that end together, the higher is spent first.",
+            "outstanding_application_policy": "Whether a new grant first pays what its "
+            "user owes.",
             "eligibility_kind": "“Nobody”: a plan, campaign or person gives it.",
             "eligibility_payload": "Only for subscribers of a group: a JSON object "
             "with <code>group_key</code> or <code>subscription_group_id</code>.",

@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from billing.models import BillingUser
 from catalog.admin.words import linked
 from config.kernel.money import format_xusd
+from grants.admin.sources import source_words
 from grants.admin.words import table
 from grants.models import LotKind
 from grants.selectors.balance_proof import BalanceProof, LotProof, prove_balance
@@ -22,7 +23,7 @@ def proof_panel(user: BillingUser, *, at: datetime) -> Any:
         # A use between two of its reads looks like a gap: once.
         proof = prove_balance(user=user, at=at)
     return format_html(
-        '<div class="flex flex-col gap-3 w-full"><p>{}</p>{}</div>',
+        '<div class="plangate-wide flex flex-col gap-3"><p>{}</p>{}</div>',
         _verdict(proof),
         _lots(proof),
     )
@@ -62,7 +63,7 @@ def _row(proof: LotProof) -> tuple[Any, ...]:
     lot = proof.lot
     name = "Overage" if lot.kind == LotKind.FALLBACK else lot.program
     return (
-        linked(lot, f"{name}, {lot.source_ref}"),
+        linked(lot, f"{name}, {source_words(lot.source_ref)}"),
         "Yes" if proof.holds else format_html("<strong>{}</strong>", "No"),
         format_xusd(proof.expected_ledger_xusd),
         format_xusd(proof.ledger_xusd),

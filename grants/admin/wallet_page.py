@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from catalog.admin.words import linked, moment, money
+from catalog.admin.words import linked, moment, money, unbroken
 from config.admin.bases import RecordAdmin
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
@@ -106,19 +106,23 @@ class WalletPage(RecordAdmin):
         at, lots = user.state.as_of, user.state.lots
         every = f"{reverse('admin:grants_grantlot_changelist')}?user={user.pk}"
         return table(
-            ("Grant", "State", "Left", "Held", "Given", "From (UTC)", "Until",
+            ("Grant", "State", "Left", "Held", "Given", "From (UTC)", "Until (UTC)",
              "Priority", "Why"),
             [
                 (
                     linked(lot, lot.program),
-                    lot_state(lot, at=at),
+                    unbroken(lot_state(lot, at=at)),
                     format_xusd(lot.available_xusd),
                     format_xusd(lot.reserved_xusd),
                     format_xusd(lot.amount_xusd),
                     moment(lot.window_start),
                     until_text(lot.window_end),
                     lot.priority,
-                    f"{lot.get_source_kind_display()}: {lot.source_ref}",
+                    format_html(
+                        "{}: {}",
+                        lot.get_source_kind_display(),
+                        source_text(lot.source_ref),
+                    ),
                 )
                 for lot in lots[:OPEN_LOTS]
             ],

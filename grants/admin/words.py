@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing.admin.words import minute_text
+from catalog.admin.words import moment
 from config.kernel.money import format_xusd
 from grants.models import ENDED, SPENDABLE, GrantLot, LotKind, LotStatus
 
@@ -50,9 +50,9 @@ def lot_state(lot: GrantLot, *, at: datetime) -> str:
     return SPENDABLE_NOW if lot.available_xusd else USED_UP
 
 
-def until_text(end: datetime | None) -> str:
-    """Return until when something holds, for a table's cell."""
-    return minute_text(end) if end else "No end"
+def until_text(end: datetime | None) -> SafeString | str:
+    """Return until when something holds, for a column whose title says UTC."""
+    return moment(end) if end else "No end"
 
 
 def table(
@@ -74,5 +74,5 @@ def table(
     )
     below = format_html('<a href="{}" class="text-link">{}</a>', *more) if more else ""
     return format_html(
-        '<div class="flex flex-col gap-3 w-full">{}{}</div>', shown, below
+        '<div class="plangate-wide flex flex-col gap-3">{}{}</div>', shown, below
     )

@@ -453,6 +453,38 @@ def test_adjustment_that_was_spent_is_not_reversed(finance, user, wallet, at):
     assert not Posting.objects.filter(reason=PostingReason.REVERSAL).exists()
 
 
+@pytest.mark.parametrize("source", ["gate_rating:", "grant_lot:", "bpa:", "settle:x/y"])
+def test_reference_that_looks_like_the_systems_own_breaks_nothing(
+    finance, user, credit, source
+):
+    lot = credit(user, source_ref=source)
+
+    pages = (
+        change_url(lot),
+        change_url(Wallet.objects.get(pk=user.pk)),
+        POSTINGS,
+    )
+    assert [finance.get(page).status_code for page in pages] == [200] * 3
+
+
+def test_revocation_leads_back_to_its_grant(finance, lot):
+    confirmed(finance, command_url(lot, "revoke"), why())
+    posting = Posting.objects.get(reason=PostingReason.REVOCATION)
+
+    page = finance.get(change_url(posting)).text
+
+    assert f'<a href="{change_url(lot)}" class="text-link">Grant</a>' in page
+
+
+def test_first_page_leaves_out_what_jobs_change_all_day(finance, lot):
+    finance.post(command_url(lot, "suspend"), why())
+
+    changed = [each["what"] for each in finance.get("/admin/").context["recent"]]
+
+    assert changed
+    assert not [what for what in changed if what.startswith("Grant $")]
+
+
 def test_credit_has_no_button_to_reverse_it(finance, lot):
     page = finance.get(change_url(Posting.objects.get()))
 
