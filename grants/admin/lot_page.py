@@ -42,7 +42,7 @@ class LotPage(RecordAdmin):
         ),
         (
             "Why it was given",
-            {"fields": ("source_kind", "source", "assignment_link", "carried",
+            {"fields": ("given_by", "source", "assignment_link", "carried",
                         "ledger_side", "given_at")},
         ),
         ("What used it", {"fields": ("uses",)}),
@@ -136,6 +136,13 @@ class LotPage(RecordAdmin):
         end = lot.period_end
         until = instant_text(end) if end else "no end"
         return f"{instant_text(lot.period_start)} to {until}"
+
+    @display(description="Given by")
+    def given_by(self, lot: GrantLot) -> str:
+        """Return what gave it; overage was given by nobody."""
+        if lot.kind == LotKind.FALLBACK:
+            return "Nobody: it is use beyond all that was given"
+        return str(lot.get_source_kind_display())
 
     @display(description="Reference")
     def source(self, lot: GrantLot) -> Any:

@@ -100,8 +100,8 @@ class LotAdmin(LotPage):
         "person gives a user something: press “Credit a user” among the wallets."
     )
     list_display = (
-        "program_text", "wallet_link", "account_link", "state", "left", "given_text",
-        "starts", "ends", "source_kind", "realm",
+        "program_text", "wallet_link", "account_link", "state", "left_text",
+        "given_text", "starts", "ends", "source_kind", "realm",
     )  # fmt: skip
     list_display_links = ("program_text",)
     changes_lately = False
@@ -134,6 +134,13 @@ class LotAdmin(LotPage):
     def program_text(self, lot: GrantLot) -> Any:
         """Return the program it was given by."""
         return unbroken(lot.program)
+
+    @display(description="Left")
+    def left_text(self, lot: GrantLot) -> str:
+        """Return what is left of it, in dollars; of overage what is owed, below 0."""
+        if lot.kind == LotKind.FALLBACK:
+            return format_xusd(lot.remaining_xusd)
+        return format_xusd(lot.available_xusd)
 
     @display(description="Given", ordering="amount_xusd")
     def given_text(self, lot: GrantLot) -> str:

@@ -17,6 +17,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.codes import normalize_code
 from config.kernel.money import format_xusd
 from grants.admin.money import UsdField
+from grants.admin.words import counted
 from grants.models import FALLBACK_PROGRAM, Cadence, GrantProgram, LotKind
 from grants.services.programs import (
     CHANGEABLE,
@@ -31,6 +32,7 @@ STRUCTURE = (
 )  # fmt: skip
 """What grants were issued by: fixed from the start."""
 
+DAY_SECONDS = 86_400
 SYSTEM_KINDS = (LotKind.FALLBACK, LotKind.ROLLOVER)
 
 
@@ -176,14 +178,16 @@ class ProgramAdmin(RealmDefinitionAdmin):
             return "Nothing: it holds what is owed"
         often = str(program.get_cadence_display()).lower()
         if not program.amount_xusd:
-            return f"What the binding says, {often}"
+            return f"An amount set each time, {often}"
         return f"{format_xusd(program.amount_xusd)}, {often}"
 
     @display(description="Can be spent for")
     def lasts(self, program: GrantProgram) -> str:
         """Return how long its grants can be spent."""
         if program.window_default_seconds and program.cadence == Cadence.ONCE:
-            return f"{program.window_default_seconds:,} seconds"
+            seconds = program.window_default_seconds
+            days, rest = divmod(seconds, DAY_SECONDS)
+            return counted(seconds, "second") if rest else counted(days, "day")
         return str(program.get_window_kind_display())
 
     @display(description="Given by itself to", ordering="eligibility_kind")

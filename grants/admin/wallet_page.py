@@ -107,7 +107,7 @@ class WalletPage(RecordAdmin):
         every = f"{reverse('admin:grants_grantlot_changelist')}?user={user.pk}"
         return table(
             ("Grant", "State", "Left", "Held", "Given", "From (UTC)", "Until (UTC)",
-             "Priority", "Why"),
+             "Why"),
             [
                 (
                     linked(lot, lot.program),
@@ -117,7 +117,6 @@ class WalletPage(RecordAdmin):
                     format_xusd(lot.amount_xusd),
                     moment(lot.window_start),
                     until_text(lot.window_end),
-                    lot.priority,
                     format_html(
                         "{}: {}",
                         lot.get_source_kind_display(),
