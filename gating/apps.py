@@ -8,12 +8,16 @@ class GatingConfig(AppConfig):
     verbose_name = "Gate"
 
     def ready(self) -> None:
-        """Check the deployment's options; give every new realm its default bundle."""
+        """Check the options; give new realms their bundle; let ledgers be proven."""
         from config.tenancy.services.events import subscribe
         from gating.options import options
+        from gating.selectors.funds import held_by_leases, paid_ratings
         from gating.services.bundle_keys import require_known_bundle
         from gating.services.provisioning import create_default_bundle
+        from grants.selectors.readers import register_hold_reader, register_use_reader
 
         options()
+        register_hold_reader(held_by_leases)
+        register_use_reader(paid_ratings)
         subscribe("realm.created", create_default_bundle)
         subscribe("plan_assignment.changed", require_known_bundle)

@@ -31,6 +31,14 @@ SET held_lots = ARRAY[md5(user_id || '|opening lot')::uuid],
     held_amounts = ARRAY[reserved_xusd]
 WHERE reserved_xusd > 0;
 """
+# What no balance paid was told by ratings alone; settlement puts it on overage lots.
+OWED = """
+INSERT INTO grant_allocations (
+    id, realm_id, account_id, user_id, amount_xusd, source_ref, occurred_at)
+SELECT md5(id || '|owed')::uuid, realm_id, account_id, user_id,
+    applied_amount_xusd - funded_xusd, 'gate_rating:' || id, rated_at
+FROM gate_ratings WHERE applied_amount_xusd > funded_xusd;
+"""
 FUNCTIONS = (
     "admit.sql", "close.sql", "close_all.sql", "expire.sql", "authorize.sql", "book.sql",
     "commit.sql", "ingest.sql",
@@ -58,6 +66,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(HELD),
+        migrations.RunSQL(OWED),
         migrations.RunSQL(
             """
             ALTER TABLE gate_leases DROP CONSTRAINT gate_leases_are_sound;

@@ -7,6 +7,7 @@ from grants.api.budgets import RuntimeBudget, RuntimeBudgetClose, RuntimeBudgets
 from grants.api.campaigns import CampaignDetail, Campaigns
 from grants.api.credits import Credits
 from grants.api.lots import LotConsumption, LotDetail, Lots
+from grants.api.plan_grants import PlanGrantsAppliedNow, PlanGrantsPreviewed
 from grants.api.programs import ProgramDetail, Programs
 from grants.api.wallet import RuntimeWallet, UserWallet
 from grants.api.wallet_verbs import (
@@ -17,6 +18,8 @@ from grants.api.wallet_verbs import (
 )
 
 urlpatterns = [
+    path("billing-plans/<str:plan_id>/grants/preview", PlanGrantsPreviewed.as_view()),
+    path("billing-plans/<str:plan_id>/grants/apply", PlanGrantsAppliedNow.as_view()),
     path("budgets", RuntimeBudgets.as_view()),
     path("budgets/<str:budget_id>", RuntimeBudget.as_view()),
     path("budgets/<str:budget_id>/close", RuntimeBudgetClose.as_view()),

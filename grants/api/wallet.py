@@ -10,6 +10,7 @@ from config.api.wire import Instant, QueryFlag, SignedInt, WireModel
 from config.tenancy.models import Scope
 from grants.models import GrantLot, GrantSource, LotStatus
 from grants.selectors.wallets import Wallet, wallet_of
+from grants.services.refresh import refresh_user
 
 USD_PER_XUSD = "0.000001"
 READ_SCOPE = "billing:read"
@@ -47,7 +48,8 @@ class Conversion(WireModel):
 class WalletQuery(WireModel):
     """What a reader of wallets may ask for.
 
-    Grants are kept up to date as things happen; `refresh_grants` changes nothing.
+    `refresh_grants` first binds the user to what plans bring, and issues what is due,
+    also of lazy programs.
     """
 
     refresh_grants: QueryFlag | None = None
@@ -222,17 +224,17 @@ class RuntimeWallet(RuntimeView):
         "get_credit_balance", query=WalletQuery, answer=WalletOut, scope=Scope.RUNTIME
     )
     def get(self, call: Call, query: WalletQuery) -> Answer:
-        """Read the bound user's balance; changes nothing."""
+        """Read the bound user's balance; changes nothing unless told to refresh."""
+        if query.refresh_grants:
+            refresh_user(user=call.user, at=call.at, by=call.by)
         return Answer(WalletOut.of(wallet_of(user=call.user, at=call.at)))
 
 
 class TokenWallet(TokenRuntimeView):
     """`/api/v1/wallet/balance`, for the token's user."""
 
-    @operation(
-        "get_credit_balance", query=WalletQuery, answer=WalletOut, scope=READ_SCOPE
-    )
-    def get(self, call: Call, query: WalletQuery) -> Answer:
+    @operation("get_credit_balance", answer=WalletOut, scope=READ_SCOPE)
+    def get(self, call: Call) -> Answer:
         """Read one's own balance; changes nothing."""
         return Answer(WalletOut.of(wallet_of(user=call.user, at=call.at)))
 
@@ -242,6 +244,8 @@ class UserWallet(ServiceView):
 
     @operation("get_billing_user_wallet", query=WalletQuery, answer=UserWalletOut)
     def get(self, call: Call, billing_user_id: str, query: WalletQuery) -> Answer:
-        """Read a user's wallet, with every open grant; changes nothing."""
+        """Read a user's wallet, with every open grant; refreshed where told to."""
         user = user_in_realm(call, billing_user_id)
+        if query.refresh_grants:
+            refresh_user(user=user, at=call.at, by=call.by)
         return Answer(UserWalletOut.of(wallet_of(user=user, at=call.at)))

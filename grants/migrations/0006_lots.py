@@ -107,6 +107,7 @@ END $$;
 -- Where there is a lot, the key to it says the same.
 CREATE CONSTRAINT TRIGGER grant_allocation_of_a_user_of_its_account
     AFTER INSERT ON grant_allocations
+    DEFERRABLE INITIALLY IMMEDIATE
     FOR EACH ROW WHEN (NEW.lot_id IS NULL)
     EXECUTE FUNCTION grant_allocation_of_a_user_of_its_account();
 """
@@ -826,6 +827,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='grantallocation',
             index=models.Index(condition=models.Q(('posting__isnull', True)), fields=['realm', 'user', 'id'], name='grant_allocations_pending'),
+        ),
+        migrations.AddIndex(
+            model_name='grantallocation',
+            index=models.Index(condition=models.Q(('lot__isnull', True)), fields=['realm', 'user'], name='grant_allocations_owed'),
+        ),
+        migrations.AddIndex(
+            model_name='grantallocation',
+            index=models.Index(fields=['lot', 'id'], name='grant_allocations_by_lot'),
         ),
         migrations.AddConstraint(
             model_name='grantallocation',

@@ -74,6 +74,13 @@ class GrantAllocation(Row):
                 condition=Q(posting__isnull=True),
                 name="grant_allocations_pending",
             ),
+            # Nobody's of prepaid users: what authorize looks at is empty then.
+            models.Index(
+                fields=["realm", "user"],
+                condition=Q(lot__isnull=True),
+                name="grant_allocations_owed",
+            ),
+            models.Index(fields=["lot", "id"], name="grant_allocations_by_lot"),
         ]
 
     def __str__(self) -> str:

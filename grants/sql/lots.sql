@@ -31,7 +31,11 @@ LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
         SELECT least(9223372036854775807, greatest(0, coalesce(
-            sum(amount_xusd + paid_xusd - consumed_xusd - reserved_xusd), 0)))
+            sum(amount_xusd + paid_xusd - consumed_xusd - reserved_xusd), 0) - (
+                -- What settlement has not put on its lot yet.
+                SELECT coalesce(sum(a.amount_xusd), 0) FROM grant_allocations a
+                WHERE a.realm_id = p_realm AND a.user_id = p_user
+                    AND a.lot_id IS NULL)))
         FROM grant_lots
         WHERE realm_id = p_realm AND user_id = p_user AND status IN ('ready', 'active')
             AND (kind = 'fallback'

@@ -381,7 +381,10 @@ class Story:
     def store_lots(self, person, granted, spent, held):
         """The same over one to three lots: which of them pays is not what is compared."""
         parts = sorted(
-            self.amount(granted) for _ in range(self.chance.choice([0, 0, 1, 2]))
+            self.amount(granted)
+            for _ in range(
+                self.chance.choice([0] * 9 + [1] if self.roomy else [0, 0, 1, 2])
+            )
         )
         sizes = [b - a for a, b in pairwise([0, *parts, granted])]
         for place, size in enumerate(sizes):

@@ -135,7 +135,7 @@ BUGS = {
 LATE = {
     "the last penny", "expired too early", "an expiry that keeps the money",
     "grace without its last instant", "a share rounded up", "a sum that wraps",
-    "blocks rounded down", "a seat too many",
+    "blocks rounded down", "a seat too many", "a key used before, together",
     "a batch that forgets what it holds on a budget", "an expiry that keeps what a budget holds",
     "a late commit that keeps what its budget holds", "a budget an instant too long",
 }  # fmt: skip

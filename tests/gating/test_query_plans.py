@@ -16,13 +16,13 @@ from gating.services.commits import CommitRequest
 from gating.services.leases import expire_overdue
 from gating.services.subjects import Subject
 from tests.gating.mutants import mutated
-from tests.tools.tables import rows, run
+from tests.tools.tables import judge_at_once, rows, run
 
 MANY = 20_000
 EMPTIED = (
     "gate_account_versions", "gate_catalog_versions", "gate_counters", "gate_denials", "gate_leases", "gate_projections",
     "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
-    "grant_allocations", "grant_lots", "budgets",
+    "grant_allocations", "grant_lots", "grant_assignments", "ledger_seals", "ledger_entries", "ledger_postings", "ledger_accounts", "budgets",
 )  # fmt: skip
 LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'grant\\_%%' OR relname IN ('billing_accounts', 'billing_users', 'budgets')"
 MOST_PER_ITEM = 60
@@ -48,7 +48,10 @@ FILLED = {
     "gate_rating_keys": {"rating_id": "md5('x' || n)", "idempotency_key": "'k' || n", "lease_id": "NULL"},
     "gate_residual_buckets": {"id": "md5('b' || n)", "rate_identity": "'r' || n"},
     "gate_seats": {"id": "md5('s' || n)", "key": "'other ' || n"},
-    "grant_lots": {"id": "md5('o' || n)", "user_id": "md5('u' || n)", "assignment_id": "NULL", "kind": "'fallback'", "amount_xusd": "0", "issue_key": "'k' || n", "period_start": "(kept).period_start - make_interval(secs => n)"},
+    "grant_lots": {
+        "id": "md5('o' || n)", "issue_key": "'k' || n", "alloc_seq": "n", "status": "'closed'", "closure_kind": "'none'",
+        "closed_at": "(kept).window_start", "closed_remaining_xusd": "0", "amount_xusd": "(kept).consumed_xusd", "reserved_xusd": "0",
+    },
     "budgets": {"id": "md5('g' || n)", "reference": "'g' || n"},
     "grant_allocations": {"id": "md5('e' || n)", "source_ref": "'e' || n"},
 }  # fmt: skip
@@ -91,7 +94,9 @@ def empty(gate):
     )
     assert sizes == [(0.0,)]
     # Plans are made, and kept by this connection, of empty tables.
+    judge_at_once()
     gate.credit(10**9)
+    run("SET CONSTRAINTS ALL IMMEDIATE")
     gate.budget(10**9)
     everything(gate)
     return gate

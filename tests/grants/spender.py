@@ -38,8 +38,9 @@ def gross(lots, at):
     return sum(lot.free for lot in lots if lot.pays(at))
 
 
-def available(lots, at):
-    owed = sum(lot.owed for lot in lots if lot.status in SPENDABLE)
+def available(lots, at, owed=0):
+    """`owed` is what no lot paid, and is on no overage lot yet."""
+    owed += sum(lot.owed for lot in lots if lot.status in SPENDABLE)
     return max(0, gross(lots, at) - owed)
 
 

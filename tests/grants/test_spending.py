@@ -35,7 +35,7 @@ class Story:
 
     def __init__(self, user, at, seed):
         self.user, self.at, self.chance = user, at, random.Random(seed)
-        self.lots, self.holds = [], []
+        self.lots, self.holds, self.owed = [], [], 0
         for _ in range(self.chance.randint(0, 5)):
             self.issue()
 
@@ -71,14 +71,14 @@ class Story:
         amount = self.chance.randint(0, 120)
         expected = (
             spender.hold(self.lots, amount, self.at)
-            if amount <= spender.available(self.lots, self.at)
+            if amount <= spender.available(self.lots, self.at, self.owed)
             else None
         )
         try:
             held = hold_lots(user=self.user, amount_xusd=amount, at=self.at)
         except FundingExhausted as refusal:
             assert expected is None
-            short = amount - spender.available(self.lots, self.at)
+            short = amount - spender.available(self.lots, self.at, self.owed)
             assert refusal.hints[0]["shortfall_xusd"] == short
             return
         parts = dict(zip(map(str, held.lots), held.amounts, strict=True))
@@ -116,6 +116,7 @@ class Story:
                 self.holds.append((held, parts))
             return
         assert expected is not None
+        self.owed += owed
         taken = GrantAllocation.objects.filter(user=self.user, source_ref=source)
         found = {
             str(lot) if lot else None: amount
@@ -137,7 +138,7 @@ class Story:
             self.lots, self.at
         )
         assert available_xusd(user=self.user, at=self.at) == spender.available(
-            self.lots, self.at
+            self.lots, self.at, self.owed
         )
         stored = GrantLot.objects.filter(user=self.user)
         found = {

@@ -13,6 +13,7 @@ from config.tenancy.services.service_keys import create_service_key
 from config.tenancy.tokens import sign_token
 from grants.models import GrantLot
 from grants.services.funding import Hold, hold, settle
+from tests.grants.giving import bind, make_program
 from tests.tools.client import SignedClient
 
 
@@ -64,7 +65,13 @@ def test_balance_is_read_by_the_official_model(api, user, credit, at):
     assert envelope.data.outstanding_balance.xusd == "0"
     assert envelope.data.conversion.usd_per_xusd == "0.000001"
     assert envelope.data.conversion.as_of == envelope.data.as_of
-    assert envelope.data.grants == []
+    [grant] = envelope.data.grants
+    # What was used and is not settled yet is told as reserved.
+    assert (grant.issued.xusd, grant.remaining.xusd, grant.reserved.xusd) == (
+        "500",
+        "180",
+        "320",
+    )
     sums = {
         name: answer.json()["data"][name]["xusd"]
         for name in ("granted", "spent", "reserved")
@@ -145,3 +152,18 @@ def test_token_of_another_realm(other_realm, token):
     answer = read_with(token(), other_realm)
 
     assert answer.status_code == 403
+
+
+def test_a_refreshed_wallet_has_what_lazy_programs_give(api, realm, user, at, by):
+    program = make_program(
+        realm, at, by, program_code="lazy", issuance_mode="lazy", amount_xusd=70
+    )
+    bind(user, program, at, by)
+
+    before = api.get(f"billing-users/{user.pk}/wallet").json()["data"]
+    after = api.get(f"billing-users/{user.pk}/wallet", refresh_grants="true").json()
+    again = api.get(f"billing-users/{user.pk}/wallet", refresh_grants="true").json()
+
+    assert before["available_balance"]["xusd"] == "0"
+    assert after["data"]["available_balance"]["xusd"] == "70"
+    assert len(again["data"]["grants"]) == len(after["data"]["grants"]) > 0

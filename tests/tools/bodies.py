@@ -1,6 +1,8 @@
 """A valid request for every operation, in terms of a world's rows."""
 
+from config.kernel.clock import now
 from config.kernel.ids import new_id
+from grants.services.resync import preview_plan_grants
 
 IDS = {
     "billing_account_id": lambda world: world.account.pk,
@@ -49,6 +51,9 @@ def _switch(plan):
 
 
 BODIES = {
+    "apply_billing_plan_grants": lambda world: {
+        "confirmed_fingerprint": preview_plan_grants(plan=world.plan, at=now()).fingerprint,
+    },
     "consume_wallet": lambda world: {"amount_xusd": "1"},
     "create_wallet_adjustment": lambda world: {
         "billing_user_id": str(world.user.pk), "amount_xusd": "5", "reason": "goodwill",
