@@ -12,12 +12,12 @@ from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.lot_page import wallet_text
 from grants.admin.sources import source_text
-from grants.admin.words import lot_state, table, until_text
+from grants.admin.words import lot_state, minute, table, until_text
 from grants.models import GrantAssignment, GrantStatus
 from grants.selectors.terms import terms_of
 
 LATEST = 20
-AHEAD, IN_EFFECT, OVER = "Begins later", "Gives", "Over"
+AHEAD, IN_EFFECT, OVER = "Begins later", "In effect", "Over"
 STATE_COLORS = {
     IN_EFFECT: "success",
     AHEAD: "info",
@@ -149,7 +149,7 @@ class AssignmentPage(RecordAdmin):
             ("Of (UTC)", "State", "Given", "Left", "Until (UTC)"),
             [
                 (
-                    linked(lot, moment(lot.window_start)),
+                    linked(lot, minute(lot.window_start)),
                     unbroken(lot_state(lot, at=at)),
                     format_xusd(lot.amount_xusd),
                     format_xusd(lot.available_xusd),

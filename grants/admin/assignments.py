@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
+from unfold.decorators import display
 
 from billing.admin.assignment_forms import ExtendForm
 from billing.admin.related import Related, add_related
@@ -27,6 +28,7 @@ from grants.admin.assignment_page import AssignmentPage
 from grants.admin.credits import money_preview
 from grants.admin.giving import GiveForm
 from grants.models import GrantAssignment, GrantStatus
+from grants.selectors.terms import terms_of
 from grants.services.assignment_changes import (
     change_assignment,
     pause_assignment,
@@ -53,7 +55,7 @@ class GrantAssignmentAdmin(AssignmentPage):
         "a program's own rule does it, or press “Give a grant” above."
     )
     list_display = (
-        "program_link", "wallet_link", "account_link", "state", "amount", "starts",
+        "program_link", "wallet_link", "account_link", "state", "dollars", "starts",
         "ends", "source_kind", "source", "realm",
     )  # fmt: skip
     list_display_links = ("state",)
@@ -79,6 +81,11 @@ class GrantAssignmentAdmin(AssignmentPage):
         "program__program_code", "status", "source_kind", "source_ref", "amount_xusd",
         "quantity", "window_start", "window_end", "created_at",
     )  # fmt: skip
+
+    @display(description="Amount per period", ordering="amount_xusd")
+    def dollars(self, assignment: GrantAssignment) -> str:
+        """Return what it gives per period, in dollars."""
+        return format_xusd(terms_of(assignment).amount_xusd)
 
     def preview_gift(
         self,

@@ -12,6 +12,7 @@ from config.kernel.errors import Conflict, Invalid
 from config.kernel.money import format_xusd
 from grants.admin.money import UsdField
 from grants.admin.people import UserNamedForm
+from grants.admin.sources import source_words
 from grants.admin.words import signed
 from grants.models import GrantLot, LedgerKind, Posting
 from grants.selectors.wallets import Wallet, wallet_of
@@ -190,7 +191,7 @@ def _changed_grants(before: Wallet, after: Wallet) -> Table:
         headers=("Grant", "Left now", "Left after"),
         rows=[
             (
-                f"{lot.program}, {lot.source_ref}",
+                f"{lot.program}, {source_words(lot.source_ref)}",
                 format_xusd(earlier[lot.pk]) if lot.pk in earlier else "New",
                 format_xusd(lot.available_xusd),
             )

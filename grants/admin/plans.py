@@ -57,7 +57,11 @@ class PlanWithGrantsAdmin(PlanAdmin):
 
     @display(description="Gives now, to new holders")
     def gives(self, plan: Plan) -> Any:
-        """Return the grants of the plan, each with its amount."""
+        """Return the stored grants of the plan, each with its amount.
+
+        What a refused form says is not what the plan gives.
+        """
+        stored = Plan.objects.get(pk=plan.pk)
         return table(
             ("Program", "Amount per period"),
             [
@@ -67,7 +71,7 @@ class PlanWithGrantsAdmin(PlanAdmin):
                     if grant.effect == "deny"
                     else format_xusd(grant.amount_xusd or 0),
                 )
-                for grant in grants_of_plan(plan)
+                for grant in grants_of_plan(stored)
             ],
             empty="Nothing.",
         )

@@ -13,7 +13,7 @@ from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.proofs import proof_panel
 from grants.admin.sources import source_text
-from grants.admin.words import lot_state, table, until_text
+from grants.admin.words import lot_state, minute, table, until_text
 from grants.models import (
     GrantAllocation,
     GrantLot,
@@ -115,7 +115,7 @@ class WalletPage(RecordAdmin):
                     format_xusd(lot.available_xusd),
                     format_xusd(lot.reserved_xusd),
                     format_xusd(lot.amount_xusd),
-                    moment(lot.window_start),
+                    minute(lot.window_start),
                     until_text(lot.window_end),
                     format_html(
                         "{}: {}",

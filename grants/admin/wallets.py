@@ -188,7 +188,7 @@ class WalletAdmin(WalletPage):
 
 add_related(
     Related(
-        label="Wallet",
+        label="Wallets",
         url_name="admin:grants_wallet_changelist",
         permission="grants.view_wallet",
         order=50,

@@ -8,7 +8,8 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from catalog.admin.words import moment
+from billing.admin.words import short_text
+from catalog.admin.words import unbroken
 from config.kernel.money import format_xusd
 from grants.models import ENDED, SPENDABLE, GrantLot, LotKind, LotStatus
 
@@ -52,7 +53,12 @@ def lot_state(lot: GrantLot, *, at: datetime) -> str:
 
 def until_text(end: datetime | None) -> SafeString | str:
     """Return until when something holds, for a column whose title says UTC."""
-    return moment(end) if end else "No end"
+    return minute(end) if end else "No end"
+
+
+def minute(at: datetime) -> SafeString:
+    """Return an instant to the minute, for a column whose title says UTC."""
+    return unbroken(short_text(at))
 
 
 def table(

@@ -105,6 +105,7 @@ def test_changed_grants_ask_first_and_leave_holders_alone(ops, plan, hold):
 
     [sentence] = errors_of(asked)["holders_keep"]
     assert "1 assignment of it will keep the grants they have" in sentence
+    assert "monthly_xusd $5.00" in text_of(asked)
     assert kept == grants(monthly_xusd=5_000_000, daily_xusd=100_000)
     assert saved.status_code == 302, errors_of(saved)
     assert plan.metadata == less
