@@ -22,7 +22,7 @@ MANY = 20_000
 EMPTIED = (
     "gate_account_versions", "gate_catalog_versions", "gate_counters", "gate_denials", "gate_leases", "gate_projections",
     "gate_rated_records", "gate_rating_keys", "gate_ratings", "gate_residual_buckets", "gate_rule_sets", "gate_seats", "gate_states",
-    "grant_allocations", "grant_lots", "grant_assignments", "ledger_seals", "ledger_entries", "ledger_postings", "ledger_accounts", "budgets",
+    "grant_allocations", "grant_lots", "grant_issuance_cursors", "grant_assignments", "ledger_seals", "ledger_entries", "ledger_postings", "ledger_accounts", "budgets",
 )  # fmt: skip
 LOOKED_AT = "relname LIKE 'gate\\_%%' OR relname LIKE 'grant\\_%%' OR relname IN ('billing_accounts', 'billing_users', 'budgets')"
 MOST_PER_ITEM = 60
