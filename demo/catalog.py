@@ -51,7 +51,10 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Offered:
-    """A plan of the demo: its place, what it allows, and its defaults."""
+    """A plan of the demo: its place, what it allows, and what it brings.
+
+    `grants` are pairs of a program and its amount (10^-6 USD).
+    """
 
     code: str
     name: str
@@ -62,6 +65,7 @@ class Offered:
     denied: tuple[str, ...] = ()
     bundle: str | None = None
     billing_mode: str | None = None
+    grants: tuple[tuple[str, int], ...] = ()
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -73,6 +77,11 @@ class Offered:
             document["billing_defaults"] = {
                 "period": {"billing_mode": self.billing_mode}
             }
+        if self.grants:
+            document["grants"] = [
+                {"grant_program_code": code, "amount_xusd": amount}
+                for code, amount in self.grants
+            ]
         return document
 
 
@@ -80,9 +89,11 @@ STARTER_BUNDLE, PRO_BUNDLE = "starter-limits", "pro-limits"
 
 PLANS = (
     Offered("starter", "Starter", "base", 10, features=("chat.completion",
-            "search.query"), bundle=STARTER_BUNDLE, billing_mode="prepaid"),
+            "search.query"), bundle=STARTER_BUNDLE, billing_mode="prepaid",
+            grants=(("monthly_xusd", 2_000_000),)),
     Offered("pro", "Pro", "base", 20, families=("assistant", "search"),
-            features=("export.csv",), bundle=PRO_BUNDLE, billing_mode="prepaid"),
+            features=("export.csv",), bundle=PRO_BUNDLE, billing_mode="prepaid",
+            grants=(("monthly_xusd", 15_000_000), ("daily_xusd", 250_000))),
     Offered("business", "Business", "base", 30, families=("assistant", "search",
             "workspace"), bundle=PRO_BUNDLE, billing_mode="postpaid"),
     Offered("vision-pack", "Vision pack", "addon", 15, features=("chat.vision",)),
@@ -112,6 +123,16 @@ def create_catalog(realm: Realm, *, at: datetime, by: AuditContext) -> dict[str,
         _create_feature(realm, sold, at=at, by=by)
     made = [_create_plan(realm, offered, at=at, by=by) for offered in PLANS]
     return {plan.plan_code: plan for plan in made}
+
+
+def raise_starter(plan: Plan, *, at: datetime, by: AuditContext) -> None:
+    """Give new holders of Starter more than those who hold it are given.
+
+    What the button “Apply to holders” has to show.
+    """
+    grants = [{"grant_program_code": "monthly_xusd", "amount_xusd": 3_000_000}]
+    metadata = {**plan.metadata, "grants": grants}
+    change_plan_definition(plan=plan, changes={"metadata": metadata}, at=at, by=by)
 
 
 def _create_feature(

@@ -18,7 +18,8 @@ from config.tenancy.roles import ROLES
 from config.tenancy.services.realms import create_realm
 from config.tenancy.services.service_keys import create_service_key, secret_text
 from demo.accounts import create_customers
-from demo.catalog import create_catalog
+from demo.catalog import create_catalog, raise_starter
+from demo.grants import create_grants, create_programs, settle_up
 from demo.limits import create_bundles
 from demo.usage import create_usage
 
@@ -85,10 +86,16 @@ def _create(progress: Progress) -> Realm:
     create_service_key(realm=realm, name=KEY_NAME, at=began, by=by)
     plans = create_catalog(realm, at=began, by=by)
     create_bundles(realm, at=began, by=by)
+    create_programs(realm, at=began, by=by)
     customers = create_customers(
         realm, plans, present=present, by=by, progress=progress
     )
+    create_grants(customers)
     create_usage(customers)
+    settle_up(customers)
+    yesterday = present - timedelta(days=1)
+    by = _explained("more for new customers", yesterday)
+    raise_starter(plans["starter"], at=yesterday, by=by)
     return realm
 
 

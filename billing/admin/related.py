@@ -19,6 +19,8 @@ class Related:
         permission: who may see it (`app.codename`).
         order: smaller stands first.
         of_users: whether it can be narrowed to one user; all can to an account.
+        user_page: the page that a user has there, reversed with the user's id, where
+            the rows of the list are users.
 
     """
 
@@ -27,6 +29,7 @@ class Related:
     permission: str
     order: int = 100
     of_users: bool = True
+    user_page: str = ""
 
 
 _related: dict[str, Related] = {}
@@ -45,9 +48,15 @@ def related_links(
     return [
         {
             "label": related.label,
-            "address": f"{reverse(related.url_name)}?{field}={row.pk}",
+            "address": _address(related, field, row),
         }
         for related in sorted(_related.values(), key=lambda known: known.order)
         if request.user.has_perm(related.permission)
         and (related.of_users or field == "account")
     ]
+
+
+def _address(related: Related, field: str, row: BillingAccount | BillingUser) -> str:
+    if related.user_page and field == "user":
+        return reverse(related.user_page, args=[row.pk])
+    return f"{reverse(related.url_name)}?{field}={row.pk}"

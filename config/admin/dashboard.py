@@ -96,7 +96,9 @@ def recent_changes(request: HttpRequest) -> list[dict[str, Any]]:
     screens = {
         str(model._meta.label): screen
         for model, screen in admin.site._registry.items()
-        if is_audited(model) and screen.has_view_permission(request)
+        if is_audited(model)
+        and getattr(screen, "changes_lately", True)
+        and screen.has_view_permission(request)
     }
     parts = [_newest(screen.model) for screen in screens.values()]
     if not parts:

@@ -52,8 +52,11 @@ class Entry:
 
 
 def is_audited(model: type[models.Model]) -> bool:
-    """Return whether the database keeps the history of this model's rows."""
-    return hasattr(model, "history")
+    """Return whether the database keeps the history of this model's rows.
+
+    A proxy's rows are those of another model, which keeps it.
+    """
+    return hasattr(model, "history") and not model._meta.proxy
 
 
 def history_rows(model: Any, key: Any) -> models.QuerySet[Any]:

@@ -41,6 +41,8 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     Attributes:
         menu: the place in the sidebar; None keeps the model out of it.
         searched: whether the search over everything looks here too.
+        changes_lately: whether the first page tells what changed here; not where jobs
+            change more than people do.
         prose_fields: text fields that hold several lines.
         empty_message: what to say while the table is empty.
         list_select_related: the foreign keys that rows show or are named by; read
@@ -50,6 +52,7 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
 
     menu: ClassVar[Menu | None] = None
     searched: ClassVar[bool] = True
+    changes_lately: ClassVar[bool] = True
     prose_fields: ClassVar[Sequence[str]] = ()
     empty_message: ClassVar[str] = ""
 

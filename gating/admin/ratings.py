@@ -181,7 +181,7 @@ class RatingAdmin(RatingFigures):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> Any:
-        """Return what matches; a credit entry's source names the rating it paid."""
+        """Return what matches; the source of a use names the rating it paid."""
         term = search_term.strip().removeprefix(_PAID_BY)
         return super().get_search_results(request, queryset, term)
 

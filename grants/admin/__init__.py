@@ -1,5 +1,23 @@
 """The screens of what is given."""
 
-from grants.admin import budgets
+from grants.admin import (
+    assignments,
+    budgets,
+    campaigns,
+    lots,
+    plans,
+    postings,
+    programs,
+    wallets,
+)
 
-__all__ = ["budgets"]
+__all__ = [
+    "assignments",
+    "budgets",
+    "campaigns",
+    "lots",
+    "plans",
+    "postings",
+    "programs",
+    "wallets",
+]

@@ -13,7 +13,25 @@ _AMOUNT = re.compile(r"\$?\s*([0-9]+)(?:\.([0-9]+))?")
 
 
 class UsdField(forms.CharField):
-    """An amount typed in US dollars, read as exact XUSD (millionths of a dollar)."""
+    """An amount typed in US dollars, read as exact XUSD (millionths of a dollar).
+
+    More than $0, unless `zero` says that $0 is an amount too.
+    """
+
+    def __init__(self, *, zero: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.zero = zero
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the text to show of stored XUSD, or of what was typed."""
+        return xusd_to_usd_text(value) if isinstance(value, int) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Return whether another amount was typed than the stored one."""
+        try:
+            return bool(self.to_python((data or "").strip()) != initial)
+        except ValidationError:
+            return True
 
     def to_python(self, value: Any) -> Any:
         """Return the XUSD. Refuses more than 6 decimals, and what is no amount."""
@@ -39,7 +57,7 @@ class UsdField(forms.CharField):
             raise ValidationError(
                 f"The largest amount is ${xusd_to_usd_text(INT64_MAX)}."
             )
-        if xusd == 0:
+        if xusd == 0 and not self.zero:
             raise ValidationError("The amount must be more than $0.")
         return xusd
 

@@ -33,6 +33,7 @@ from grants.models.ledger import (
 )
 from grants.models.lots import SPEND_ORDER, GrantLot
 from grants.models.programs import FALLBACK_PROGRAM, GrantProgram
+from grants.models.wallets import Wallet
 
 __all__ = [
     "ENDED",
@@ -71,5 +72,6 @@ __all__ = [
     "PlanTemplates",
     "Posting",
     "PostingReason",
+    "Wallet",
     "WindowKind",
 ]

@@ -127,4 +127,4 @@ class GrantAssignment(Row, Window):
         ]
 
     def __str__(self) -> str:
-        return f"{self.program} for {self.user} ({self.source_ref})"
+        return f"{self.program} for {self.user}"

@@ -247,7 +247,7 @@ def test_new_plan_is_warned_of_as_well(staff, realm):
 def test_account_and_user_lead_to_what_is_on_record(support, account, user):
     for row, field in ((account, "account"), (user, "user")):
         page = support.get(change_url(row)).text
-        for path in ("gating/denial", "gating/lease", "grants/creditentry"):
+        for path in ("gating/denial", "gating/lease", "grants/posting"):
             address = f"/admin/{path}/?{field}={row.pk}"
             assert address in page
             assert support.get(address).status_code == 200

@@ -25,7 +25,7 @@ from gating.models import (
 )
 from gating.services.denials import GateDenied
 from gating.services.policies import delete_policy
-from grants.models import CreditBalance, CreditEntry
+from grants.models import GrantAllocation, Wallet
 from tests.admin.pages import (
     answers,
     change_url,
@@ -698,10 +698,10 @@ def test_spend_leads_to_the_rating_that_it_paid(ops, gate):
     use(gate)
     rating = Rating.objects.get()
 
+    use_of_lot = GrantAllocation.objects.get()
     for path in (
-        "/admin/grants/creditentry/",
-        change_url(CreditEntry.objects.get(kind="spend")),
-        change_url(CreditBalance.objects.get()),
+        change_url(use_of_lot.lot),
+        change_url(Wallet.objects.get(pk=use_of_lot.user_id)),
     ):
         assert change_url(rating) in ops.get(path).text
 

@@ -1,3 +1,5 @@
+"""Wallets, grants and movements, as support and finance see and press them."""
+
 from datetime import timedelta
 
 import pytest
@@ -10,16 +12,27 @@ from billing.services.accounts import ensure_account
 from billing.services.users import create_user, ensure_user
 from config.admin.commands import CONFIRM
 from config.kernel.money import INT64_MAX
+from config.tenancy.history import auditing
 from config.tenancy.roles import ROLES
 from grants.admin.money import UsdField
-from grants.models import CreditBalance, CreditEntry
+from grants.models import GrantLot, Posting, PostingReason, Wallet
 from grants.services import funding
 from grants.services.credits import credit_balance
-from tests.admin.pages import change_url, command_url, errors_of, messages_of, why
+from grants.services.settlement import settle_user
+from tests.admin.pages import (
+    change_url,
+    command_url,
+    errors_of,
+    messages_of,
+    next_request,
+    why,
+)
 
-BALANCES = "/admin/grants/creditbalance/"
-ENTRIES = "/admin/grants/creditentry/"
-CREDIT_A_USER = f"{BALANCES}do/credit-user/"
+WALLETS = "/admin/grants/wallet/"
+LOTS = "/admin/grants/grantlot/"
+POSTINGS = "/admin/grants/posting/"
+CREDIT_A_USER = f"{WALLETS}do/credit-user/"
+LISTS = [WALLETS, LOTS, POSTINGS]
 
 
 @pytest.fixture
@@ -38,14 +51,13 @@ def credit(at, by):
 
 
 @pytest.fixture
-def funded(user, credit):
-    credit(user)
-    return user
+def lot(user, credit):
+    return credit(user)
 
 
 @pytest.fixture
-def balance(funded):
-    return CreditBalance.objects.get(user=funded)
+def wallet(lot):
+    return Wallet.objects.get(pk=lot.user_id)
 
 
 def queries_of(client, path):
@@ -64,16 +76,32 @@ def sent(**own):
     return why(**{"amount_xusd": "12.345678", "source_ref": "INV-2", **own})
 
 
+def adjustment(**own):
+    return why(**{"direction": "give", "amount_xusd": "2", "reference": "FIX-1", **own})
+
+
 def confirmed(client, url, data):
     """Send a form, then confirm what its preview showed."""
     preview = client.post(url, data)
     assert preview.status_code == 200, preview.status_code
-    return preview, client.post(url, {**data, CONFIRM: preview.context["confirm"]})
+    done = client.post(url, {**data, CONFIRM: preview.context["confirm"]})
+    next_request()
+    return preview, done
 
 
-@pytest.mark.parametrize("path", [BALANCES, ENTRIES])
+def use(user, amount_xusd, source_ref, *, at, owed_xusd=0):
+    funding.settle(
+        user=user,
+        spend_xusd=amount_xusd,
+        owed_xusd=owed_xusd,
+        source_ref=source_ref,
+        at=at,
+    )
+
+
+@pytest.mark.parametrize("path", LISTS)
 def test_list_reads_the_same_for_one_row_and_three(
-    finance, realm, funded, credit, at, by, path
+    finance, realm, lot, credit, at, by, path
 ):
     one = queries_of(finance, path)
 
@@ -81,140 +109,216 @@ def test_list_reads_the_same_for_one_row_and_three(
         account = ensure_account(realm=realm, principal_id=name, at=at, by=by)
         credit(ensure_user(account=account, business_user_id="u-1", at=at, by=by))
 
-    assert CreditEntry.objects.count() == 3
+    assert GrantLot.objects.count() == 3
     assert queries_of(finance, path) == one
 
 
-def test_balance_page_reads_the_same_for_one_movement_and_three(
-    finance, funded, balance, credit
+def test_wallet_page_reads_the_same_for_one_grant_and_use_and_for_three(
+    finance, user, wallet, credit, at
 ):
-    one = queries_of(finance, change_url(balance))
+    use(user, 1_000, "use-1", at=at)
+    one = queries_of(finance, change_url(wallet))
 
-    credit(funded, source_ref="INV-2")
-    credit(funded, source_ref="INV-3")
+    credit(user, source_ref="INV-2")
+    credit(user, source_ref="INV-3")
+    use(user, 1_000, "use-2", at=at)
+    use(user, 1_000, "use-3", at=at)
 
-    assert queries_of(finance, change_url(balance)) == one
+    assert queries_of(finance, change_url(wallet)) == one
 
 
-@pytest.mark.parametrize("path", [BALANCES, ENTRIES])
+@pytest.mark.parametrize("path", LISTS)
 def test_empty_list_says_what_to_do(finance, realm, path):
     page = finance.get(path)
 
-    assert page.context["cl"].model_admin.empty_message
-    assert page.context["cl"].model_admin.empty_message in page.text.replace(
-        "&#x27;", "'"
-    )
+    message = page.context["cl"].model_admin.empty_message
+    assert message
+    assert message in page.text.replace("&#x27;", "'")
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_role_looks_and_finance_and_ops_credit(staff, funded, balance, role):
+def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     client = staff(role)
-    may = role in {"Finance", "Ops"}
-    entry = CreditEntry.objects.get()
+    posting = Posting.objects.get()
+    credits_, adjusts = role in {"Finance", "Ops"}, role == "Finance"
 
     looked = [
         client.get(path).status_code
-        for path in (BALANCES, ENTRIES, change_url(balance), change_url(entry))
+        for path in (*LISTS, *map(change_url, (wallet, lot, posting)))
     ]
-    pressed = client.post(command_url(balance, "credit"), sent())
-    on_list = client.post(CREDIT_A_USER, sent())
+    pressed = {
+        "credit": client.post(command_url(wallet, "credit"), sent()),
+        "on list": client.post(CREDIT_A_USER, sent()),
+        "suspend": client.get(command_url(lot, "suspend")),
+        "revoke": client.post(command_url(lot, "revoke"), why()),
+        "adjust": client.post(command_url(wallet, "adjust"), adjustment()),
+    }
     typed_over = [
-        client.post(change_url(row), {"granted_xusd": "0"}).status_code
-        for row in (balance, entry)
+        client.post(change_url(row), {"amount_xusd": "0"}).status_code
+        for row in (wallet, lot, posting)
     ]
 
-    assert looked == [200] * 4
-    assert [pressed.status_code, on_list.status_code] == [200 if may else 403] * 2
-    assert ("Credit a user" in client.get(BALANCES).text) == may
-    assert typed_over == [403, 403]
-    assert CreditEntry.objects.count() == 1
+    assert looked == [200] * 6
+    may = {**dict.fromkeys(pressed, credits_), "adjust": adjusts}
+    assert {name: page.status_code for name, page in pressed.items()} == {
+        name: 200 if allowed else 403 for name, allowed in may.items()
+    }
+    assert ("Credit a user" in client.get(WALLETS).text) == credits_
+    assert typed_over == [403] * 3
+    assert Posting.objects.count() == 1
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_lists_leave_with_those_who_may_export(staff, funded, role):
-    exported = staff(role).post(f"{ENTRIES}export/", {"format": "0", "resource": ""})
+def test_lists_leave_with_those_who_may_export(staff, lot, role):
+    client = staff(role)
+    answers = {
+        path: client.post(f"{path}export/", {"format": "0", "resource": ""})
+        for path in LISTS
+    }
 
-    assert exported.status_code == (403 if role == "Support" else 200)
+    expected = 403 if role == "Support" else 200
+    assert {each.status_code for each in answers.values()} == {expected}
     if role != "Support":
-        row = exported.content.decode().splitlines()[1]
-        assert "acme,u-1,credit,1250000,INV-1,ada@example.com" in row
+        rows = {
+            path: answer.content.decode().splitlines()[1]
+            for path, answer in answers.items()
+        }
+        assert "acme,u-1,1250000,0,0" in rows[WALLETS]
+        assert "acme,u-1,credit,ready,credit,ops.manual,INV-1,1250000,0" in rows[LOTS]
+        assert "acme,u-1,issue,INV-1,ada@example.com" in rows[POSTINGS]
 
 
-def test_amounts_are_shown_in_dollars_and_exactly(finance, funded, balance, at):
-    locked = funding.lock_balance(user=funded, at=at)
-    funding.reserve(locked, amount_xusd=250_000, at=at)
-    funding.settle(
-        locked, reserved_xusd=50_000, spend_xusd=50_000, source_ref="use", at=at
-    )
+def test_wallet_shows_what_it_is_made_of(finance, user, lot, wallet, at):
+    held = funding.hold(user=user, amount_xusd=250_000, at=at)
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
 
-    listed = text_of(finance.get(BALANCES))
-    page = text_of(finance.get(change_url(balance)))
+    listed = text_of(finance.get(WALLETS))
+    page = text_of(finance.get(change_url(wallet)))
 
-    row = (
-        "u-1 acme $1.00 1000000 XUSD $0.20 200000 XUSD $0.05 50000 XUSD "
-        "$1.25 1250000 XUSD"
-    )
+    assert held.amounts == [250_000]
+    # 1.25 - 0.25 held - 0.05 used - 0.07 owed.
+    row = "u-1 acme $0.88 880000 XUSD $0.07 70000 XUSD $0.25 250000 XUSD"
     assert row in listed
-    assert "Holds: the entries add up to $1.25 granted and $0.05 spent." in page
-    assert "2026-03-10 12:00:00 Spend -$0.05 use Usage" in page
-    assert "2026-03-10 12:00:00 Credit +$1.25 INV-1 asked for in the ticket" in page
+    assert "Available $0.88 880000 XUSD" in page
+    assert "Left on grants that can be spent $0.95 950000 XUSD" in page
+    assert "Credit Can be spent $0.95 $0.25 $1.25 2026-03-10 12:00 No end" in page
+    assert "Support or operations: INV-1" in page
+    assert "Not booked yet Latest uses $0.07 $0.00 $0.07" in page
+    assert "2026-03-10 12:00:00 $0.05 report-7 Credit Not yet" in page
+    assert "$0.07 report-7 Nobody yet: it is owed Not yet" in page
+    assert "Given -$1.25 1" in page
 
 
-def test_balance_that_its_entries_do_not_prove_is_told(finance, balance):
-    CreditBalance.objects.filter(pk=balance.pk).update(granted_xusd=2_000_000)
+def test_settled_use_leads_to_its_movement(finance, user, wallet, at, by):
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
+    settle_user(user=user, at=at, by=by)
+    posting = Posting.objects.get(reason=PostingReason.CONSUMPTION)
+    overage = GrantLot.objects.get(kind="fallback")
 
-    page = text_of(finance.get(change_url(balance)))
+    page = finance.get(change_url(wallet))
 
-    assert "Does not hold: the entries add up to $1.25 granted" in page
+    assert change_url(posting) in page.text
+    assert change_url(overage) in page.text
+    assert "Overage 2026-03-01 00:00:00 to 2026-04-01 00:00:00 $0.07 $0.00 $0.07" in (
+        text_of(page)
+    )
+    shown = text_of(finance.get(change_url(overage)))
+    assert "Nothing: it was not given, and is owed" in shown
+    assert "$0.07; $0.00 was paid" in shown
+    assert "Suspend" not in shown
 
 
-def test_balance_leads_to_all_its_movements(
-    finance, realm, funded, balance, credit, at, by
-):
+def test_balance_is_proved_on_demand(finance, user, wallet, at, by):
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
+    settle_user(user=user, at=at, by=by)
+    use(user, 1, "report-8", at=at)
+
+    plain = text_of(finance.get(change_url(wallet)))
+    proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
+
+    assert "Prove it from every grant, use and entry" in plain
+    assert (
+        "Holds: $1.199999 left on grants, less $0.07 owed, is $1.129999 available. "
+        "Every grant adds up, and the ledger comes to $0."
+    ) in proved
+    assert "Credit, INV-1 Yes $1.20 $1.20 $0.050001 $0.050001" in proved
+
+
+def test_balance_that_its_rows_do_not_prove_is_told(finance, wallet, lot, at, by):
+    with auditing(by, at=at):
+        GrantLot.objects.filter(pk=lot.pk).update(amount_xusd=2_000_000)
+
+    proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
+
+    assert "Does not hold. $2.00 left on grants" in proved
+    assert "tell the engineers before anything is changed" in proved
+    assert "Credit, INV-1 No $2.00 $1.25 $0.00 $0.00" in proved
+
+
+def test_wallet_of_nobodys_money_says_so(finance, user):
+    page = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
+
+    for sentence in (
+        "Nothing that is still open. Press “Credit” above, or give a grant.",
+        "Nothing is owed.",
+        "Nothing was used yet.",
+        "No movement was booked yet.",
+    ):
+        assert sentence in page
+
+
+def test_wallet_leads_to_all_of_one_user(finance, realm, wallet, credit, at, by):
     other = ensure_account(realm=realm, principal_id="globex", at=at, by=by)
     credit(ensure_user(account=other, business_user_id="u-2", at=at, by=by))
-    every = f"{ENTRIES}?user={balance.pk}"
 
-    assert every in finance.get(change_url(balance)).text
-    assert [entry.user for entry in finance.get(every).context["cl"].result_list] == [
-        funded
-    ]
+    for path in (LOTS, POSTINGS):
+        every = f"{path}?user={wallet.pk}"
+        assert every in finance.get(change_url(wallet)).text
+        rows = finance.get(every).context["cl"].result_list
+        assert [row.user_id for row in rows] == [wallet.pk]
 
 
-def test_credit_is_shown_before_it_is_given(finance, funded, balance):
-    url = command_url(balance, "credit")
+def test_user_and_account_lead_to_their_wallets(finance, user, account, wallet):
+    of_user = finance.get(change_url(user)).text
+    of_account = finance.get(change_url(account)).text
 
-    preview, done = confirmed(finance, url, sent())
+    assert f'href="{change_url(wallet)}"' in of_user
+    assert f"{WALLETS}?account={account.pk}" in of_account
+    listed = finance.get(WALLETS, {"account": str(account.pk)}).context["cl"]
+    assert [row.pk for row in listed.result_list] == [user.pk]
+
+
+def test_credit_is_shown_before_it_is_given(finance, user, wallet):
+    preview, done = confirmed(finance, command_url(wallet, "credit"), sent())
 
     shown = text_of(preview)
-    assert "Balance of u-1 in the account acme" in shown
-    assert "Granted in all $1.25 $13.595678" in shown
+    assert "Wallet of u-1 in the account acme" in shown
+    assert "Available to spend $1.25 $13.595678" in shown
+    assert "Credit, INV-2 New $12.345678" in shown
     assert messages_of(done) == [("success", "u-1 was credited $12.345678.")]
-    entry = CreditEntry.objects.get(source_ref="INV-2")
-    assert entry.amount_xusd == 12_345_678
-    assert (entry.operator, entry.reason, entry.ticket_id, entry.actor_kind) == (
-        finance.user.username, "asked for", "T-7", "user",
+    posting = Posting.objects.get(source_ref="INV-2")
+    assert (posting.operator, posting.explanation, posting.ticket_id) == (
+        finance.user.username, "asked for", "T-7",
     )  # fmt: skip
-    balance.refresh_from_db()
-    assert balance.granted_xusd == 13_595_678
+    assert posting.actor_kind == "user"
+    assert GrantLot.objects.get(source_ref="INV-2").amount_xusd == 12_345_678
 
 
-def test_preview_gives_nothing(finance, balance):
-    finance.post(command_url(balance, "credit"), sent())
+def test_preview_gives_nothing(finance, wallet):
+    finance.post(command_url(wallet, "credit"), sent())
+    finance.post(command_url(wallet, "adjust"), adjustment())
 
-    assert CreditEntry.objects.count() == 1
-    balance.refresh_from_db()
-    assert balance.granted_xusd == 1_250_000
+    assert Posting.objects.count() == 1
+    assert GrantLot.objects.get().amount_xusd == 1_250_000
 
 
-def test_user_without_a_balance_is_credited_from_the_list(finance, realm, user):
+def test_user_without_credit_is_credited_from_the_list(finance, realm, user):
     data = sent(realm=realm.pk, principal="acme", user_id="u-1")
 
     _, done = confirmed(finance, CREDIT_A_USER, data)
 
-    balance = CreditBalance.objects.get(user=user)
-    assert done.url == change_url(balance)
-    assert balance.granted_xusd == 12_345_678
+    assert done.url == change_url(Wallet.objects.get(pk=user.pk))
+    assert GrantLot.objects.get(user=user).amount_xusd == 12_345_678
 
 
 @pytest.mark.parametrize(
@@ -239,59 +343,225 @@ def test_credit_for_nobody_is_refused_on_its_field(
 
     assert errors_of(refused) == {field: [sentence.format(realm=realm.pk)]}
     assert messages_of(refused) == []
-    assert not CreditEntry.objects.exists()
+    assert not GrantLot.objects.exists()
 
 
 def test_user_of_another_realm_is_not_found(finance, other_realm, user):
-    data = sent(realm=other_realm.pk, principal="acme", user_id="u-1")
-
-    refused = finance.post(CREDIT_A_USER, data)
+    refused = finance.post(
+        CREDIT_A_USER, sent(realm=other_realm.pk, principal="acme", user_id="u-1")
+    )
 
     assert list(errors_of(refused)) == ["principal"]
-    assert not CreditEntry.objects.exists()
+    assert not GrantLot.objects.exists()
 
 
 @pytest.mark.parametrize("amount", ["1.25", "7"])
-def test_source_is_credited_once(finance, balance, amount):
+def test_source_is_credited_once(finance, wallet, amount):
     refused = finance.post(
-        command_url(balance, "credit"), sent(source_ref="INV-1", amount_xusd=amount)
+        command_url(wallet, "credit"), sent(source_ref="INV-1", amount_xusd=amount)
     )
 
     [sentence] = errors_of(refused)["source_ref"]
     assert sentence.startswith("INV-1 already credited $1.25 to ")
-    assert CreditEntry.objects.count() == 1
+    assert GrantLot.objects.count() == 1
 
 
-def test_credit_cannot_be_dated_later(finance, balance):
+def test_credit_cannot_be_dated_later(finance, wallet):
     refused = finance.post(
-        command_url(balance, "credit"),
+        command_url(wallet, "credit"),
         sent(effective_at_0="2999-01-01", effective_at_1="00:00"),
     )
 
     assert "cannot lie in the future" in errors_of(refused)["effective_at"][0]
-    assert CreditEntry.objects.count() == 1
+    assert GrantLot.objects.count() == 1
 
 
-def test_total_beyond_what_can_be_counted_is_refused(finance, balance):
+def test_total_beyond_what_can_be_counted_is_refused(finance, wallet):
     refused = finance.post(
-        command_url(balance, "credit"), sent(amount_xusd="9223372036854.775807")
+        command_url(wallet, "credit"), sent(amount_xusd="9223372036854.775807")
     )
 
-    assert "would pass the limit" in errors_of(refused)["amount_xusd"][0]
+    assert "64 bits" in errors_of(refused)["amount_xusd"][0]
+
+
+def test_wallet_is_adjusted_downwards_from_what_pays_next(finance, wallet, lot):
+    preview, done = confirmed(
+        finance,
+        command_url(wallet, "adjust"),
+        adjustment(direction="take", amount_xusd="1"),
+    )
+
+    assert "Credit, INV-1 $1.25 $0.25" in text_of(preview)
+    assert messages_of(done) == [
+        ("success", "The wallet of u-1 was adjusted by -$1.00.")
+    ]
+    lot.refresh_from_db()
+    assert lot.amount_xusd == 250_000
+
+
+def test_no_more_is_taken_than_is_left(finance, wallet):
+    refused = finance.post(
+        command_url(wallet, "adjust"), adjustment(direction="take", amount_xusd="1.26")
+    )
+
+    assert errors_of(refused) == {
+        "amount_xusd": [
+            "Only $1.25 of the user's grants is left to spend: no more can be taken."
+        ]
+    }
+
+
+@pytest.mark.parametrize("amount", ["2", "3"])
+def test_reference_adjusts_once(finance, wallet, amount):
+    confirmed(finance, command_url(wallet, "adjust"), adjustment())
+
+    refused = finance.post(
+        command_url(wallet, "adjust"), adjustment(amount_xusd=amount)
+    )
+
+    [sentence] = errors_of(refused)["reference"]
+    assert sentence.startswith("FIX-1 already adjusted this wallet by +$2.00 on ")
+    assert Posting.objects.filter(reason=PostingReason.ADJUSTMENT).count() == 1
+
+
+def test_adjustment_is_reversed_once_from_its_movement(finance, wallet):
+    confirmed(finance, command_url(wallet, "adjust"), adjustment())
+    adjusted = Posting.objects.get(reason=PostingReason.ADJUSTMENT)
+    url = command_url(adjusted, "reverse")
+
+    preview, done = confirmed(finance, url, why())
+
+    assert "Available to spend $3.25 $1.25" in text_of(preview)
+    undone = Posting.objects.get(reason=PostingReason.REVERSAL)
+    assert done.url == change_url(undone)
+    assert change_url(adjusted) in finance.get(change_url(undone)).text
+    assert change_url(undone) in finance.get(change_url(adjusted)).text
+    again = finance.post(url, why())
+    assert messages_of(again)[-1][0] == "error"
+    assert Posting.objects.filter(reason=PostingReason.REVERSAL).count() == 1
+
+
+def test_adjustment_that_was_spent_is_not_reversed(finance, user, wallet, at):
+    confirmed(finance, command_url(wallet, "adjust"), adjustment())
+    adjusted = Posting.objects.get(reason=PostingReason.ADJUSTMENT)
+    # Of now, so that the new grant's window holds.
+    use(user, 3_000_000, "report", at=adjusted.occurred_at + timedelta(seconds=1))
+
+    refused = finance.post(command_url(adjusted, "reverse"), why())
+
+    assert errors_of(refused)["__all__"]
+    assert not Posting.objects.filter(reason=PostingReason.REVERSAL).exists()
+
+
+@pytest.mark.parametrize("source", ["gate_rating:", "grant_lot:", "bpa:", "settle:x/y"])
+def test_reference_that_looks_like_the_systems_own_breaks_nothing(
+    finance, user, credit, source
+):
+    lot = credit(user, source_ref=source)
+
+    pages = (
+        change_url(lot),
+        change_url(Wallet.objects.get(pk=user.pk)),
+        POSTINGS,
+    )
+    assert [finance.get(page).status_code for page in pages] == [200] * 3
+
+
+def test_revocation_leads_back_to_its_grant(finance, lot):
+    confirmed(finance, command_url(lot, "revoke"), why())
+    posting = Posting.objects.get(reason=PostingReason.REVOCATION)
+
+    page = finance.get(change_url(posting)).text
+
+    assert f'<a href="{change_url(lot)}" class="text-link">Grant</a>' in page
+
+
+def test_first_page_leaves_out_what_jobs_change_all_day(finance, lot):
+    finance.post(command_url(lot, "suspend"), why())
+
+    changed = [each["what"] for each in finance.get("/admin/").context["recent"]]
+
+    assert changed
+    assert not [what for what in changed if what.startswith("Grant $")]
+
+
+def test_credit_has_no_button_to_reverse_it(finance, lot):
+    page = finance.get(change_url(Posting.objects.get()))
+
+    assert "do/reverse/" not in page.text
+    assert "asked for in the ticket" in text_of(page)
+
+
+def test_lot_is_suspended_and_resumed(finance, lot):
+    finance.post(command_url(lot, "suspend"), why())
+    lot.refresh_from_db()
+    assert lot.status == "suspended"
+    assert "do/resume/" in finance.get(change_url(lot)).text
+
+    finance.post(command_url(lot, "resume"), why())
+
+    lot.refresh_from_db()
+    assert lot.status == "ready"
+    assert "do/resume/" not in finance.get(change_url(lot)).text
+
+
+def test_revoking_shows_what_is_lost(finance, user, lot, at):
+    use(user, 250_000, "report", at=at)
+
+    preview, done = confirmed(finance, command_url(lot, "revoke"), why())
+
+    assert "Stays spent $0.25 Is taken back $1.00" in text_of(preview)
+    assert messages_of(done) == [
+        ("success", "The grant is revoked: $1.00 was taken back.")
+    ]
+    lot.refresh_from_db()
+    assert lot.status == "canceled"
+    page = text_of(finance.get(change_url(lot)))
+    assert "Forfeited, with $1.00 left, on " in page
+    assert "do/revoke/" not in finance.get(change_url(lot)).text
+
+
+def test_lot_page_lists_uses_and_entries(finance, user, lot, at):
+    use(user, 250_000, "report", at=at)
+
+    page = text_of(finance.get(change_url(lot)))
+
+    assert "2026-03-10 12:00:00 $0.25 report Not yet" in page
+    assert "Given Paid money +$1.25 $1.25" in page
+    assert "Given Given -$1.25 -$1.25" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ("spendable", 1), ("ahead", 0), ("soon", 0), ("suspended", 0), ("owed", 1),
+        ("over", 0), ("", 2),
+    ],
+)  # fmt: skip
+def test_lots_are_filtered_by_how_they_stand(finance, user, lot, at, by, state, found):
+    use(user, 0, "report", at=at, owed_xusd=5)
+    settle_user(user=user, at=at, by=by)
+
+    listed = finance.get(LOTS, {"state": state} if state else {}).context["cl"]
+
+    assert listed.result_count == found
 
 
 @pytest.mark.parametrize(
     ("path", "term", "found"),
     [
-        (BALANCES, "acme", 1),
-        (BALANCES, "u-1", 1),
-        (BALANCES, "ann@acme.example", 1),
-        (BALANCES, "globex", 0),
-        (ENTRIES, "INV-1", 1),
-        (ENTRIES, "acme", 1),
-        (ENTRIES, "u-1", 1),
-        (ENTRIES, "T-1001", 1),
-        (ENTRIES, "INV-9", 0),
+        (WALLETS, "acme", 1),
+        (WALLETS, "u-1", 1),
+        (WALLETS, "ann@acme.example", 1),
+        (WALLETS, "globex", 0),
+        (LOTS, "INV-1", 1),
+        (LOTS, "u-1", 1),
+        (LOTS, "credit", 1),
+        (LOTS, "INV-9", 0),
+        (POSTINGS, "INV-1", 1),
+        (POSTINGS, "acme", 1),
+        (POSTINGS, "T-1001", 1),
+        (POSTINGS, "INV-9", 0),
     ],
 )
 def test_money_is_found_by_what_people_say(
@@ -348,26 +618,26 @@ def test_what_is_no_amount_is_refused_in_a_sentence(typed, sentence):
     assert sentence in " ".join(refusal.value.messages)
 
 
-def test_entries_are_listed_newest_first(finance, funded, credit, at, by):
-    credit_balance(
-        user=funded, amount_xusd=1, source_ref="later", at=at + timedelta(days=1), by=by
-    )
+def test_movements_are_listed_newest_first(finance, user, lot, at, by):
+    later = at + timedelta(days=1)
+    credit_balance(user=user, amount_xusd=1, source_ref="later", at=later, by=by)
 
-    listed = finance.get(ENTRIES).context["cl"].result_list
+    listed = finance.get(POSTINGS).context["cl"].result_list
 
-    assert [entry.source_ref for entry in listed] == ["later", "INV-1"]
-
-
-def test_money_is_called_as_a_person_would(finance, funded, balance):
-    entry = CreditEntry.objects.get()
-
-    assert str(balance) == f"Balance of {funded} in {balance.account}"
-    when = f"{entry.occurred_at:%Y-%m-%d %H:%M} UTC"
-    assert str(entry) == f"Credit of $1.25 for {funded} on {when}"
+    assert [posting.source_ref for posting in listed] == ["later", "INV-1"]
 
 
-def test_records_without_a_history_offer_none(finance, balance):
-    for row in (balance, CreditEntry.objects.get()):
+def test_money_is_called_as_a_person_would(finance, lot, wallet):
+    posting = Posting.objects.get()
+
+    assert str(lot) == "$1.25 of Credit for u-1"
+    assert str(posting) == "Given for u-1 on 2026-03-10 12:00 UTC"
+    assert str(wallet) == "u-1"
+
+
+def test_grants_have_a_history_and_records_none(finance, lot, wallet):
+    assert "history/" in finance.get(change_url(lot)).text
+    for row in (wallet, Posting.objects.get()):
         assert "history/" not in finance.get(change_url(row)).text
         history = change_url(row).replace("change", "history")
         assert finance.get(history).status_code == 404

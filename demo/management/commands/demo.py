@@ -59,7 +59,12 @@ class Command(BaseCommand):
             PLANGATE_PUBLIC_URL=base_url,
             PLANGATE_LOG_LEVEL="30",
         )
-        supervisor.start("worker", manage("worker"), PLANGATE_DATABASE_ROLE="app")
+        supervisor.start(
+            "worker",
+            manage("worker"),
+            PLANGATE_DATABASE_ROLE="app",
+            PLANGATE_LOG_LEVEL="30",
+        )
         if not wait_until_healthy(base_url, supervisor, START_SECONDS):
             if supervisor.asked_to_stop():
                 return

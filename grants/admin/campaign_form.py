@@ -1,0 +1,106 @@
+"""The form of a campaign."""
+
+from typing import Any
+
+from django import forms
+
+from billing.models import BillingAccount
+from config.admin.bases import LinesField, UtcDateTimeField, metadata_form
+from config.kernel.metadata import CampaignMetadata
+from grants.models import GrantCampaign
+
+EXAMPLE = {
+    "grants": [{"grant_program_code": "one_time_xusd", "amount_xusd": 5_000_000}]
+}
+TARGETS = "billing_account_ids"
+
+
+class CampaignForm(metadata_form(CampaignMetadata)):  # type: ignore[misc]
+    """What a campaign gives, to whom, and when."""
+
+    window_start = UtcDateTimeField(label="Starts")
+    window_end = UtcDateTimeField(
+        label="Ends",
+        required=False,
+        help_text="Date and time in UTC. Empty means it runs until somebody ends it.",
+    )
+    principals = LinesField(
+        label="Accounts",
+        required=False,
+        widget=forms.Textarea({"rows": 4}),
+        help_text="One principal (the customer's own id) per line. Empty means every "
+        "account of the realm.",
+    )
+    shown_by = {f"target_filter.{TARGETS}": "principals", "target_filter": "principals"}
+
+    class Meta:
+        model = GrantCampaign
+        fields = (
+            "realm", "name", "window_start", "window_end", "event_type",
+            "assignment_trigger", "payload_match", "metadata",
+        )  # fmt: skip
+        labels = {
+            "event_type": "On the event",
+            "assignment_trigger": "How often",
+            "payload_match": "Only where the event says",
+        }
+        help_texts = {
+            "name": "For people, once per realm.",
+            "event_type": "Like billing_user.activated. Empty means: not on events, "
+            "but to the accounts above.",
+            "assignment_trigger": "Only with an event.",
+            "payload_match": "Only with an event: a JSON object that the event must "
+            "contain. Empty means any.",
+        }
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        campaign = self.instance
+        if campaign._state.adding:
+            self.initial[self.metadata_field] = EXAMPLE
+        elif "principals" in self.fields:
+            self.initial["principals"] = principals_of(campaign)
+        if self.metadata_field in self.fields:
+            self.fields[self.metadata_field].label = "What it gives"
+            self.fields[self.metadata_field].help_text = (
+                "A JSON object. <code>grants</code> lists what is given: "
+                "<code>grant_program_code</code>, a program's code, and "
+                "<code>amount_xusd</code>, in millionths of a US dollar: 5000000 is "
+                "$5. Other keys of a grant, such as <code>binding_window_end</code>, "
+                "stand in the documentation of metadata. Any other key is your own "
+                "annotation."
+            )
+
+    def clean_event_type(self) -> str | None:
+        """Return the event's name; an empty box is none."""
+        return self.cleaned_data["event_type"] or None
+
+    def clean(self) -> dict[str, Any]:
+        """Find the accounts that are named. Refuses principals that nobody has."""
+        cleaned: dict[str, Any] = super().clean()
+        realm = cleaned.get("realm") or getattr(self.instance, "realm", None)
+        named = cleaned.get("principals") or []
+        if realm is None or "principals" in self.errors:
+            return cleaned
+        accounts = BillingAccount.objects.in_realm(realm).filter(
+            billing_principal_id__in=named
+        )
+        found = dict(accounts.values_list("billing_principal_id", "pk"))
+        missing = [principal for principal in named if principal not in found]
+        if missing:
+            sentence = f"The realm {realm} has no account {', '.join(missing)}."
+            self.add_error("principals", sentence)
+        keys = [str(found[principal]) for principal in named if principal in found]
+        cleaned["target_filter"] = {TARGETS: keys} if keys else {}
+        return cleaned
+
+
+def principals_of(campaign: GrantCampaign) -> list[str]:
+    """Return the principals of the accounts that a campaign targets, [] for all."""
+    keys = campaign.target_filter.get(TARGETS, [])
+    accounts = BillingAccount.objects.in_realm(campaign.realm_id).filter(pk__in=keys)
+    return list(
+        accounts.order_by("billing_principal_id").values_list(
+            "billing_principal_id", flat=True
+        )
+    )

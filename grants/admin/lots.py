@@ -1,0 +1,286 @@
+"""Grants: money for one period, given to one user."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from billing.admin.related import Related, add_related
+from catalog.admin.filters import TimeFilter
+from catalog.admin.words import moment, unbroken
+from config.admin.bases import (
+    GRANTS,
+    ActionVariant,
+    CommandForm,
+    Figure,
+    Menu,
+    Preview,
+    Table,
+    add_figure,
+    command,
+)
+from config.kernel.audit import AuditContext
+from config.kernel.clock import now
+from config.kernel.money import format_xusd
+from grants.admin.lot_page import LotPage
+from grants.models import ENDED, OPEN, SPENDABLE, GrantLot, LotKind, LotStatus
+from grants.services.lots import resume_lot, revoke_lot, suspend_lot
+
+MANAGE = "grants.manage_lots"
+SOON = timedelta(days=7)
+
+
+def _was_given(lot: GrantLot) -> bool:
+    return lot.kind != LotKind.FALLBACK
+
+
+def can_suspend(lot: GrantLot) -> bool:
+    """Return whether a lot may be spent, now or later, but for its window."""
+    return _was_given(lot) and lot.status in SPENDABLE
+
+
+def can_resume(lot: GrantLot) -> bool:
+    """Return whether a lot is suspended."""
+    return _was_given(lot) and lot.status == LotStatus.SUSPENDED
+
+
+def can_revoke(lot: GrantLot) -> bool:
+    """Return whether a lot is open."""
+    return _was_given(lot) and lot.status in OPEN
+
+
+class StateFilter(admin.SimpleListFilter):
+    """How grants stand now."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [
+            ("spendable", "Can be spent"),
+            ("ahead", "Begins later"),
+            ("soon", "Ends within 7 days"),
+            ("suspended", "Suspended"),
+            ("owed", "Owed"),
+            ("over", "Closed or revoked"),
+        ]
+
+    def queryset(self, request: Any, queryset: Any) -> Any:
+        """Return the lots that stand so now."""
+        at = now()
+        given = queryset.exclude(kind=LotKind.FALLBACK)
+        found = {
+            "spendable": given.effective(at).filter(status__in=SPENDABLE),
+            "ahead": given.filter(status__in=SPENDABLE, window_start__gt=at),
+            "soon": _ending(given, at),
+            "suspended": given.filter(status=LotStatus.SUSPENDED),
+            "owed": queryset.owed(),
+            "over": queryset.filter(status__in=ENDED),
+        }
+        return found.get(self.value() or "", queryset)
+
+
+def _ending(lots: Any, at: datetime) -> Any:
+    """Return what can be spent at `at` and ends soon after."""
+    return lots.effective(at).filter(status__in=SPENDABLE, window_end__lte=at + SOON)
+
+
+@admin.register(GrantLot)
+class LotAdmin(LotPage):
+    """Grants."""
+
+    menu = Menu(GRANTS, icon="redeem", order=20)
+    empty_message = (
+        "No grant like that. A grant appears when a plan, a purchase, a campaign or a "
+        "person gives a user something: press “Credit a user” among the wallets."
+    )
+    list_display = (
+        "program_text", "wallet_link", "account_link", "state", "left_text",
+        "given_text", "starts", "ends", "source_kind", "realm",
+    )  # fmt: skip
+    list_display_links = ("program_text",)
+    changes_lately = False
+    list_filter = (
+        StateFilter, "status", "kind", "source_kind", ("created_at", TimeFilter),
+        "program", "realm",
+    )  # fmt: skip
+    list_select_related = (
+        "realm", "account", "user", "program", "assignment__program",
+        "assignment__user", "carried_from__program", "carried_from__user",
+    )  # fmt: skip
+    search_fields = (
+        "account__billing_principal_id", "user__business_user_id",
+        "user__metadata__email", "program__program_code", "source_ref", "id__iexact",
+    )  # fmt: skip
+    search_help_text = (
+        "Principal, user id, e-mail, program code, source reference or grant id"
+    )
+    # Keys grow with time.
+    ordering = ("-id",)
+    export_fields = (
+        "id", "realm", "account__billing_principal_id", "user__business_user_id",
+        "program__program_code", "status", "kind", "source_kind", "source_ref",
+        "amount_xusd", "consumed_xusd", "reserved_xusd", "paid_xusd", "on_ledger",
+        "priority", "window_start", "window_end", "closure_kind", "closed_at",
+        "closed_remaining_xusd", "created_at",
+    )  # fmt: skip
+
+    @display(description="Program", ordering="program__program_code")
+    def program_text(self, lot: GrantLot) -> Any:
+        """Return the program it was given by."""
+        return unbroken(lot.program)
+
+    @display(description="Left")
+    def left_text(self, lot: GrantLot) -> str:
+        """Return what is left of it, in dollars; of overage what is owed, below 0."""
+        if lot.kind == LotKind.FALLBACK:
+            return format_xusd(lot.remaining_xusd)
+        return format_xusd(lot.available_xusd)
+
+    @display(description="Given", ordering="amount_xusd")
+    def given_text(self, lot: GrantLot) -> str:
+        """Return what was given, in dollars."""
+        return format_xusd(lot.amount_xusd)
+
+    @display(description="From (UTC)", ordering="window_start")
+    def starts(self, lot: GrantLot) -> Any:
+        """Return since when it can be spent."""
+        return moment(lot.window_start)
+
+    @display(description="Until (UTC)", ordering="window_end")
+    def ends(self, lot: GrantLot) -> Any:
+        """Return the instant from which it cannot be spent."""
+        return moment(lot.window_end)
+
+    @command(
+        "Suspend",
+        permission=MANAGE,
+        icon="pause_circle",
+        description="Nothing more is spent of it until it is resumed, also nothing of "
+        "what is held. Its window runs on.",
+        available=can_suspend,
+    )
+    def suspend(
+        self,
+        _request: HttpRequest,
+        lot: GrantLot,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Suspend the lot."""
+        suspend_lot(lot=lot, at=at, by=by)
+        return f"{lot} is suspended."
+
+    @command(
+        "Resume",
+        permission=MANAGE,
+        icon="play_circle",
+        description="It can be spent again, as long as its window holds.",
+        available=can_resume,
+    )
+    def resume(
+        self,
+        _request: HttpRequest,
+        lot: GrantLot,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Resume the lot."""
+        resume_lot(lot=lot, at=at, by=by)
+        return f"{lot} can be spent again."
+
+    def preview_revoke(
+        self,
+        _request: HttpRequest,
+        lot: GrantLot,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return what the user loses: revoke the lot, to be rolled back."""
+        done = revoke_lot(lot=lot, at=at, by=by)
+        return [
+            Table(
+                title=f"{lot}",
+                headers=("", "Amount"),
+                rows=[
+                    ("Stays spent", format_xusd(done.consumed_xusd)),
+                    ("Is taken back", format_xusd(done.closed_remaining_xusd or 0)),
+                    (
+                        "Of that held for work under way, which nothing pays then",
+                        format_xusd(done.reserved_xusd),
+                    ),
+                ],
+            )
+        ]
+
+    @command(
+        "Revoke",
+        permission=MANAGE,
+        icon="cancel",
+        variant=ActionVariant.DANGER,
+        description="Takes back what is left, for good. What was spent stays spent.",
+        available=can_revoke,
+        preview=preview_revoke,
+    )
+    def revoke(
+        self,
+        _request: HttpRequest,
+        lot: GrantLot,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Revoke the lot."""
+        done = revoke_lot(lot=lot, at=at, by=by)
+        taken = format_xusd(done.closed_remaining_xusd or 0)
+        return f"The grant is revoked: {taken} was taken back."
+
+
+def _soon(at: datetime) -> QuerySet[GrantLot]:
+    given = GrantLot.objects.exclude(kind=LotKind.FALLBACK)
+    found: QuerySet[GrantLot] = _ending(given, at)
+    return found
+
+
+add_figure(
+    Figure(
+        label="Grants ending within 7 days",
+        rows=_soon,
+        url_name="admin:grants_grantlot_changelist",
+        permission="grants.view_grantlot",
+        query=lambda _at: urlencode({"state": "soon"}),
+        icon="redeem",
+        order=40,
+    )
+)
+add_figure(
+    Figure(
+        label="Overages that are not paid",
+        rows=lambda _at: GrantLot.objects.all().owed(),
+        url_name="admin:grants_grantlot_changelist",
+        permission="grants.view_grantlot",
+        query=lambda _at: urlencode({"state": "owed"}),
+        icon="money_off",
+        order=41,
+    )
+)
+add_related(
+    Related(
+        label="Grants",
+        url_name="admin:grants_grantlot_changelist",
+        permission="grants.view_grantlot",
+        order=52,
+    )
+)

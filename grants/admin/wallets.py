@@ -1,0 +1,197 @@
+"""Wallets: what each user has, owes and may spend."""
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from unfold.decorators import display
+
+from billing.admin.related import Related, add_related
+from catalog.admin.words import money
+from config.admin.bases import (
+    GRANTS,
+    ActionVariant,
+    Done,
+    Menu,
+    Preview,
+    command,
+)
+from config.kernel.audit import AuditContext
+from config.kernel.clock import now
+from config.kernel.money import format_xusd
+from grants.admin.credits import (
+    AdjustForm,
+    CreditForm,
+    CreditUserForm,
+    adjusted_xusd,
+    money_preview,
+)
+from grants.admin.wallet_page import WalletPage
+from grants.admin.words import signed
+from grants.models import Wallet
+from grants.selectors.purses import with_sums
+
+CREDIT, ADJUST = "grants.credit_wallet", "grants.adjust_wallet"
+_DESCRIPTION = (
+    "Gives credit without an end; it can be spent at once. A mistake is put right by "
+    "“Revoke” on the grant, or by “Adjust” on the wallet."
+)
+
+
+def _available(user: Any) -> int:
+    available: int = max(0, user.gross_xusd - user.owed_xusd)
+    return available
+
+
+@admin.register(Wallet)
+class WalletAdmin(WalletPage):
+    """Wallets."""
+
+    menu = Menu(GRANTS, icon="account_balance_wallet", order=10)
+    empty_message = (
+        "No user yet. A wallet appears with its user: when a service first acts for "
+        "one, or by the API."
+    )
+    # Users are found by the search over everything already.
+    searched = False
+    list_display = (
+        "user_name", "account_link", "available", "owed", "held", "realm",
+    )  # fmt: skip
+    list_filter = ("status", "realm")
+    list_select_related = ("realm", "account")
+    search_fields = (
+        "account__billing_principal_id", "business_user_id", "metadata__email",
+        "id__iexact",
+    )  # fmt: skip
+    search_help_text = "Principal, user id, e-mail or billing user id"
+    ordering = ("-id",)
+    export_fields = (
+        "id", "realm", "account__billing_principal_id", "business_user_id",
+    )  # fmt: skip
+    export_texts = {
+        "available_xusd": lambda user: str(_available(user)),
+        "owed_xusd": lambda user: str(user.owed_xusd),
+        "held_xusd": lambda user: str(user.held_xusd),
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
+        """Return the users with what they have, owe and hold now."""
+        users: QuerySet[Wallet] = super().get_queryset(request)
+        return with_sums(users, at=now())
+
+    @display(description="User", ordering="business_user_id")
+    def user_name(self, user: Wallet) -> str:
+        """Return the user's id."""
+        return str(user)
+
+    @display(description="Available")
+    def available(self, user: Any) -> Any:
+        """Return what may still be spent."""
+        return money(_available(user))
+
+    @display(description="Owed")
+    def owed(self, user: Any) -> Any:
+        """Return what was used beyond all grants and is not paid."""
+        return money(user.owed_xusd)
+
+    @display(description="Held")
+    def held(self, user: Any) -> Any:
+        """Return what leases hold."""
+        return money(user.held_xusd)
+
+    def preview_money(
+        self,
+        _request: HttpRequest,
+        _user: Wallet | None,
+        form: Any,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return what a credit or adjustment changes."""
+        return money_preview(form, at=at, by=by)
+
+    @command(
+        "Credit",
+        form=CreditForm,
+        permission=CREDIT,
+        icon="add_card",
+        variant=ActionVariant.PRIMARY,
+        description=_DESCRIPTION,
+        preview=preview_money,
+    )
+    def credit(
+        self,
+        _request: HttpRequest,
+        user: Wallet,
+        form: CreditForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Credit the user."""
+        lot = form.perform(at=at, by=by)
+        return f"{user} was credited {format_xusd(lot.amount_xusd)}."
+
+    @command(
+        "Credit a user",
+        form=CreditUserForm,
+        permission=CREDIT,
+        icon="add_card",
+        variant=ActionVariant.PRIMARY,
+        description=_DESCRIPTION,
+        on_list=True,
+        preview=preview_money,
+    )
+    def credit_user(
+        self,
+        _request: HttpRequest,
+        _subject: None,
+        form: CreditForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Done:
+        """Credit a user who is named on the form."""
+        lot = form.perform(at=at, by=by)
+        return Done(
+            f"{lot.user} was credited {format_xusd(lot.amount_xusd)}.",
+            goto=reverse("admin:grants_wallet_change", args=[lot.user_id]),
+        )
+
+    @command(
+        "Adjust",
+        form=AdjustForm,
+        permission=ADJUST,
+        icon="tune",
+        description="Corrects what the user has. What is given is a new grant; what is "
+        "taken is taken from the grants that would be spent next. It can be reversed "
+        "from its movement.",
+        preview=preview_money,
+    )
+    def adjust(
+        self,
+        _request: HttpRequest,
+        user: Wallet,
+        form: AdjustForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Adjust the wallet."""
+        posting = form.perform(at=at, by=by)
+        return f"The wallet of {user} was adjusted by {signed(adjusted_xusd(posting))}."
+
+
+add_related(
+    Related(
+        label="Wallets",
+        url_name="admin:grants_wallet_changelist",
+        permission="grants.view_wallet",
+        order=50,
+        user_page="admin:grants_wallet_change",
+    )
+)
