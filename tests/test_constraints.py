@@ -500,7 +500,7 @@ UNGUARDED = {
     "gate_ratings.plan_assignment_id": "copied by the gate's function from its lease or a projection",
     "gate_ratings.lease_id": "of a lease that the same statement locks and ends, which is told how many it ended; purged long before its rating",
     "ledger_seals.entry_id": "made by the job alone, of entries of the ledger account that it locks; the proof looks that each seal lies on its entry",
-    "ledger_seals.ledger_account_id": "the same",
+    "ledger_seals.ledger_account_id": "of its entry: see there",
     "gate_ratings.reversal_of_id": "no verb reverses a rating yet; the first one brings its key, and that it happens once",
 }
 """References that no composite key checks, and why they need none."""

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.test import Client
 
 from billing.models import BillingAccount
+from billing.services.users import ensure_user
 from config.kernel.ids import new_id
 from config.tenancy.models import Scope
 from config.tenancy.services.service_keys import create_service_key
@@ -165,6 +166,20 @@ def test_another_realms_id_is_as_unknown_as_any(worlds, route):
         assert fingerprint(worlds.foreign) == before
 
 
+OTHERS = {
+    "plan_id": lambda world: world.higher_plan.pk,
+    "billing_user_id": lambda world: colleague(world).pk,
+}
+"""By name of an outer id: another one that the caller may see."""
+
+
+def colleague(world):
+    """Another user of the world's account."""
+    return ensure_user(
+        account=world.account, business_user_id="u-2", at=world.at, by=world.by
+    )
+
+
 @each([route for route in WITH_IDS if len(route.parameters) > 1])
 def test_another_realms_id_below_an_own_one_is_unknown(worlds, route):
     outer, inner = route.parameters
@@ -172,7 +187,7 @@ def test_another_realms_id_below_an_own_one_is_unknown(worlds, route):
         client = caller(worlds.own)
         mixed = {outer: IDS[outer](worlds.own), inner: IDS[inner](worlds.foreign)}
         below_another = {
-            outer: worlds.own.higher_plan.pk,
+            outer: OTHERS[outer](worlds.own),
             inner: IDS[inner](worlds.own),
         }
 
@@ -183,7 +198,6 @@ def test_another_realms_id_below_an_own_one_is_unknown(worlds, route):
             for ids in (mixed, below_another)
         ]
 
-    assert outer == "plan_id"
     assert statuses == [404, 404]
 
 
