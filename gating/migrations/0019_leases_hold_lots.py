@@ -24,12 +24,32 @@ LEASES = (
         ),
     },
 )
-# What was held was held on the lot that the user's balance became.
+# What active leases held of a balance, they hold of the lots that it became; of leases
+# that ended, the columns tell how much that was, and no more.
 HELD = """
-UPDATE gate_leases
-SET held_lots = ARRAY[md5(user_id || '|opening lot')::uuid],
+UPDATE gate_leases l SET held_lots = p.o_lots, held_amounts = p.o_amounts
+FROM (
+    SELECT a.id, part.o_lots, part.o_amounts
+    FROM (
+        SELECT id, user_id, reserved_xusd,
+            sum(reserved_xusd) OVER (PARTITION BY user_id ORDER BY id)
+                - reserved_xusd AS before
+        FROM gate_leases WHERE state = 'active' AND reserved_xusd > 0
+    ) a
+    JOIN (
+        SELECT user_id, array_agg(id ORDER BY window_start, id) AS lots,
+            array_agg(reserved_xusd ORDER BY window_start, id) AS held
+        FROM grant_lots WHERE reserved_xusd > 0 GROUP BY user_id
+    ) u ON u.user_id = a.user_id
+    CROSS JOIN LATERAL grants_part(u.lots, u.held, a.before::bigint, a.reserved_xusd) part
+) p
+WHERE p.id = l.id;
+UPDATE gate_leases l
+SET held_lots = ARRAY[(
+        SELECT g.id FROM grant_lots g WHERE g.user_id = l.user_id
+        ORDER BY g.window_start, g.id LIMIT 1)],
     held_amounts = ARRAY[reserved_xusd]
-WHERE reserved_xusd > 0;
+WHERE state <> 'active' AND reserved_xusd > 0;
 """
 # What no balance paid was told by ratings alone; settlement puts it on overage lots.
 OWED = """

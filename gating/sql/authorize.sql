@@ -15,7 +15,7 @@
 -- named; `replayed`, with the same of the first answer; `key_reused`; `lease_taken`;
 -- `stale`, where the projection must be resolved again.
 --
--- Order of locks: the accounts' rows in order of id, then balances, budgets, counters,
+-- Order of locks: the accounts' rows in order of id, then lots, budgets, counters,
 -- leases.
 -- What the items read of counters is kept here while they are decided, and written once
 -- at the end: under the accounts' locks nobody else changes it. A counter's id is a hash
@@ -49,6 +49,7 @@ DECLARE
     v_old_keys text[];
     v_lots uuid[];
     v_lots_held bigint[];
+    v_freed bigint;
     v_leases gate_leases[] := '{}';
     v_keys text[] := '{}';
     v_names text[] := '{}';
@@ -350,15 +351,15 @@ BEGIN
         v_available := 0;
         v_wallet := 0;
         IF rule.billing_mode = 'prepaid' AND NOT rule.zero_cost THEN
-            v_available := grants_available(item.realm, rule.user_id, p_at);
+            v_freed := 0;
             IF v_overdue AND p_dry THEN
-                v_available := v_available + (
-                    SELECT grants_freed(array_agg(h.lot), array_agg(h.held), p_at)
-                    FROM gate_leases l, unnest(l.held_lots, l.held_amounts) AS h(lot, held)
-                    WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
-                        AND l.user_id = rule.user_id AND l.state = 'active'
-                        AND l.expires_at < p_at - p_grace);
+                SELECT grants_freed(array_agg(h.lot), array_agg(h.held), p_at) INTO v_freed
+                FROM gate_leases l, unnest(l.held_lots, l.held_amounts) AS h(lot, held)
+                WHERE l.realm_id = item.realm AND l.account_id = rule.account_id
+                    AND l.user_id = rule.user_id AND l.state = 'active'
+                    AND l.expires_at < p_at - p_grace;
             END IF;
+            v_available := grants_available(item.realm, rule.user_id, p_at, v_freed);
             IF v_reserves AND rule.price_xusd IS NOT NULL THEN
                 -- Rounded up: it covers whatever remainder is carried in.
                 v_wallet := CASE

@@ -61,8 +61,10 @@ BEGIN
         array_agg(i.quantity ORDER BY i.n) AS quantities,
         array_agg(i.used ORDER BY i.n) AS uses, array_agg(i.id ORDER BY i.n) AS ratings,
         sum(i.quantity)::bigint AS quantity, sum(l.reserved_minor)::bigint AS minor,
-        sum(l.reserved_xusd)::bigint AS xusd, array_agg(DISTINCT l.held_lots)
-            FILTER (WHERE l.reserved_xusd > 0) AS lots,
+        sum(l.reserved_xusd)::bigint AS xusd,
+        min(l.held_lots) FILTER (WHERE l.reserved_xusd > 0) AS lots,
+        min(l.held_lots) FILTER (WHERE l.reserved_xusd > 0)
+            <> max(l.held_lots) FILTER (WHERE l.reserved_xusd > 0) AS on_several,
         min(l.quota_counter_ids) AS counters,
         min(l.quota_limits) AS limits, min(l.quota_held) AS holds,
         min(l.quota_counter_ids) = max(l.quota_counter_ids)
@@ -125,12 +127,12 @@ BEGIN
         RETURN NULL;
     END IF;
     IF leases.xusd > 0 OR rated.revenue > 0 THEN
-        IF array_length(leases.lots, 1) > 1 OR array_length(leases.lots, 2) > 1 THEN
+        IF leases.on_several OR cardinality(leases.lots) > 1 THEN
             RETURN NULL;
         END IF;
         SELECT o_gross, o_lot, o_free INTO v_available, v_lot, v_free
         FROM grants_purse(p_realm, v_user, coalesce(leases.lots, '{}'), p_at);
-        IF v_lot IS NULL OR v_lot <> leases.lots[1][1] THEN
+        IF v_lot IS NULL OR v_lot <> leases.lots[1] THEN
             RETURN NULL;
         END IF;
     END IF;

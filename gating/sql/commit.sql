@@ -83,6 +83,7 @@ DECLARE
     v_reasons text[];
     v_available bigint;
     v_void bigint;
+    v_payer uuid;
     v_applied bigint;
     v_funded bigint;
     v_pays boolean;
@@ -470,6 +471,10 @@ BEGIN
         v_void := 0;
         v_pays := v_state = 'active' AND (held.reserved_xusd > 0 OR v_revenue > 0);
         IF v_pays THEN
+            IF v_many AND rule.user_id IS DISTINCT FROM v_payer THEN
+                PERFORM grants_lock(item.realm, rule.user_id);
+                v_payer := rule.user_id;
+            END IF;
             v_available := grants_gross(item.realm, rule.user_id, p_at);
             IF held.reserved_xusd > 0 THEN
                 -- Of lots that were revoked or suspended nothing is paid.

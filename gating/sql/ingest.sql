@@ -11,10 +11,10 @@
 --
 -- Returns `o`: `replayed`, with the rating to read; `key_reused`; `stale`, where the
 -- user or the rules of `occurred` are not known (`current`: those of p_at are); else
--- `open`, with the rules, the balance, what was carried under each rate, and the budget
+-- `open`, with the rules, what lots have, what was carried under each rate, and the budget
 -- that is named, NULL where there is none.
 --
--- Order of locks: the account's row, then the balance, then the budget.
+-- Order of locks: the account's row, then the budget; booking takes from lots.
 CREATE OR REPLACE FUNCTION gate_ingest_read(
     p_item jsonb, p_at timestamptz, p_version bigint
 ) RETURNS jsonb

@@ -154,8 +154,10 @@ def _issue(
 
 def _tell(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
     """Post a new lot of credit in its user's ledger, and record the event."""
-    key = by.idempotency_key or lot.source_ref
-    cause = Cause(PostingReason.ISSUE, lot.source_ref, f"credit:{key}")
+    key = f"credit:source:{lot.source_ref}"
+    if by.idempotency_key:
+        key = f"credit:key:{by.idempotency_key}"
+    cause = Cause(PostingReason.ISSUE, lot.source_ref, key)
     legs = move(LedgerKind.ISSUED, holding_of(lot), lot.amount_xusd, lot=lot)
     post(user=lot.user, cause=cause, legs=legs, at=at, by=by)
     record_event(

@@ -23,15 +23,16 @@ BEGIN
             AND (window_end IS NULL OR p_at < window_end));
 END $$;
 
--- The same less what is owed, 0 or more: what authorize admits by.
+-- The same less what is owed, 0 or more: what authorize admits by. p_freed is what comes
+-- free of holds, as if they had been given up.
 CREATE OR REPLACE FUNCTION grants_available(
-    p_realm text, p_user uuid, p_at timestamptz
+    p_realm text, p_user uuid, p_at timestamptz, p_freed bigint DEFAULT 0
 ) RETURNS bigint
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
         SELECT least(9223372036854775807, greatest(0, coalesce(
-            sum(amount_xusd + paid_xusd - consumed_xusd - reserved_xusd), 0) - (
+            sum(amount_xusd + paid_xusd - consumed_xusd - reserved_xusd), 0) + p_freed - (
                 -- What settlement has not put on its lot yet.
                 SELECT coalesce(sum(a.amount_xusd), 0) FROM grant_allocations a
                 WHERE a.realm_id = p_realm AND a.user_id = p_user
@@ -139,6 +140,18 @@ BEGIN
         RAISE EXCEPTION 'the lots of user % moved', p_user
             USING ERRCODE = 'serialization_failure';
     END IF;
+END $$;
+
+-- Keeps everybody else from the lots that pay a user's new uses, until the transaction
+-- ends. For whoever takes from them several times: all are locked in order before.
+CREATE OR REPLACE FUNCTION grants_lock(p_realm text, p_user uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM grant_lots
+    WHERE realm_id = p_realm AND user_id = p_user AND status IN ('ready', 'active')
+        AND kind <> 'fallback'
+    ORDER BY window_end, priority DESC, id
+    FOR NO KEY UPDATE;
 END $$;
 
 -- The part of a hold that begins after p_before of it: which lots, and how much on each.

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from gating.models import Lease, Rating
+from gating.services.denials import GateDenied
 from grants.models import GrantAllocation, GrantLot
 from grants.selectors.proof import HELD, USES, findings
 from grants.services.lots import revoke_lot, suspend_lot
@@ -174,3 +175,37 @@ def test_leases_that_run_out_give_back_to_the_lots_they_held_on(gate):
     assert [lot.reserved_xusd for lot in lots_of(gate.user)] == [10, 0]
     assert Lease.objects.filter(realm=gate.realm, state="expired").count() == 2
     assert not rules(gate) & {HELD, USES}
+
+
+def test_a_batch_of_commits_may_hold_on_different_numbers_of_lots(gate):
+    gate.feature(price=10)
+    add_lot(gate, 500)
+    add_lot(gate, 120, window_end=gate.at + DAY)
+    leases = [gate.lease(8) for _ in range(2)]
+
+    gate.commit_each(leases, 8)
+
+    assert purse(gate.user).spent_xusd == 160
+    assert purse(gate.user).reserved_xusd == 0
+    assert not rules(gate) & {HELD, USES}
+
+
+def test_preflight_sees_what_is_owed_beside_what_runs_out(gate):
+    gate.feature(price=1)
+    add_lot(gate, 100)
+    gate.lease(100)
+    GrantAllocation.objects.create(
+        realm_id=gate.realm.pk,
+        account_id=gate.account.pk,
+        user=gate.user,
+        amount_xusd=60,
+        source_ref="x:1",
+        occurred_at=gate.at,
+    )
+    later = gate.later(days=2)
+
+    for ask in (later.preflight, later.lease):
+        with pytest.raises(GateDenied):
+            ask(80)
+    assert later.preflight(40)
+    assert later.lease(40)

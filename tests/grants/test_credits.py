@@ -52,7 +52,7 @@ def test_credit_is_recorded_with_who_why_and_when(user, at, by):
         "T-1001",
     )
     assert (posting.effective_at, posting.occurred_at) == (earlier, at)
-    assert (posting.trace_id, posting.idempotency_key) == ("0" * 32, "credit:ik-1")
+    assert (posting.trace_id, posting.idempotency_key) == ("0" * 32, "credit:key:ik-1")
     [changed] = stored.history.all()
     assert (changed.operator, changed.reason) == (
         "ada@example.com",
@@ -132,6 +132,15 @@ def test_idempotency_key_of_another_source(user, at, by):
 
     assert refusal.value.status == 409
     assert granted(user) == 500
+
+
+def test_a_source_named_like_another_ones_key_is_its_own(user, at, by):
+    first = replace(by, idempotency_key="X")
+    credit_balance(user=user, amount_xusd=500, source_ref="A", at=at, by=first)
+
+    credit_balance(user=user, amount_xusd=20, source_ref="X", at=at, by=by)
+
+    assert granted(user) == 520
 
 
 def test_total_beyond_64_bits(user, credit):
