@@ -20,12 +20,14 @@ class GrantsConfig(AppConfig):
             enroll_newcomer,
             enroll_waiting,
         )
+        from grants.services.plan_templates import refuse_overage
         from grants.services.programs_builtin import create_builtin_programs
 
         approval_limit_xusd()
         register_wallet_reader(wallet_balance)
         subscribe("realm.created", create_builtin_programs)
         subscribe("plan_assignment.changed", enroll_holders)
+        subscribe("plan.changed", refuse_overage)
         subscribe("plan.changed", enroll_waiting)
         subscribe("billing_user.activated", enroll_newcomer)
         subscribe("billing_user.changed", enroll_newcomer)

@@ -54,7 +54,8 @@ Guard = Literal["stored", "domain", "nonce"]
 class Operation:
     """The declaration of one operation.
 
-    `line` is one line of the answer to a caller that asks for JSON lines.
+    `line` is one line of the answer to a caller that asks for JSON lines. A
+    `realm_wide` one tells of every account, and so nothing to a key limited to some.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Operation:
     guard: Guard = "stored"
     notes_in_metadata: bool = False
     of_account: bool = False
+    realm_wide: bool = False
     summary: str = ""
 
     def is_of_account(self, ids: Iterable[str]) -> bool:
@@ -140,7 +142,8 @@ def _perform(
     caller: Caller = request.user
     structlog.contextvars.bind_contextvars(caller=f"{caller.kind}:{caller.identifier}")
     caller.require(spec.scope)
-    if request.method not in {"GET", "HEAD"} and spec.scope == Scope.REALM_ADMIN:
+    writes = request.method not in {"GET", "HEAD"}
+    if spec.realm_wide or (writes and spec.scope == Scope.REALM_ADMIN):
         _require_reach(caller, spec.is_of_account(ids))
     at = now()
     raw: HttpRequest = request._request

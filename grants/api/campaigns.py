@@ -122,7 +122,12 @@ class CampaignDeletion(WireModel):
 class Campaigns(ServiceView):
     """`/grant-campaigns`."""
 
-    @operation("list_grant_campaigns", query=CampaignQuery, answer=CampaignPage)
+    @operation(
+        "list_grant_campaigns",
+        query=CampaignQuery,
+        answer=CampaignPage,
+        realm_wide=True,
+    )
     def get(self, call: Call, query: CampaignQuery) -> Answer:
         """List campaigns, newest first."""
         page = paginate(
@@ -157,7 +162,7 @@ class Campaigns(ServiceView):
 class CampaignDetail(ServiceView):
     """`/grant-campaigns/{campaign_id}`."""
 
-    @operation("get_grant_campaign", answer=CampaignOut)
+    @operation("get_grant_campaign", answer=CampaignOut, realm_wide=True)
     def get(self, call: Call, campaign_id: str) -> Answer:
         """Read a campaign."""
         return Answer(CampaignOut.of(campaign_of(call.realm, campaign_id)))

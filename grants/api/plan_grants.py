@@ -66,7 +66,7 @@ class PlanGrantsApplied(WireModel):
 class PlanGrantsPreviewed(ServiceView):
     """`/billing-plans/{plan_id}/grants/preview`."""
 
-    @operation("preview_billing_plan_grants", answer=PlanGrantsOut)
+    @operation("preview_billing_plan_grants", answer=PlanGrantsOut, realm_wide=True)
     def get(self, call: Call, plan_id: str) -> Answer:
         """Tell who would gain and lose what, were the plan's grants applied now."""
         plan = plan_of(call.realm, plan_id)

@@ -8,7 +8,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from config.kernel.errors import Invalid, NotFound
 from config.kernel.ids import parse_uuid
 from config.tenancy.models import Realm
-from grants.models import GrantAssignment, GrantCampaign, GrantProgram
+from grants.models import GrantAssignment, GrantCampaign, GrantProgram, LotKind
 
 _EQUAL = ("active", "cadence", "issuance_mode", "program_code")
 
@@ -41,9 +41,10 @@ def program_of(realm: Realm, program_id: object) -> GrantProgram:
 def programs_named(
     realm: Realm, codes: Iterable[str], *, field: str
 ) -> dict[str, GrantProgram]:
-    """Return the realm's programs by code. Refuses (`Invalid`) codes it has not.
+    """Return the realm's programs by code.
 
-    `field` holds the list of bindings that name them: its n-th one is at fault.
+    Refuses (`Invalid`) codes it has not, and the program of overage. `field` holds the
+    list of bindings that name them: its n-th one is at fault.
     """
     named = list(codes)
     found = {
@@ -56,6 +57,11 @@ def programs_named(
         if code not in found:
             raise Invalid(
                 f"This realm has no grant program {code}.",
+                field=f"{field}.{index}.grant_program_code",
+            )
+        if found[code].grant_kind == LotKind.FALLBACK:
+            raise Invalid(
+                f"{code} holds what is owed; nobody can be given it.",
                 field=f"{field}.{index}.grant_program_code",
             )
     return found

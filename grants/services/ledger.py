@@ -9,7 +9,6 @@ from django.db import transaction
 from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Invalid
-from config.kernel.money import INT64_MAX
 from grants.models import (
     GrantLot,
     LedgerAccount,
@@ -18,6 +17,12 @@ from grants.models import (
     Posting,
     PostingReason,
 )
+
+MOST_XUSD = 2**60
+"""The most that a ledger account may come to, either way: about 10^12 US dollars.
+
+So the sum of a user's accounts, and of all that lots have, fits into 64 bits.
+"""
 
 
 class AlreadyReversed(Conflict):
@@ -87,7 +92,7 @@ def post(
     Returns the posting, and whether it is new: a repeat of the key changes nothing.
     The legs must sum to zero. `at` is aware UTC. Locks the ledger accounts in order
     of id. Refuses (`Invalid`) legs that do not sum to zero, or move nothing, and a
-    balance beyond 64 bits; and a key that stands for another reason or source
+    balance beyond `MOST_XUSD`; and a key that stands for another reason or source
     (`KeyPostedOtherwise`, 409).
     """
     moved = [leg for leg in legs if leg.amount_xusd != 0]
@@ -116,7 +121,8 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     Refuses one that was reversed before, and a reversal (`AlreadyReversed`, 409). The
     lots that the posting was about are the caller's to put right.
     """
-    Posting.objects.select_for_update(no_key=True).get(pk=posting.pk)
+    # Not the posting: nobody may update one, and so lock it.
+    BillingUser.objects.select_for_update(no_key=True).get(pk=posting.user_id)
     if posting.reason == PostingReason.REVERSAL or hasattr(posting, "reversed_by"):
         raise AlreadyReversed("This posting was reversed before, or is a reversal.")
     legs = [
@@ -193,9 +199,10 @@ def _append(
 def _entry(posting: Posting, account: LedgerAccount, leg: Leg) -> LedgerEntry:
     """Return the leg as the account's next entry, and advance the account."""
     balance = account.balance_xusd + leg.amount_xusd
-    if not -INT64_MAX <= balance <= INT64_MAX:
+    if not -MOST_XUSD <= balance <= MOST_XUSD:
         raise Invalid(
-            f"The ledger account {account.get_kind_display()} would pass 64 bits.",
+            f"The ledger account {account.get_kind_display()} would pass {MOST_XUSD} "
+            "xusd.",
             field="amount_xusd",
         )
     account.balance_xusd, account.entry_count = balance, account.entry_count + 1

@@ -15,6 +15,7 @@ from billing.models import (
     PlanAssignment,
     UserStatus,
 )
+from config.kernel.errors import Invalid
 from config.kernel.metadata import GrantBinding, PlanMetadata, check_metadata
 from config.kernel.windows import Window, format_instant
 from grants.bindings import (
@@ -24,7 +25,7 @@ from grants.bindings import (
     templates_of,
     terms_of_binding,
 )
-from grants.models import GrantProgram, PlanTemplates
+from grants.models import GrantProgram, LotKind, PlanTemplates
 from grants.schedule import seconds_after
 
 
@@ -174,3 +175,20 @@ def _wanted(
     begins = start if frozen.taken_at >= at else max(start, at)
     window = Window(begins if end is None or begins < end else start, end)
     return Wanted(assignment, program, template, window, start)
+
+
+def refuse_overage(*, subject: Plan, **_: Any) -> None:
+    """Refuse (`Invalid`) a plan that gives the program of overage (`plan.changed`).
+
+    Nobody can be bound to it: whoever got the plan would be refused instead.
+    """
+    codes = [binding.grant_program_code for binding in grants_of_plan(subject)]
+    owing = GrantProgram.objects.in_realm(subject.realm_id).filter(
+        program_code__in=codes, grant_kind=LotKind.FALLBACK
+    )
+    for program in owing:
+        raise Invalid(
+            f"{program.program_code} holds what is owed; nobody can be given it.",
+            field=f"metadata.grants.{codes.index(program.program_code)}"
+            ".grant_program_code",
+        )

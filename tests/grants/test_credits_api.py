@@ -10,6 +10,7 @@ from config.tenancy.models import Scope
 from config.tenancy.services.service_keys import create_service_key
 from grants.models import GrantLot
 from grants.services.funding import settle
+from grants.services.ledger import MOST_XUSD
 from tests.tools.client import SignedClient
 from tests.tools.purse import purse
 
@@ -130,7 +131,7 @@ def test_credit_of_a_source_with_another_amount(api, user):
 
 
 def test_credit_beyond_64_bits_in_total(api, user):
-    api.post(path_of(user), body(amount_xusd=str(INT64_MAX)))
+    api.post(path_of(user), body(amount_xusd=str(MOST_XUSD)))
 
     answer = api.post(path_of(user), body(source_ref="inv-2", amount_xusd="1"))
 

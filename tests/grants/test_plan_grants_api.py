@@ -3,8 +3,10 @@
 import pytest
 
 from billing.services.plans import change_plan_definition
+from config.tenancy.services.service_keys import create_service_key
 from grants.models import GrantAssignment, GrantLot
 from tests.grants.giving import give_plan, plan_with
+from tests.tools.client import SignedClient
 
 MONTHLY = {"grant_program_code": "monthly_xusd", "amount_xusd": 10}
 WEEKLY = {"grant_program_code": "weekly_xusd", "amount_xusd": 3}
@@ -67,4 +69,41 @@ def test_a_confirmation_is_needed(api, edited):
     assert (answer.status_code, answer.json()["meta"]["field"]) == (
         422,
         "confirmed_fingerprint",
+    )
+
+
+def test_a_key_limited_to_accounts_sees_no_other_accounts(realm, edited, user, at, by):
+    key = create_service_key(
+        realm=realm, allowed_accounts=[str(user.account_id)], at=at, by=by
+    )
+    limited = SignedClient(realm, key)
+
+    for path in (
+        f"billing-plans/{edited.pk}/grants/preview",
+        "grant-campaigns",
+        f"grant-campaigns/{edited.pk}",
+    ):
+        answer = limited.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (
+            403,
+            "AUTH.SERVICE_KEY_ACCOUNT_FORBIDDEN",
+        )
+
+
+def test_a_plan_cannot_give_what_is_owed(api, edited):
+    answer = api.patch(
+        f"billing-plans/{edited.pk}",
+        {
+            "metadata": {
+                "grants": [
+                    MONTHLY,
+                    {"grant_program_code": "fallback-cash", "amount_xusd": "5"},
+                ]
+            }
+        },
+    )
+
+    assert (answer.status_code, answer.json()["meta"]["field"]) == (
+        422,
+        "metadata.grants.1.grant_program_code",
     )
