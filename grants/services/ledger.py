@@ -117,8 +117,7 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     lots that the posting was about are the caller's to put right.
     """
     Posting.objects.select_for_update(no_key=True).get(pk=posting.pk)
-    if posting.reason == PostingReason.REVERSAL or hasattr(posting, "reversed_by"):
-        raise AlreadyReversed("This posting was reversed before, or is a reversal.")
+    require_not_reversed(posting)
     legs = [
         Leg(LedgerKind(entry.ledger_account.kind), -entry.amount_xusd, entry.lot)
         for entry in posting.entries.select_related("ledger_account", "lot")
@@ -127,6 +126,14 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     return post(
         user=posting.user, cause=cause, legs=legs, at=at, by=by, reverses=posting
     )[0]
+
+
+def require_not_reversed(posting: Posting) -> None:
+    """Refuse (`AlreadyReversed`) a posting that was reversed, and a reversal."""
+    is_one = posting.reason == PostingReason.REVERSAL
+    # Asked anew: what the row knows may be older than the lock.
+    if is_one or Posting.objects.filter(reverses_id=posting.pk).exists():
+        raise AlreadyReversed("This posting was reversed before, or is a reversal.")
 
 
 def _locked_accounts(
