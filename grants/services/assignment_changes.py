@@ -25,7 +25,8 @@ from grants.services.assignments import (
     check_terms,
     rewrite,
 )
-from grants.services.issuance import issue_lot, locked_assignment
+from grants.services.issuance import issue_lot
+from grants.services.locking import locked_assignment
 
 CHANGEABLE = (
     "window_end",

@@ -29,7 +29,7 @@ from grants.models import (
     LotKind,
     OutstandingPolicy,
 )
-from grants.services.issuance import cursor_of, locked_assignment, set_cursor
+from grants.services.locking import cursor_of, locked_assignment, set_cursor
 
 MOST_SOURCE_REF = 255
 WINDOW = ("window_start", "window_end", "anchored_at")

@@ -109,6 +109,25 @@ def post(
     return posting, True
 
 
+def post_anew(
+    *,
+    user: BillingUser,
+    cause: Cause,
+    legs: Sequence[Leg],
+    at: datetime,
+    by: AuditContext,
+) -> Posting:
+    """Move money as `post` does, where the caller's locks say that it never moved yet.
+
+    Refuses also a repeat of the key (`KeyPostedOtherwise`, 409): going on would change
+    lots without an entry that says so.
+    """
+    posting, created = post(user=user, cause=cause, legs=legs, at=at, by=by)
+    if not created:
+        raise KeyPostedOtherwise(f"{cause.key} was posted before.")
+    return posting
+
+
 @transaction.atomic
 def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     """Undo a posting by a new one with the opposite entries; return the new one.

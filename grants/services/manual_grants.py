@@ -38,9 +38,10 @@ def give_by_hand(
     """
     lock_account(identity.account)
     earlier = identity.same().first()
+    default: int | None
     if earlier is None:
         default, start = identity.program.amount_xusd, window_start or at
-        _check(window_end, terms, default, at=at)
+        _check(window_end, terms, identity.program.amount_xusd, at=at)
     else:
         default, start = earlier.amount_xusd, window_start or earlier.window_start
     amount = default if terms.amount_xusd is None else terms.amount_xusd
