@@ -4,9 +4,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from billing.services.users import ensure_user
+from billing.models import BillingUser
+from config.tenancy.history import auditing
 from grants.models import GrantEnrollment
-from grants.services.refresh import refresh_user
+from grants.services.refresh import enroll_newcomer, refresh_user
 from tests.grants.giving import (
     amounts,
     bind,
@@ -15,8 +16,6 @@ from tests.grants.giving import (
     make_program,
     plan_with,
 )
-
-NOW = day("2026-03-10")
 
 
 @pytest.fixture
@@ -35,6 +34,12 @@ def planned(realm, account, user, at, by):
     return give_plan(account, plan, at, by)
 
 
+def set_status(user, status, at, by):
+    with auditing(by, at=at):
+        BillingUser.objects.filter(pk=user.pk).update(status=status)
+    user.refresh_from_db()
+
+
 def assert_locks_before_it_posts(captured):
     """What was locked of assignments was locked before any ledger account."""
     said = [query["sql"] for query in captured.captured_queries]
@@ -51,12 +56,16 @@ def assert_locks_before_it_posts(captured):
 
 
 def test_newly_active_user_is_bound_to_all_before_any_of_it_issues(
-    account, planned, at, by
+    request, user, at, by
 ):
-    with CaptureQueriesContext(connection) as captured:
-        newcomer = ensure_user(account=account, business_user_id="u-2", at=at, by=by)
+    set_status(user, "disabled", at, by)
+    request.getfixturevalue("planned")
+    set_status(user, "active", at, by)
 
-    assert sorted(amounts(newcomer)) == [7, 100]
+    with CaptureQueriesContext(connection) as captured:
+        enroll_newcomer(subject=user, at=at, by=by)
+
+    assert sorted(amounts(user)) == [7, 100]
     assert_locks_before_it_posts(captured)
 
 
@@ -74,10 +83,10 @@ def test_refreshed_user_is_bound_to_all_before_any_of_it_issues(
     assert_locks_before_it_posts(captured)
 
 
-def test_refresh_gives_what_is_due_now_also_after_a_long_time(realm, user, by):
+def test_refresh_gives_what_is_due_now_also_after_a_long_time(realm, user, at, by):
     start = day("2020-01-01")
-    program = make_program(realm, NOW, by, cadence="daily")
-    bind(user, program, NOW, by, start=start)
+    program = make_program(realm, at, by, cadence="daily")
+    bind(user, program, at, by, start=start)
 
-    assert refresh_user(user=user, at=NOW, by=by.effective(start)) == 121
-    assert user.grant_lots.filter(period_start=NOW).count() == 1
+    assert refresh_user(user=user, at=at, by=by) == 121
+    assert user.grant_lots.filter(period_start=day("2026-03-10")).count() == 1
