@@ -14,14 +14,14 @@ class GrantsConfig(AppConfig):
         from grants.options import approval_limit_xusd
         from grants.selectors.wallets import wallet_balance
         from grants.services.campaign_events import give_on_event
-        from grants.services.eligibility import enroll_activated
         from grants.services.enrollment import (
+            enroll_changed,
             enroll_holders,
-            enroll_newcomer,
             enroll_waiting,
         )
         from grants.services.plan_templates import refuse_overage
         from grants.services.programs_builtin import create_builtin_programs
+        from grants.services.refresh import enroll_newcomer
 
         approval_limit_xusd()
         register_wallet_reader(wallet_balance)
@@ -30,6 +30,5 @@ class GrantsConfig(AppConfig):
         subscribe("plan.changed", refuse_overage)
         subscribe("plan.changed", enroll_waiting)
         subscribe("billing_user.activated", enroll_newcomer)
-        subscribe("billing_user.changed", enroll_newcomer)
-        subscribe("billing_user.activated", enroll_activated)
+        subscribe("billing_user.changed", enroll_changed)
         subscribe_to_all(give_on_event)

@@ -25,7 +25,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
 from config.kernel.money import format_xusd
 from grants.admin.assignment_page import AssignmentPage
-from grants.admin.credits import money_preview
+from grants.admin.credits import APPROVE, money_preview
 from grants.admin.giving import GiveForm
 from grants.models import GrantAssignment, GrantStatus
 from grants.selectors.terms import terms_of
@@ -35,7 +35,7 @@ from grants.services.assignment_changes import (
     resume_assignment,
 )
 
-GIVE, APPROVE = "grants.give_grant", "grants.approve_grant"
+GIVE = "grants.give_grant"
 
 
 def _is(*statuses: str) -> Any:

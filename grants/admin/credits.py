@@ -22,12 +22,18 @@ from grants.services.credits import SourceAlreadyCredited, credits_of, ensure_cr
 from grants.services.funding import MAX_SOURCE_REF, FundingExhausted
 
 GIVE, TAKE = "give", "take"
+APPROVE = "grants.approve_grant"
+"""The permission to give more than the deployment's limit."""
 MAX_REFERENCE = 200
 
 
 class CreditForm(TimedForm):
-    """How much, and what for. The button's row is the user."""
+    """How much, and what for. The button's row is the user.
 
+    `may_approve` says whether who presses may give more than the deployment's limit.
+    """
+
+    may_approve = False
     amount_xusd = UsdField(
         label="Amount (US dollars)",
         help_text="Like 25, 1250.50 or 0.000125: kept exactly, to the millionth.",
@@ -58,6 +64,7 @@ class CreditForm(TimedForm):
                 user=user,
                 amount_xusd=self.cleaned_data["amount_xusd"],
                 source_ref=source_ref,
+                may_approve=self.may_approve,
                 at=at,
                 by=by,
             )
@@ -88,8 +95,12 @@ class CreditUserForm(UserNamedForm, CreditForm):
 
 
 class AdjustForm(CommandForm):
-    """Whether to give or take, how much, and under which reference."""
+    """Whether to give or take, how much, and under which reference.
 
+    `may_approve` says whether who presses may give more than the deployment's limit.
+    """
+
+    may_approve = False
     direction = forms.ChoiceField(
         label="What to do",
         choices=[(GIVE, "Give to the user"), (TAKE, "Take from the user")],
@@ -118,7 +129,12 @@ class AdjustForm(CommandForm):
         user, reference = self.user(), self.cleaned_data["reference"]
         try:
             posting, created = adjust_wallet(
-                user=user, amount_xusd=amount, key=reference, at=at, by=by
+                user=user,
+                amount_xusd=amount,
+                key=reference,
+                may_approve=self.may_approve,
+                at=at,
+                by=by,
             )
         except KeyConsumedOtherwise:
             posting, created = _adjustment(user, reference), False

@@ -23,6 +23,7 @@ from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.credits import (
+    APPROVE,
     AdjustForm,
     CreditForm,
     CreditUserForm,
@@ -104,7 +105,7 @@ class WalletAdmin(WalletPage):
 
     def preview_money(
         self,
-        _request: HttpRequest,
+        request: HttpRequest,
         _user: Wallet | None,
         form: Any,
         *,
@@ -112,6 +113,7 @@ class WalletAdmin(WalletPage):
         by: AuditContext,
     ) -> Preview:
         """Return what a credit or adjustment changes."""
+        form.may_approve = request.user.has_perm(APPROVE)
         return money_preview(form, at=at, by=by)
 
     @command(
@@ -125,7 +127,7 @@ class WalletAdmin(WalletPage):
     )
     def credit(
         self,
-        _request: HttpRequest,
+        request: HttpRequest,
         user: Wallet,
         form: CreditForm,
         *,
@@ -133,6 +135,7 @@ class WalletAdmin(WalletPage):
         by: AuditContext,
     ) -> str:
         """Credit the user."""
+        form.may_approve = request.user.has_perm(APPROVE)
         lot = form.perform(at=at, by=by)
         return f"{user} was credited {format_xusd(lot.amount_xusd)}."
 
@@ -148,7 +151,7 @@ class WalletAdmin(WalletPage):
     )
     def credit_user(
         self,
-        _request: HttpRequest,
+        request: HttpRequest,
         _subject: None,
         form: CreditForm,
         *,
@@ -156,6 +159,7 @@ class WalletAdmin(WalletPage):
         by: AuditContext,
     ) -> Done:
         """Credit a user who is named on the form."""
+        form.may_approve = request.user.has_perm(APPROVE)
         lot = form.perform(at=at, by=by)
         return Done(
             f"{lot.user} was credited {format_xusd(lot.amount_xusd)}.",
@@ -174,7 +178,7 @@ class WalletAdmin(WalletPage):
     )
     def adjust(
         self,
-        _request: HttpRequest,
+        request: HttpRequest,
         user: Wallet,
         form: AdjustForm,
         *,
@@ -182,6 +186,7 @@ class WalletAdmin(WalletPage):
         by: AuditContext,
     ) -> str:
         """Adjust the wallet."""
+        form.may_approve = request.user.has_perm(APPROVE)
         posting = form.perform(at=at, by=by)
         return f"The wallet of {user} was adjusted by {signed(adjusted_xusd(posting))}."
 

@@ -5,7 +5,6 @@ from config.api.operations import Call, operation
 from config.api.pagination import items, page_limit, paginate
 from config.api.views import ServiceView
 from config.kernel.errors import Invalid
-from config.kernel.windows import Window
 from grants.api.context import lot_in_realm, owner_in_realm
 from grants.api.lot_forms import (
     ConsumptionOut,
@@ -83,7 +82,8 @@ class Lots(ServiceView):
         """Give a user a grant by hand, once per `source.ref`."""
         lot, created = give_by_hand(
             identity=_identity(call, body),
-            window=Window(body.window_start or call.at, body.window_end),
+            window_start=body.window_start,
+            window_end=body.window_end,
             terms=body.terms(),
             at=call.at,
             by=call.by,

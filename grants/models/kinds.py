@@ -134,7 +134,7 @@ class ClosureKind(TextChoices):
     FORFEIT = "forfeit", "Forfeited"
     REFUND = "refund", "Refunded"
     CARRYOVER = "carryover", "Carried over"
-    NONE = "none", "Nothing was left"
+    NONE = "none", "Nothing left, or kept"
 
 
 SPENDABLE = (LotStatus.READY, LotStatus.ACTIVE)

@@ -23,13 +23,22 @@ from grants.models import (
     Posting,
     PostingReason,
 )
+from grants.services.approval import require_approval
 from grants.services.consumption import (
     KeyConsumedOtherwise,
     one_at_a_time,
     record_wallet_event,
 )
 from grants.services.funding import check_source_ref, require_funds
-from grants.services.ledger import Cause, Leg, holding_of, move, post, reverse
+from grants.services.ledger import (
+    Cause,
+    Leg,
+    holding_of,
+    move,
+    post,
+    require_not_reversed,
+    reverse,
+)
 from grants.services.lots import LotEnded
 
 ADJUSTMENT_PROGRAM = "one_time_xusd"
@@ -50,7 +59,13 @@ class NoAdjustmentProgram(Misconfigured):
 
 @transaction.atomic
 def adjust_wallet(
-    *, user: BillingUser, amount_xusd: int, key: str, at: datetime, by: AuditContext
+    *,
+    user: BillingUser,
+    amount_xusd: int,
+    key: str,
+    may_approve: bool = False,
+    at: datetime,
+    by: AuditContext,
 ) -> tuple[Posting, bool]:
     """Give a user an amount (10^-6 USD, above 0) or take it (below 0), once per `key`.
 
@@ -59,7 +74,9 @@ def adjust_wallet(
     given that much less. Returns the posting, and whether it is new: a repeat changes
     nothing. Refuses more than those lots have left, 402 FUNDING.EXHAUSTED: a wallet is
     never taken below 0; the key with another amount (`KeyConsumedOtherwise`); an
-    effective time still to come; and 0, a bad amount or key (`Invalid`).
+    effective time still to come; 0, a bad amount or key (`Invalid`); and giving more
+    than the deployment's limit (`ApprovalRequired`), unless `may_approve` says that the
+    caller is a member of staff with the permission `grants.approve_grant`.
     """
     if amount_xusd == 0:
         raise Invalid("An adjustment gives or takes an amount.", field="amount_xusd")
@@ -70,6 +87,7 @@ def adjust_wallet(
     earlier = _adjustment(user, source_ref)
     if earlier is not None:
         return _same_adjustment(earlier, amount_xusd), False
+    require_approval(amount_xusd, may_approve=may_approve)
     if amount_xusd > 0:
         lot = _given(user, amount_xusd, source_ref, at=at, by=by)
         legs = move(LedgerKind.ADJUSTED, holding_of(lot), amount_xusd, lot=lot)
@@ -93,6 +111,7 @@ def reverse_adjustment(*, posting: Posting, at: datetime, by: AuditContext) -> P
     if posting.reason != PostingReason.ADJUSTMENT:
         raise NotAnAdjustment(f"{posting} is no adjustment.")
     one_at_a_time(posting.user)
+    require_not_reversed(posting)
     effects = _effects(posting)
     for lot in _in_order(effects):
         _undo(lot, effects[lot.pk], at=at, by=by)

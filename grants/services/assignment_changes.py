@@ -1,6 +1,7 @@
 """What people do to grant assignments: give by hand, change, pause, resume, cancel."""
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,22 +10,23 @@ from django.db import transaction
 from billing.models import BillingUser
 from billing.services.accounts import lock_account
 from config.kernel.audit import AuditContext
-from config.kernel.errors import Conflict, Forbidden, Invalid
+from config.kernel.errors import Conflict, Invalid
 from config.kernel.ids import new_id
-from config.kernel.money import format_xusd
 from config.kernel.windows import Window
 from grants.bindings import fingerprint_of
 from grants.models import GrantAssignment, GrantProgram, GrantSource, GrantStatus
-from grants.options import approval_limit_xusd
+from grants.services.approval import require_approval_of
 from grants.services.assignments import (
     GrantIdentity,
     GrantTerms,
     assign_grant,
+    assignment_of,
     check_identity,
     check_terms,
     rewrite,
 )
-from grants.services.issuance import issue_lot, locked_assignment
+from grants.services.issuance import issue_lot
+from grants.services.locking import locked_assignment
 
 CHANGEABLE = (
     "window_end",
@@ -34,12 +36,6 @@ CHANGEABLE = (
     "metadata",
 )
 _SHORTEST = timedelta(seconds=1)
-
-
-class ApprovalRequired(Forbidden):
-    """The amount is above what may be given without approval (403)."""
-
-    default_code = "GRANT.APPROVAL_REQUIRED"
 
 
 class SourceGivenOtherwise(Conflict):
@@ -85,15 +81,15 @@ def create_manual_assignment(
     USD). A window that begins later issues then; what is due of an earlier one, the
     sweep issues. `may_approve` says that the caller is a member of staff with the
     permission `grants.approve_grant`: whoever is not gives no more than the
-    deployment's limit (GRANT.APPROVAL_REQUIRED). Locks the account. Refuses the ref
-    with another amount (`SourceGivenOtherwise`, 409), and what `assign_grant` refuses.
+    deployment's limit (GRANT.APPROVAL_REQUIRED), unless it was given before. Locks the
+    account. Refuses the ref with another amount (`SourceGivenOtherwise`, 409), and what
+    `assign_grant` refuses.
     """
     if identity.source_kind != GrantSource.MANUAL:
         raise Invalid("What is given by hand is ops.manual.", field="source_kind")
     if terms.amount_xusd is None:
         raise Invalid("Say how much is given.", field="amount_xusd")
     check_terms(terms)
-    _require_approval(terms.amount_xusd, terms.quantity, may_approve=may_approve)
     check_identity(identity)
     lock_account(identity.account)
     earlier = identity.same().first()
@@ -103,6 +99,8 @@ def create_manual_assignment(
             f"xusd, not {terms.amount_xusd}.",
             field="source_ref",
         )
+    asked = assignment_of(identity, window, terms)
+    require_approval_of(asked, before=earlier, may_approve=may_approve)
     assignment, created = assign_grant(
         identity=identity, window=window, terms=terms, at=at, by=by
     )
@@ -125,9 +123,9 @@ def change_assignment(
     Fields: window_end (None re-opens), status, amount_xusd (10^-6 USD, None: the
     program's), outstanding_policy_override (None: the program's), metadata (whole).
     `canceled` stops issuance and ends the window at `at`, where it does not end before;
-    lots that were issued stay. Refuses an amount that needs approval
-    (GRANT.APPROVAL_REQUIRED), anything but a window meant for later
-    (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) what no assignment may have.
+    lots that were issued stay. Refuses terms that give another amount than before,
+    above what needs approval (GRANT.APPROVAL_REQUIRED), anything but a window meant for
+    later (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) what no assignment may have.
     """
     assignment = locked_assignment(assignment)
     values = {name: changes[name] for name in CHANGEABLE if name in changes}
@@ -177,34 +175,17 @@ def _check(
             f"A status is one of {', '.join(GrantStatus.values)}.", field="status"
         )
     Window(assignment.window_start, values.get("window_end", assignment.window_end))
-    amount = values.get("amount_xusd", assignment.amount_xusd)
     policy = values.get(
         "outstanding_policy_override", assignment.outstanding_policy_override
     )
     terms = GrantTerms(
-        amount_xusd=amount,
+        amount_xusd=values.get("amount_xusd", assignment.amount_xusd),
         quantity=assignment.quantity,
         outstanding_policy=policy,
         metadata=values.get("metadata", assignment.metadata),
     )
     check_terms(terms)
-    if amount is not None and amount != assignment.amount_xusd:
-        _require_approval(amount, assignment.quantity, may_approve=may_approve)
-
-
-def _require_approval(amount_xusd: int, quantity: int, *, may_approve: bool) -> None:
-    limit, given = approval_limit_xusd(), amount_xusd * quantity
-    if limit is None or given <= limit or may_approve:
-        return
-    raise ApprovalRequired(
-        f"{format_xusd(given)} is above {format_xusd(limit)}, the most that may be "
-        "given without approval.",
-        field="amount_xusd",
-        meta={
-            "details": {
-                "amount_xusd": str(given),
-                "approval_limit_xusd": str(limit),
-                "permission": "grants.approve_grant",
-            }
-        },
-    )
+    if "amount_xusd" in values or "metadata" in values:
+        asked = copy(assignment)
+        asked.amount_xusd, asked.metadata = terms.amount_xusd, terms.metadata
+        require_approval_of(asked, before=assignment, may_approve=may_approve)

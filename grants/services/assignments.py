@@ -29,7 +29,7 @@ from grants.models import (
     LotKind,
     OutstandingPolicy,
 )
-from grants.services.issuance import cursor_of, locked_assignment, set_cursor
+from grants.services.locking import cursor_of, locked_assignment, set_cursor
 
 MOST_SOURCE_REF = 255
 WINDOW = ("window_start", "window_end", "anchored_at")
@@ -126,7 +126,7 @@ def assign_grant(
     terms = terms or GrantTerms()
     check_identity(identity)
     check_terms(terms)
-    new = _new(identity, window, terms)
+    new = assignment_of(identity, window, terms)
     same = identity.same()
     if not identity.program.active and not same.exists():
         raise InactiveProgram(
@@ -252,7 +252,10 @@ def check_terms(terms: GrantTerms) -> None:
     check_metadata(GrantAssignmentMetadata, terms.metadata)
 
 
-def _new(identity: GrantIdentity, window: Window, terms: GrantTerms) -> GrantAssignment:
+def assignment_of(
+    identity: GrantIdentity, window: Window, terms: GrantTerms
+) -> GrantAssignment:
+    """Return the assignment of an identity, not stored."""
     return GrantAssignment(
         realm_id=identity.account.realm_id,
         account=identity.account,

@@ -1,13 +1,15 @@
 """Closing lots: what becomes of the rest when a lot has ended, or nothing is left.
 
 A lot that ended first waits (`pending_close`) until no lease holds any of it; then it
-is closed as its assignment's `metadata.grant_override.expiry_policy` says:
+is closed as its assignment's `metadata.grant_override.expiry_policy` says, else its
+program's `metadata.expiry_policy`:
 
 - `forfeit` (also where none is said): the rest goes to *Forfeited*.
 - `refund`: the rest goes to *Refunded*.
-- `carryover`: the rest becomes a rollover lot for the following period of the same
-  length, or to the end of the assignment. It is carried once: the rest of a rollover
-  lot, and of a lot whose assignment ended with it, is forfeited.
+- `carryover`: the rest becomes a rollover lot for as long as the lot held, from its
+  end or, where it is closed later, from then on; at most to the end of the assignment.
+  It is carried once: the rest of a rollover lot, and of a lot whose assignment ended
+  by then, is forfeited.
 - `none`: nobody decided. The rest can be spent no more, and stays on the lot's ledger
   account until somebody revokes the lot.
 """
@@ -137,7 +139,7 @@ def _close_safely(lot_id: UUID, run: Closed, *, at: datetime, by: AuditContext) 
 
 def _close(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
     rest = lot.amount_xusd - lot.consumed_xusd
-    following = _following(lot)
+    following = _following(lot, at)
     closure = _closure(lot, rest, following)
     _write(
         lot,
@@ -178,28 +180,37 @@ def _closure(lot: GrantLot, rest: int, following: Window | None) -> ClosureKind:
 
 
 def expiry_policy(lot: GrantLot) -> ClosureKind:
-    """Return what the lot's assignment says of its rest; forfeit where it is silent."""
+    """Return what the lot's assignment says of its rest, else its program.
+
+    Forfeit where both are silent.
+    """
     metadata = lot.assignment.metadata if lot.assignment else {}
     override = metadata.get("grant_override")
-    said = override.get("expiry_policy") if isinstance(override, dict) else None
-    return ClosureKind(said) if said in ClosureKind.values else ClosureKind.FORFEIT
+    own = override.get("expiry_policy") if isinstance(override, dict) else None
+    for said in (own, lot.program.metadata.get("expiry_policy")):
+        if said in ClosureKind.values:
+            return ClosureKind(said)
+    return ClosureKind.FORFEIT
 
 
-def _following(lot: GrantLot) -> Window | None:
+def _following(lot: GrantLot, at: datetime) -> Window | None:
     """Return the window that the lot's rest may be carried to; None where it may not.
 
-    One that would end after year 9999 is open.
+    It is as long as the lot's, from its end, or from `at` where that is later: a lot
+    that was held beyond its end loses no time. One that would end after year 9999 is
+    open.
     """
-    assignment, start = lot.assignment, lot.window_end
-    if assignment is None or start is None or lot.carried_from_id is not None:
+    assignment, ended = lot.assignment, lot.window_end
+    if assignment is None or ended is None or lot.carried_from_id is not None:
         return None
+    start = max(ended, at)
     if assignment.status == GrantStatus.CANCELED:
         return None
     bound = assignment.window_end
     if bound is not None and bound <= start:
         return None
     try:
-        end = start + (start - lot.window_start)
+        end = start + (ended - lot.window_start)
     except OverflowError:
         return Window(start, bound)
     return Window(start, end if bound is None else min(end, bound))

@@ -22,6 +22,7 @@ from grants.models import (
     WindowKind,
 )
 from grants.models.lots import LotQuerySet
+from grants.services.approval import require_approval
 from grants.services.funding import check_source_ref
 from grants.services.ledger import Cause, holding_of, move, post
 
@@ -53,15 +54,18 @@ def ensure_credit(
     user: BillingUser,
     amount_xusd: int,
     source_ref: str,
+    may_approve: bool = False,
     at: datetime,
     by: AuditContext,
 ) -> tuple[GrantLot, bool]:
     """Give a user credit once per `source_ref`; return its lot and whether it is new.
 
     `amount_xusd` is in 10^-6 USD, 1 or more, and can be spent at once, without end. A
-    repeat of the source with the same amount changes nothing. Refuses the source with
-    another amount (`SourceAlreadyCredited`), the idempotency key of another source
-    (`KeyPostedOtherwise`), an effective time still to come
+    repeat of the source with the same amount changes nothing. `may_approve` says that
+    the caller is a member of staff with the permission `grants.approve_grant`: whoever
+    is not gives no more than the deployment's limit (`ApprovalRequired`). Refuses the
+    source with another amount (`SourceAlreadyCredited`), the idempotency key of another
+    source (`KeyPostedOtherwise`), an effective time still to come
     (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) a bad amount or source and a total
     beyond 64 bits.
     """
@@ -72,6 +76,7 @@ def ensure_credit(
     earlier = credits_of(user).filter(source_ref=source_ref).first()
     if earlier is not None:
         return _same(earlier, amount), False
+    require_approval(amount, may_approve=may_approve)
     by.require_in_effect(
         at,
         "A credit can be spent as soon as it is given; its effective time cannot lie "

@@ -1,8 +1,7 @@
 """Grants that nobody names: whoever is eligible is bound."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from django.db import transaction
 
@@ -24,13 +23,6 @@ from grants.services.assignments import GrantIdentity, assign_grant
 from grants.services.issuance import issue_for_all
 
 
-def enroll_activated(
-    *, subject: BillingUser, at: datetime, by: AuditContext, **_: Any
-) -> None:
-    """Bind a newly active user to what everybody gets (`billing_user.activated`)."""
-    enroll_eligible(user=subject, at=at, by=by)
-
-
 @transaction.atomic
 def enroll_eligible(
     *, user: BillingUser, at: datetime, by: AuditContext
@@ -42,21 +34,34 @@ def enroll_eligible(
     it. Issues at once, unless the program is lazy. Without an app that keeps
     subscriptions nobody is in a group.
     """
+    bound = bind_eligible(user=user, at=at, by=by)
+    issue_for_all(at_once(bound), at=at, by=by)
+    return bound
+
+
+def at_once(bound: Sequence[GrantAssignment]) -> list[GrantAssignment]:
+    """Return the bindings that issue without being asked: not of lazy programs."""
+    return [each for each in bound if each.program.issuance_mode != IssuanceMode.LAZY]
+
+
+@transaction.atomic
+def bind_eligible(
+    *, user: BillingUser, at: datetime, by: AuditContext
+) -> list[GrantAssignment]:
+    """Bind an active user as `enroll_eligible` does, and issue nothing.
+
+    Whoever also issues for other bindings of the user binds them all first.
+    """
     if user.status != UserStatus.ACTIVE:
         return []
     programs = GrantProgram.objects.in_realm(user.realm_id).filter(active=True)
     eligible = programs.exclude(eligibility_kind=Eligibility.MANUAL)
     by = by.effective(min(by.effective_at, at))
-    bound = [
+    return [
         _bind(user, program, source_ref, window, at=at, by=by)
         for program in eligible.exclude(grant_kind=LotKind.FALLBACK).order_by("pk")
         for source_ref, window in _windows(program, user, at)
     ]
-    at_once = [
-        each for each in bound if each.program.issuance_mode != IssuanceMode.LAZY
-    ]
-    issue_for_all(at_once, at=at, by=by)
-    return bound
 
 
 def _windows(

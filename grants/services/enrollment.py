@@ -6,6 +6,7 @@ plan assignment itself ends or changes, and by `services.resync`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +31,8 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_for_all, locked_assignment
+from grants.services.issuance import issue_for_all
+from grants.services.locking import locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
     Wanted,
@@ -40,6 +42,14 @@ from grants.services.plan_templates import (
 )
 
 Bindings = Mapping[str, GrantAssignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What binding came to: the new bindings, and those that are to issue now."""
+
+    created: list[GrantAssignment]
+    to_issue: list[GrantAssignment]
 
 
 def enroll_holders(
@@ -52,10 +62,10 @@ def enroll_holders(
         enroll_user(user=subject.user, at=at, by=by)
 
 
-def enroll_newcomer(
+def enroll_changed(
     *, subject: BillingUser, at: datetime, by: AuditContext, **_: Any
 ) -> None:
-    """Give or take a user's plan grants (`billing_user.activated`, `.changed`)."""
+    """Give or take a user's plan grants (`billing_user.changed`)."""
     enroll_user(user=subject, at=at, by=by)
 
 
@@ -87,7 +97,9 @@ def enroll_account(
     )
     created: list[GrantAssignment] = []
     for user in users.select_related("account__realm").order_by("pk"):
-        created += _enroll(user, grants, at=at, by=by)
+        bound = _bind_all(user, grants, at=at, by=by)
+        issue_for_all(bound.to_issue, at=at, by=by)
+        created += bound.created
     return created
 
 
@@ -103,14 +115,26 @@ def enroll_user(
     canceled or paused stays so. Then issues what the bindings give at `at`. Skipped
     where nothing is wanted otherwise than last time. Locks the account.
     """
+    bound = bind_user(user=user, at=at, by=by)
+    issue_for_all(bound.to_issue, at=at, by=by)
+    return bound.created
+
+
+@transaction.atomic
+def bind_user(*, user: BillingUser, at: datetime, by: AuditContext) -> Bound:
+    """Bind one user as `enroll_user` does, and issue nothing.
+
+    Whoever also issues for other bindings of the user binds them all first. Locks the
+    account.
+    """
     account = lock_account(user.account)
     found = BillingUser.objects.select_related("account__realm").get(pk=user.pk)
-    return _enroll(found, account_grants(account, at=at), at=at, by=by)
+    return _bind_all(found, account_grants(account, at=at), at=at, by=by)
 
 
-def _enroll(
+def _bind_all(
     user: BillingUser, grants: AccountGrants, *, at: datetime, by: AuditContext
-) -> list[GrantAssignment]:
+) -> Bound:
     existing = {binding.source_ref: binding for binding in _bindings(user)}
     wanted = [
         each
@@ -120,7 +144,7 @@ def _enroll(
     enrollment = GrantEnrollment.objects.filter(pk=user.pk).first()
     fingerprint = fingerprint_of([each.facts for each in wanted])
     if enrollment is not None and enrollment.fingerprint == fingerprint:
-        return []
+        return Bound([], [])
     # A plan assignment may be meant for later; what follows from it is done now.
     by = by.effective(min(by.effective_at, at))
     held = set(enrollment.bindings) if enrollment else set()
@@ -128,8 +152,7 @@ def _enroll(
     refs = [each.source_ref for each in wanted]
     _remember(user, fingerprint, refs, at=at)
     active = _bindings(user).filter(source_ref__in=refs, status=GrantStatus.ACTIVE)
-    issue_for_all(list(active), at=at, by=by)
-    return created
+    return Bound(created, list(active))
 
 
 def _bindings(user: BillingUser) -> QuerySet[GrantAssignment]:

@@ -21,7 +21,6 @@ from grants.models import (
     GrantAssignment,
     GrantLot,
     GrantStatus,
-    IssuanceCursor,
     LedgerKind,
     OutstandingPolicy,
     PostingReason,
@@ -29,6 +28,12 @@ from grants.models import (
 from grants.schedule import CATCH_UP_DEFAULT, Slot, due_slots, lot_window, slot_at
 from grants.selectors.terms import LotTerms, billing_periods, terms_of
 from grants.services.ledger import Cause, holding_of, move, post
+from grants.services.locking import (
+    cursor_of,
+    locked_all,
+    locked_assignment,
+    set_cursor,
+)
 from grants.services.outstanding import lock_owed, pay_outstanding
 
 
@@ -60,33 +65,43 @@ def issue_lot(
     refuses.
     """
     assignment = locked_assignment(assignment)
-    if assignment.status != GrantStatus.ACTIVE:
-        return None, False
-    terms = terms_of(assignment)
-    billing = billing_periods(assignment, at=at)
-    slot = slot_at(terms.schedule, terms.binding, reference_at, billing)
-    if slot is None:
-        return None, False
     lock_owed(assignment.user)
-    seq = slot.index + (terms.alloc_seq if alloc_seq is None else alloc_seq)
-    return _issue(assignment, terms, slot, seq, at=at, by=by)
+    return _issue_at(assignment, reference_at, alloc_seq, at=at, by=by)
 
 
 def issue_for_all(
     assignments: Sequence[GrantAssignment], *, at: datetime, by: AuditContext
 ) -> list[tuple[GrantLot | None, bool]]:
-    """Issue the lots of the time of `at` of a user's locked assignments, in order.
+    """Issue the lots of the time of `at` of a user's assignments, in order.
 
-    Those whose window does not hold then issue nothing. See `issue_lot`.
+    Those whose window does not hold then issue nothing. Locks all of them, in order of
+    id, before the first one issues. See `issue_lot`.
     """
-    if assignments:
-        lock_owed(assignments[0].user)
+    locked = locked_all(assignments)
     return [
-        issue_lot(assignment=each, reference_at=at, at=at, by=by)
+        _issue_at(locked[each.pk], at, None, at=at, by=by)
         if each.holds(at)
         else (None, False)
         for each in assignments
     ]
+
+
+def catch_up_all(
+    assignments: Sequence[GrantAssignment], *, at: datetime, by: AuditContext
+) -> int:
+    """Catch up with each of a user's assignments; return how many lots are new.
+
+    Where more is due than one call issues, the lot of the time of `at` is issued all
+    the same. Locks all of them, in order of id, before the first one issues. See
+    `catch_up`.
+    """
+    new = 0
+    for each in locked_all(assignments).values():
+        done = _catch_up(each, CATCH_UP_DEFAULT, at=at, by=by)
+        new += len(done.lots)
+        if done.more and each.holds(at):
+            new += _issue_at(each, at, None, at=at, by=by)[1]
+    return new
 
 
 @transaction.atomic
@@ -103,6 +118,34 @@ def catch_up(
     refuses.
     """
     assignment = locked_assignment(assignment)
+    lock_owed(assignment.user)
+    return _catch_up(assignment, limit, at=at, by=by)
+
+
+def _issue_at(
+    assignment: GrantAssignment,
+    reference_at: datetime,
+    alloc_seq: int | None,
+    *,
+    at: datetime,
+    by: AuditContext,
+) -> tuple[GrantLot | None, bool]:
+    """Issue the lot of the time of `reference_at` of a locked assignment."""
+    if assignment.status != GrantStatus.ACTIVE:
+        return None, False
+    terms = terms_of(assignment)
+    billing = billing_periods(assignment, at=at)
+    slot = slot_at(terms.schedule, terms.binding, reference_at, billing)
+    if slot is None:
+        return None, False
+    seq = slot.index + (terms.alloc_seq if alloc_seq is None else alloc_seq)
+    return _issue(assignment, terms, slot, seq, at=at, by=by)
+
+
+def _catch_up(
+    assignment: GrantAssignment, limit: int, *, at: datetime, by: AuditContext
+) -> CaughtUp:
+    """Issue what is due of a locked assignment."""
     cursor = cursor_of(assignment)
     if assignment.status != GrantStatus.ACTIVE or cursor.next_at is None:
         return CaughtUp((), more=False)
@@ -115,7 +158,6 @@ def catch_up(
         limit=limit,
         billing=billing_periods(assignment, at=at),
     )
-    lock_owed(assignment.user)
     issued = []
     for slot in due.slots:
         seq = slot.index + terms.alloc_seq
@@ -124,38 +166,6 @@ def catch_up(
             issued.append(lot)
     set_cursor(assignment, due.resume_at)
     return CaughtUp(issued, more=due.resume_at is not None and due.resume_at <= at)
-
-
-def locked_assignment(assignment: GrantAssignment) -> GrantAssignment:
-    """Return an assignment as it is now, locked: what serializes its issuance."""
-    return (
-        GrantAssignment.objects.in_realm(assignment.realm_id)
-        .select_for_update(of=("self",), no_key=True)
-        .select_related("program", "user", "account__realm")
-        .get(pk=assignment.pk)
-    )
-
-
-def cursor_of(assignment: GrantAssignment) -> IssuanceCursor:
-    """Return the cursor of a locked assignment, made on first sight."""
-    cursor, _created = IssuanceCursor.objects.get_or_create(
-        assignment=assignment,
-        defaults={
-            "realm_id": assignment.realm_id,
-            "account_id": assignment.account_id,
-            "user_id": assignment.user_id,
-            "next_at": assignment.window_start,
-        },
-    )
-    return cursor
-
-
-def set_cursor(assignment: GrantAssignment, next_at: datetime | None) -> None:
-    """Say when the next lot of a locked assignment is due; None: none is to come."""
-    cursor = cursor_of(assignment)
-    if cursor.next_at != next_at:
-        cursor.next_at = next_at
-        cursor.save(update_fields=["next_at"])
 
 
 def _issue(

@@ -114,6 +114,25 @@ def post(
     return posting, True
 
 
+def post_anew(
+    *,
+    user: BillingUser,
+    cause: Cause,
+    legs: Sequence[Leg],
+    at: datetime,
+    by: AuditContext,
+) -> Posting:
+    """Move money as `post` does, where the caller's locks say that it never moved yet.
+
+    Refuses also a repeat of the key (`KeyPostedOtherwise`, 409): going on would change
+    lots without an entry that says so.
+    """
+    posting, created = post(user=user, cause=cause, legs=legs, at=at, by=by)
+    if not created:
+        raise KeyPostedOtherwise(f"{cause.key} was posted before.")
+    return posting
+
+
 @transaction.atomic
 def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     """Undo a posting by a new one with the opposite entries; return the new one.
@@ -123,8 +142,7 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     """
     # Not the posting: nobody may update one, and so lock it.
     BillingUser.objects.select_for_update(no_key=True).get(pk=posting.user_id)
-    if posting.reason == PostingReason.REVERSAL or hasattr(posting, "reversed_by"):
-        raise AlreadyReversed("This posting was reversed before, or is a reversal.")
+    require_not_reversed(posting)
     legs = [
         Leg(LedgerKind(entry.ledger_account.kind), -entry.amount_xusd, entry.lot)
         for entry in posting.entries.select_related("ledger_account", "lot")
@@ -133,6 +151,14 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     return post(
         user=posting.user, cause=cause, legs=legs, at=at, by=by, reverses=posting
     )[0]
+
+
+def require_not_reversed(posting: Posting) -> None:
+    """Refuse (`AlreadyReversed`) a posting that was reversed, and a reversal."""
+    is_one = posting.reason == PostingReason.REVERSAL
+    # Asked anew: what the row knows may be older than the lock.
+    if is_one or Posting.objects.filter(reverses_id=posting.pk).exists():
+        raise AlreadyReversed("This posting was reversed before, or is a reversal.")
 
 
 def _locked_accounts(

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db import transaction
 
+from billing.services.accounts import lock_account
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
 from config.kernel.windows import Window
@@ -21,27 +22,32 @@ MANUAL_PROGRAM = "one_time_xusd"
 def give_by_hand(
     *,
     identity: GrantIdentity,
-    window: Window,
+    window_start: datetime | None,
+    window_end: datetime | None,
     terms: GrantTerms,
     at: datetime,
     by: AuditContext,
 ) -> tuple[GrantLot, bool]:
     """Give a user one grant, once per source; return its lot, and whether it is new.
 
-    Without an amount (10^-6 USD) it is the program's. A window that begins later is
-    issued now, and can be spent from then on. Refuses (`Invalid`) an amount of 0 and a
-    window that is over, and what `create_manual_assignment` refuses.
+    Without an amount (10^-6 USD) it is the program's, without a start (aware UTC) from
+    now on. A window that begins later is issued now, and can be spent from then on.
+    What was given under this source before stays what it was, also after it is over.
+    Locks the account. Refuses (`Invalid`) an amount of 0 and a window that is over, and
+    what `create_manual_assignment` refuses.
     """
-    if window.end is not None and window.end <= at:
-        raise Invalid("What is given must end later than now.", field="window_end")
-    amount = terms.amount_xusd
-    if amount is None:
-        amount = identity.program.amount_xusd
-    if amount == 0:
-        raise Invalid("A grant gives more than 0.", field="amount_xusd")
+    lock_account(identity.account)
+    earlier = identity.same().first()
+    default: int | None
+    if earlier is None:
+        default, start = identity.program.amount_xusd, window_start or at
+        _check(window_end, terms, identity.program.amount_xusd, at=at)
+    else:
+        default, start = earlier.amount_xusd, window_start or earlier.window_start
+    amount = default if terms.amount_xusd is None else terms.amount_xusd
     assignment, created = create_manual_assignment(
         identity=identity,
-        window=window,
+        window=Window(start, window_end),
         terms=replace(terms, amount_xusd=amount),
         at=at,
         by=by,
@@ -49,7 +55,7 @@ def give_by_hand(
     first = assignment.lots.order_by("id").first()
     if first is None:
         first, _new = issue_lot(
-            assignment=assignment, reference_at=max(at, window.start), at=at, by=by
+            assignment=assignment, reference_at=max(at, start), at=at, by=by
         )
     if first is None:
         raise Invalid(
@@ -58,3 +64,17 @@ def give_by_hand(
             field="source.ref",
         )
     return first, created
+
+
+def _check(
+    window_end: datetime | None,
+    terms: GrantTerms,
+    default_xusd: int,
+    *,
+    at: datetime,
+) -> None:
+    """Refuse a new gift of nothing, or of the past."""
+    if window_end is not None and window_end <= at:
+        raise Invalid("What is given must end later than now.", field="window_end")
+    if (default_xusd if terms.amount_xusd is None else terms.amount_xusd) == 0:
+        raise Invalid("A grant gives more than 0.", field="amount_xusd")

@@ -12,20 +12,45 @@ from grants.models import (
     GrantAllocation,
     GrantLot,
     LedgerKind,
-    Posting,
+    OutstandingPolicy,
     PostingReason,
 )
-from grants.services.ledger import Cause, Leg, holding_of, post
+from grants.models.lots import LotQuerySet
+from grants.services.ledger import Cause, Leg, holding_of, post_anew
 
 
-def lock_owed(user: BillingUser) -> list[GrantLot]:
-    """Return the open overage lots of a user, locked, the oldest first.
+def lock_owed(user: BillingUser) -> None:
+    """Lock what a user owes: what is not settled yet, then the open overage lots.
 
-    To be called before the first posting of a transaction: lots are locked before
-    ledger accounts.
+    To be called once, before the first posting of a transaction: lots are locked before
+    ledger accounts. What is not settled is waited for, so that a settlement beside this
+    either is seen here, or sees what this transaction issues and lets it pay
+    (`pay_with_open_lots`).
     """
-    lots = GrantLot.objects.in_realm(user.realm_id).filter(user=user).owed()
-    return list(lots.order_by(*SPEND_ORDER).select_for_update(no_key=True))
+    owed = GrantAllocation.objects.in_realm(user.realm_id).filter(
+        user=user, lot__isnull=True, posting__isnull=True
+    )
+    list(owed.select_for_update(no_key=True).order_by("id").values_list("pk"))
+    _locked_owed(user)
+
+
+def paying_lots(user: BillingUser, *, at: datetime) -> LotQuerySet:
+    """Return the lots that pay what their user owes, and can be spent at `at`."""
+    return (
+        GrantLot.objects.in_realm(user.realm_id)
+        .filter(user=user, outstanding_policy=OutstandingPolicy.APPLY)
+        .spendable(at)
+    )
+
+
+def pay_with_open_lots(*, user: BillingUser, at: datetime, by: AuditContext) -> int:
+    """Let the lots whose policy says so pay what is owed; return how much (10^-6 USD).
+
+    In the order of spending, as `pay_outstanding`. Needs an open transaction that has
+    locked these lots and the overage lots.
+    """
+    lots = list(paying_lots(user, at=at))
+    return sum(pay_outstanding(lot=lot, at=at, by=by) for lot in lots)
 
 
 @transaction.atomic
@@ -36,7 +61,7 @@ def pay_outstanding(*, lot: GrantLot, at: datetime, by: AuditContext) -> int:
     allocation with its posting. The lot pays only while it can be spent: before and
     after its window, and once closed, nothing. Locks the lot and the overage lots.
     """
-    owed = lock_owed(lot.user)
+    owed = _locked_owed(lot.user)
     lots = GrantLot.objects.in_realm(lot.realm_id).select_for_update(no_key=True)
     paying = lots.spendable(at).filter(pk=lot.pk).first()
     if paying is None:
@@ -51,17 +76,32 @@ def pay_outstanding(*, lot: GrantLot, at: datetime, by: AuditContext) -> int:
     return before - left
 
 
+def _locked_owed(user: BillingUser) -> list[GrantLot]:
+    """Return the open overage lots of a user, locked, the oldest first."""
+    lots = GrantLot.objects.in_realm(user.realm_id).filter(user=user).owed()
+    return list(lots.order_by(*SPEND_ORDER).select_for_update(no_key=True))
+
+
 def _pay(
     lot: GrantLot, overage: GrantLot, amount: int, *, at: datetime, by: AuditContext
 ) -> None:
-    source_ref = f"outstanding:{overage.pk}"
-    cause = Cause(PostingReason.PAYMENT, source_ref, f"payment:{lot.pk}:{overage.pk}")
+    allocation = GrantAllocation(
+        realm_id=lot.realm_id,
+        account_id=lot.account_id,
+        user_id=lot.user_id,
+        lot=lot,
+        amount_xusd=amount,
+        source_ref=_payment_ref(lot, overage),
+        occurred_at=at,
+    )
+    key = f"payment:{allocation.pk}"
+    cause = Cause(PostingReason.PAYMENT, allocation.source_ref, key)
     legs = [
         Leg(holding_of(lot), -amount, lot),
         Leg(LedgerKind.OUTSTANDING, amount, overage),
     ]
-    posting, _created = post(user=lot.user, cause=cause, legs=legs, at=at, by=by)
-    _allocate(lot, posting, amount, source_ref, at)
+    allocation.posting = post_anew(user=lot.user, cause=cause, legs=legs, at=at, by=by)
+    allocation.save(force_insert=True)
     rows = GrantLot.objects.in_realm(lot.realm_id)
     rows.filter(pk=lot.pk).update(
         consumed_xusd=F("consumed_xusd") + amount,
@@ -71,16 +111,11 @@ def _pay(
     rows.filter(pk=overage.pk).update(paid_xusd=F("paid_xusd") + amount, updated_at=at)
 
 
-def _allocate(
-    lot: GrantLot, posting: Posting, amount: int, source_ref: str, at: datetime
-) -> None:
-    GrantAllocation.objects.create(
-        realm_id=lot.realm_id,
-        account_id=lot.account_id,
-        user_id=lot.user_id,
-        lot=lot,
-        amount_xusd=amount,
-        source_ref=source_ref,
-        occurred_at=at,
-        posting=posting,
-    )
+def _payment_ref(lot: GrantLot, overage: GrantLot) -> str:
+    """Return what the next payment of an overage lot by a locked lot is called.
+
+    A lot pays the same overage again where more came to be owed on it: with a number.
+    """
+    ref = f"outstanding:{overage.pk}"
+    paid = lot.allocations.filter(source_ref__startswith=ref).count()
+    return f"{ref}:{paid + 1}" if paid else ref

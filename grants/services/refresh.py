@@ -1,14 +1,29 @@
-"""Bringing one user's grants up to date now, lazy ones too."""
+"""Bringing one user's grants up to date now: newly active, or on demand."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 
 from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from grants.models import GrantAssignment, GrantStatus
-from grants.services.enrollment import enroll_user
-from grants.services.issuance import catch_up
+from grants.services.eligibility import at_once, bind_eligible
+from grants.services.enrollment import bind_user
+from grants.services.issuance import catch_up_all, issue_for_all
+
+
+@transaction.atomic
+def enroll_newcomer(
+    *, subject: BillingUser, at: datetime, by: AuditContext, **_: Any
+) -> None:
+    """Give a newly active user what plans and what everybody's programs bring.
+
+    (`billing_user.activated`.) All is bound before the first binding issues.
+    """
+    planned = bind_user(user=subject, at=at, by=by).to_issue
+    eligible = bind_eligible(user=subject, at=at, by=by)
+    issue_for_all([*planned, *at_once(eligible)], at=at, by=by)
 
 
 @transaction.atomic
@@ -18,10 +33,8 @@ def refresh_user(*, user: BillingUser, at: datetime, by: AuditContext) -> int:
     Also of lazy programs, which the sweep leaves alone. Returns how many lots are new.
     Refuses what `enroll_user` and `catch_up` refuse.
     """
-    enroll_user(user=user, at=at, by=by)
+    bind_user(user=user, at=at, by=by)
     active = GrantAssignment.objects.in_realm(user.realm_id).filter(
         user=user, status=GrantStatus.ACTIVE, window_start__lte=at
     )
-    # All are locked, in order, before the first one issues.
-    bound = list(active.order_by("pk").select_for_update(no_key=True, of=("self",)))
-    return sum(len(catch_up(assignment=each, at=at, by=by).lots) for each in bound)
+    return catch_up_all(list(active.select_related("user")), at=at, by=by)

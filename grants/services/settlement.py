@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from billing.models import BillingUser
 from billing.selectors.periods import accounting_period
@@ -32,7 +32,8 @@ from grants.models import (
     LotStatus,
     PostingReason,
 )
-from grants.services.ledger import Cause, Leg, holding_of, move, post
+from grants.services.ledger import Cause, Leg, holding_of, move, post_anew
+from grants.services.outstanding import pay_with_open_lots, paying_lots
 
 log = structlog.get_logger("plangate.grants")
 
@@ -99,7 +100,8 @@ def settle_user(
     """Put up to `batch` of the user's pending allocations into the ledger, in order.
 
     What no lot paid goes to the overage lot of the billing period that contains its
-    use, made on first sight. Returns how many were settled and their sum (10^-6 USD);
+    use, made on first sight; then open lots whose policy says so pay what is owed.
+    Returns how many were settled and their sum (10^-6 USD);
     nothing where nothing is pending, or another run has it. `at` is aware UTC. Refuses
     (`NoOverageProgram`) a realm without the program of overage. `claim` is a seam for
     the race tests, which pass one that does not lock.
@@ -113,17 +115,18 @@ def settle_user(
         of_lot[overage.get(allocation.pk) or allocation.lot_id] += (  # type: ignore[index]
             allocation.amount_xusd
         )
-    lots = _locked(of_lot)
+    lots = _locked(user, of_lot, at)
     legs = [leg for lot in lots for leg in _legs(lot, of_lot[lot.pk])]
     key = f"settle:{pending[0].pk}"
     cause = Cause(PostingReason.CONSUMPTION, key, key)
-    posting, _ = post(user=user, cause=cause, legs=legs, at=at, by=by)
+    posting = post_anew(user=user, cause=cause, legs=legs, at=at, by=by)
     for lot in lots:
         _book(lot, of_lot[lot.pk], at=at)
     for allocation in pending:
         allocation.lot_id = overage.get(allocation.pk, allocation.lot_id)
         allocation.posting, allocation.updated_at = posting, at
     GrantAllocation.objects.bulk_update(pending, ["lot", "posting", "updated_at"])
+    pay_with_open_lots(user=user, at=at, by=by)
     return Settled(len(pending), sum(of_lot.values()))
 
 
@@ -233,9 +236,18 @@ def _overage_program(user: BillingUser) -> GrantProgram:
     return program
 
 
-def _locked(of_lot: dict[UUID, int]) -> list[GrantLot]:
-    lots = GrantLot.objects.filter(pk__in=of_lot)
-    return list(lots.select_for_update(no_key=True).order_by(*SPEND_ORDER))
+def _locked(user: BillingUser, of_lot: dict[UUID, int], at: datetime) -> list[GrantLot]:
+    """Return the lots of the batch; lock them, and those that then pay what is owed.
+
+    All at once, in the order of spending, before any ledger account.
+    """
+    own = GrantLot.objects.in_realm(user.realm_id).filter(user=user)
+    paying = paying_lots(user, at=at).order_by().values("pk")
+    lots = own.filter(
+        Q(pk__in=of_lot) | Q(pk__in=paying) | Q(pk__in=own.owed().values("pk"))
+    )
+    found = lots.select_for_update(no_key=True).order_by(*SPEND_ORDER)
+    return [lot for lot in found if lot.pk in of_lot]
 
 
 def _legs(lot: GrantLot, amount_xusd: int) -> list[Leg]:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -14,6 +15,7 @@ from config.admin.commands import CONFIRM
 from config.kernel.money import INT64_MAX
 from config.tenancy.history import auditing
 from config.tenancy.roles import ROLES
+from grants import options
 from grants.admin.money import UsdField
 from grants.models import GrantLot, Posting, PostingReason, Wallet
 from grants.services import funding
@@ -302,6 +304,27 @@ def test_credit_is_shown_before_it_is_given(finance, user, wallet):
     )  # fmt: skip
     assert posting.actor_kind == "user"
     assert GrantLot.objects.get(source_ref="INV-2").amount_xusd == 12_345_678
+
+
+@pytest.mark.parametrize("button", ["credit", "adjust"])
+def test_more_than_the_limit_needs_who_may_approve(
+    finance, wallet, monkeypatch, button
+):
+    url, data = command_url(wallet, button), {"credit": sent, "adjust": adjustment}
+    monkeypatch.setenv(options.APPROVAL_LIMIT, "1000000")
+    options.approval_limit_xusd.cache_clear()
+    try:
+        refused = finance.post(url, data[button]())
+        next_request()
+        finance.user.groups.add(Group.objects.get(name="Approver"))
+        _, done = confirmed(finance, url, data[button]())
+    finally:
+        monkeypatch.undo()
+        options.approval_limit_xusd.cache_clear()
+
+    [sentence] = errors_of(refused)["amount_xusd"]
+    assert sentence.endswith("the most that may be given without approval.")
+    assert messages_of(done)[-1][0] == "success"
 
 
 def test_preview_gives_nothing(finance, wallet):

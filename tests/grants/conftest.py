@@ -4,6 +4,7 @@ import pytest
 
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
+from grants import options
 from grants.services.credits import credit_balance
 
 
@@ -35,3 +36,14 @@ def funded_user(user, credit):
     """A user with 500 xusd of credit."""
     credit(user, 500)
     return user
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """Set the approval limit of the process."""
+    yield lambda xusd: (
+        monkeypatch.setenv(options.APPROVAL_LIMIT, str(xusd)),
+        options.approval_limit_xusd.cache_clear(),
+    )
+    monkeypatch.undo()
+    options.approval_limit_xusd.cache_clear()

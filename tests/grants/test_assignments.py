@@ -8,11 +8,13 @@ import pytest
 from config.kernel.audit import NotYetEffective
 from config.kernel.errors import Invalid, NotFound
 from config.kernel.windows import Window
+from config.tenancy.history import auditing
 from config.tenancy.models import DomainEvent
 from grants import options
 from grants.models import GrantAssignment, GrantProgram
+from grants.selectors.terms import terms_of
+from grants.services.approval import ApprovalRequired
 from grants.services.assignment_changes import (
-    ApprovalRequired,
     SourceGivenOtherwise,
     change_assignment,
     create_manual_assignment,
@@ -69,17 +71,6 @@ def change(at, by):
         )
 
     return change
-
-
-@pytest.fixture
-def limit(monkeypatch):
-    """Set the approval limit of the process."""
-    yield lambda xusd: (
-        monkeypatch.setenv(options.APPROVAL_LIMIT, str(xusd)),
-        options.approval_limit_xusd.cache_clear(),
-    )
-    monkeypatch.undo()
-    options.approval_limit_xusd.cache_clear()
 
 
 def window_of(assignment):
@@ -389,6 +380,84 @@ def test_amount_above_the_limit_needs_approval(user, give, change, limit):
         "GRANT.APPROVAL_REQUIRED",
     )
     assert amounts(user) == [101, 100]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount_xusd": None, "metadata": {"grant_override": {"amount_xusd": 101}}},
+        {"amount_xusd": None},
+        {"amount_xusd": 101},
+    ],
+)
+def test_limit_holds_wherever_the_amount_is_said(
+    realm, user, change, limit, at, by, changes
+):
+    program = make_program(realm, at, by, program_code="large", amount_xusd=5_000)
+    assignment = bind(user, program, at, by, amount_xusd=10)
+    limit(100)
+
+    with pytest.raises(ApprovalRequired):
+        change(assignment, **changes)
+    change(assignment, may_approve=True, **changes)
+
+    assert terms_of(GrantAssignment.objects.get(pk=assignment.pk)).amount_xusd > 100
+
+
+def test_limit_holds_for_the_override_of_a_binding_nobody_gave(
+    user, program, change, limit, at, by
+):
+    limit(200)
+    override = {"amount_xusd": 100}
+    assignment = bind(
+        user, program, at, by, quantity=2, metadata={"grant_override": override}
+    )
+
+    with pytest.raises(ApprovalRequired):
+        change(assignment, metadata={"grant_override": {"amount_xusd": 101}})
+    change(
+        assignment,
+        metadata={
+            "grant_override": {"amount_xusd": 101, "scale_by_invoice_quantity": False}
+        },
+    )
+    with pytest.raises(ApprovalRequired):
+        change(assignment, metadata={"grant_override": {"amount_xusd": 101}})
+
+
+def test_another_number_gives_again_so_it_needs_approval(
+    user, program, change, limit, at, by
+):
+    assignment = bind(user, program, at, by, amount_xusd=101)
+    limit(100)
+
+    change(assignment, metadata={"note": "x"})
+    with pytest.raises(ApprovalRequired):
+        change(assignment, metadata={"grant_override": {"alloc_seq_override": 1}})
+
+
+def test_program_that_gives_too_much_is_judged_when_it_counts(
+    realm, user, give, change, limit, at, by
+):
+    assignment, _ = give(50)
+    with auditing(by, at=at):
+        GrantProgram.objects.filter(pk=assignment.program_id).update(amount_xusd=101)
+    limit(100)
+
+    with pytest.raises(ApprovalRequired):
+        change(assignment, amount_xusd=None)
+
+
+def test_what_was_given_before_needs_no_approval_again(user, give, limit):
+    limit(100)
+    first, _ = give(50, quantity=2)
+    limit(99)
+
+    assert give(50, quantity=2) == (first, False)
+    with pytest.raises(ApprovalRequired):
+        give(50, quantity=3)
+    with pytest.raises(ApprovalRequired):
+        give(50, quantity=2, source_ref="T-2")
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "x", "٣", "9" * 19, "1" * 40])

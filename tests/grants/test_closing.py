@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError
 
+from config.tenancy.history import auditing
 from config.tenancy.models import DomainEvent
-from grants.models import GrantLot, LedgerEntry, Posting
+from grants.models import GrantLot, GrantProgram, LedgerEntry, Posting
 from grants.services.closing import close_ended_lots, close_lot
 from grants.services.settlement import settle_user
 from tests.grants.lots import DAY, balances, bind, finish_others, give, hold, use
@@ -92,8 +93,8 @@ def test_the_rest_is_carried_over_for_a_period_of_the_same_length(
         380, "rollover", "ready", 7,
     )  # fmt: skip
     assert (carried.window_start, carried.window_end) == (
-        lot.window_end,
-        lot.window_end + 30 * DAY,
+        late,
+        late + 30 * DAY,
     )
     assert (carried.assignment_id, carried.program_id, carried.on_ledger) == (
         lot.assignment_id, lot.program_id, True,
@@ -111,6 +112,38 @@ def test_a_carried_rest_ends_with_its_assignment(user, lot_of, late, at, by):
     close(late, by)
 
     assert GrantLot.objects.get(carried_from=lot).window_end == at + 40 * DAY
+
+
+def test_a_lot_that_is_closed_late_carries_its_rest_all_the_same(user, lot_of, at, by):
+    lot = lot_of("carryover", days=1)
+    hold(lot, 10)
+    late = at + 2 * DAY + timedelta(hours=1)
+    close(late, by)
+    hold(lot, -10)
+
+    close(late, by)
+    close(late, by)
+
+    carried = GrantLot.objects.get(carried_from=lot)
+    assert (carried.status, carried.amount_xusd) == ("ready", 500)
+    assert (carried.window_start, carried.window_end) == (late, late + DAY)
+
+
+@pytest.mark.parametrize(
+    ("own", "closure"), [(None, "refund"), ("none", "none"), ("forfeit", "forfeit")]
+)
+def test_the_program_says_where_the_assignment_is_silent(
+    user, lot_of, late, at, by, own, closure
+):
+    lot = lot_of(own)
+    with auditing(by, at=at):
+        GrantProgram.objects.filter(pk=lot.program_id).update(
+            metadata={"expiry_policy": "refund"}
+        )
+
+    close(late, by)
+
+    assert facts(lot) == ("closed", closure, 500)
 
 
 @pytest.mark.parametrize("days", [30, 20])

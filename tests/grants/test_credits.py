@@ -9,6 +9,7 @@ from config.kernel.audit import NotYetEffective
 from config.kernel.errors import Invalid
 from config.tenancy.models import DomainEvent
 from grants.models import GrantLot, LedgerAccount
+from grants.services.approval import ApprovalRequired
 from grants.services.credits import (
     SourceAlreadyCredited,
     credit_balance,
@@ -179,3 +180,18 @@ def test_credit_dated_into_the_future(user, at, by):
 
     assert refusal.value.field == "audit.effective_at"
     assert granted(user) == 0
+
+
+def test_credit_above_the_limit_needs_approval(user, credit, limit, at, by):
+    credit(user, 101, "inv-1")
+    limit(100)
+
+    credit(user, 101, "inv-1")
+    credit(user, 100, "inv-2")
+    with pytest.raises(ApprovalRequired):
+        credit(user, 101, "inv-3")
+    ensure_credit(
+        user=user, amount_xusd=102, source_ref="inv-4", may_approve=True, at=at, by=by
+    )
+
+    assert granted(user) == 303

@@ -7,11 +7,16 @@ from vlunaai.generated import admin_models as wire
 
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
+from config.kernel.errors import Invalid
 from config.kernel.ids import new_id
+from config.tenancy.history import auditing
 from config.tenancy.services.service_keys import create_service_key
-from grants.models import GrantAllocation, GrantLot, LedgerEntry
+from grants.models import GrantAllocation, GrantLot, GrantProgram, LedgerEntry
+from grants.services.assignment_changes import manual_identity
+from grants.services.assignments import GrantTerms
 from grants.services.credits import credit_balance
 from grants.services.funding import hold, settle
+from grants.services.manual_grants import give_by_hand
 from tests.billing.answers import invalid, paged, queries_of, read, refusal
 from tests.grants.make import make_program
 from tests.tools.client import SignedClient
@@ -101,6 +106,29 @@ def test_same_reference_is_the_same_grant(api, user, body):
     assert again["grant_id"] == first["grant_id"]
     assert refusal(other)[0] == 409
     assert GrantLot.objects.filter(user=user).count() == 1
+
+
+def test_same_reference_is_the_same_grant_whatever_changed_since(user, program, at, by):
+    asked = {
+        "identity": manual_identity(
+            user=user, program=program, source_ref="T-9", by=by
+        ),
+        "window_start": None,
+        "window_end": at + timedelta(days=1),
+        "terms": GrantTerms(),
+    }
+    first, created = give_by_hand(**asked, at=at, by=by)
+    later = at + timedelta(days=2)
+    with auditing(by, at=at):
+        GrantProgram.objects.filter(pk=program.pk).update(amount_xusd=1)
+    program.refresh_from_db()
+
+    again, created_again = give_by_hand(**asked, at=later, by=by.effective(later))
+
+    assert (created, created_again, again) == (True, False, first)
+    other = manual_identity(user=user, program=program, source_ref="T-8", by=by)
+    with pytest.raises(Invalid):
+        give_by_hand(**{**asked, "identity": other}, at=later, by=by.effective(later))
 
 
 def test_without_a_reference_the_idempotency_key_is_one(api, user, body):

@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from billing.services.assignments import Identity, assign_plan
@@ -12,8 +12,14 @@ from billing.services.plans import upsert_plan
 from config.kernel.money import INT64_MAX
 from config.kernel.windows import Window
 from grants.models import GrantAllocation, GrantLot, Posting
+from grants.selectors.proof import findings
+from grants.selectors.wallets import wallet_of
 from grants.services import settlement
+from grants.services.issuance import issue_lot
+from grants.services.ledger import KeyPostedOtherwise
 from grants.services.settlement import NoOverageProgram, settle_pending, settle_user
+from tests.grants.giving import bind as bind_to
+from tests.grants.giving import make_program
 from tests.grants.lots import balances, finish_others, give, overage_program, use
 from tests.grants.racing import race
 
@@ -178,12 +184,12 @@ def test_control_runs_that_do_not_claim_meet(committed_realm, make_user, at, by)
     def attempt(_):
         try:
             return settle(user, at, by, claim=unclaimed).count
-        except DatabaseError as error:
+        except KeyPostedOtherwise as error:
             return type(error).__name__
 
-    # The database itself then refuses to settle an allocation again.
+    # The key of the posting then refuses to settle the same allocations again.
     assert sorted(map(str, race(attempt, threads=4))) == [
-        "10", "IntegrityError", "IntegrityError", "IntegrityError",
+        "10", "KeyPostedOtherwise", "KeyPostedOtherwise", "KeyPostedOtherwise",
     ]  # fmt: skip
 
 
@@ -213,3 +219,43 @@ def test_fifty_uses_take_no_more_statements_than_one(user, lots, at, by):
         taken.append(len(statements))
 
     assert taken[2] == taken[1]
+
+
+def pays_what_is_owed(realm, user, at, by):
+    """Return a lot of 1,000 that pays what is owed first."""
+    program = make_program(
+        realm, at, by, amount_xusd=1_000, cadence="once",
+        outstanding_application_policy="apply_to_outstanding",
+    )  # fmt: skip
+    assignment = bind_to(user, program, at, by)
+    return issue_lot(assignment=assignment, reference_at=at, at=at, by=by)[0]
+
+
+def test_a_lot_pays_what_was_owed_before_it_though_it_is_settled_later(
+    realm, user, at, by
+):
+    overage_program(realm, at=at, by=by)
+    use(user, 300, at=at)
+    lot = pays_what_is_owed(realm, user, at, by)
+
+    settle_user(user=user, at=at, by=by)
+
+    lot.refresh_from_db()
+    wallet = wallet_of(user=user, at=at)
+    assert (lot.consumed_xusd, lot.settled_xusd) == (300, 300)
+    assert (wallet.outstanding_xusd, wallet.gross_xusd) == (0, 700)
+    assert list(findings(account_id=user.account_id)) == []
+
+
+def test_a_lot_pays_the_same_overage_as_often_as_it_grows(realm, user, at, by):
+    overage_program(realm, at=at, by=by)
+    lot = pays_what_is_owed(realm, user, at, by)
+    for amount in (300, 200):
+        use(user, amount, at=at)
+        settle_user(user=user, at=at, by=by)
+
+    [overage] = GrantLot.objects.filter(user=user, kind="fallback")
+    lot.refresh_from_db()
+    assert (overage.consumed_xusd, overage.paid_xusd) == (500, 500)
+    assert lot.consumed_xusd == 500
+    assert list(findings(account_id=user.account_id)) == []

@@ -16,6 +16,7 @@ from grants.services.adjustments import (
     adjust_wallet,
     reverse_adjustment,
 )
+from grants.services.approval import ApprovalRequired
 from grants.services.closing import close_ended_lots
 from grants.services.consumption import KeyConsumedOtherwise, consume
 from grants.services.funding import FundingExhausted
@@ -235,6 +236,27 @@ def test_undoing_twice(user, lots, at, by):
         reverse_adjustment(posting=undone, at=at, by=by)
 
     assert left(lots) == [100, 200, 300]
+
+
+def test_undoing_twice_what_gave(user, lots, at, by):
+    posting, _ = adjust_wallet(user=user, amount_xusd=10, key="k", at=at, by=by)
+    reverse_adjustment(posting=posting, at=at, by=by)
+
+    with pytest.raises(AlreadyReversed):
+        reverse_adjustment(posting=posting, at=at, by=by)
+
+
+def test_giving_above_the_limit_needs_approval(user, lots, limit, at, by):
+    adjust_wallet(user=user, amount_xusd=71, key="a", at=at, by=by)
+    limit(70)
+
+    adjust_wallet(user=user, amount_xusd=71, key="a", at=at, by=by)
+    adjust_wallet(user=user, amount_xusd=-71, key="b", at=at, by=by)
+    with pytest.raises(ApprovalRequired):
+        adjust_wallet(user=user, amount_xusd=71, key="c", at=at, by=by)
+    adjust_wallet(user=user, amount_xusd=72, key="d", may_approve=True, at=at, by=by)
+
+    assert sound(user)
 
 
 def test_undoing_what_was_spent(user, lots, at, by):
