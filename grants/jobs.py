@@ -1,9 +1,12 @@
 """Periodic care of grants and ledgers. Each may run twice, or be cut off."""
 
+from datetime import timedelta
+
 import structlog
 
 from config.tenancy.periodic import Run, periodic
 from config.tenancy.services.job_runs import Outcome
+from grants.selectors.chain import heads
 from grants.selectors.proof import findings, snapshot
 from grants.services import (
     binding_sweep,
@@ -16,6 +19,8 @@ from grants.services import (
 log = structlog.get_logger("plangate.grants")
 
 MOST_BATCHES = 200
+ANCHORED = timedelta(days=2)
+"""The seals of which age are logged every night: longer than from night to night."""
 
 
 @periodic(cron="*/5 * * * *", reason="The campaign's window begins or ends.", stage=20)
@@ -60,16 +65,18 @@ def close_lots(run: Run) -> Outcome:
 
 
 @periodic(cron="* * * * *", reason="Entries are sealed as they come.", stage=60)
-def seal_ledger(run: Run) -> int:
-    """Seal the ledger's new entries; return how many."""
-    return seals.seal_entries(at=run.at)
+def seal_ledger(run: Run) -> Outcome:
+    """Seal the ledger's new entries; return how many, and accounts that failed."""
+    sealed = seals.seal_entries(at=run.at)
+    return Outcome(sealed.count, len(sealed.failed))
 
 
 @periodic(cron="37 2 * * *", reason="The ledger is proven every night.", stage=95)
 def prove_ledger(run: Run) -> Outcome:
     """Prove grants and ledgers; return accounts looked at, and what does not hold.
 
-    Each finding is in the log.
+    Each finding is in the log; and so is the last seal of each ledger account that
+    was sealed lately, so that seals cannot all be made anew without a trace.
     """
     accounts = found = 0
 
@@ -88,4 +95,13 @@ def prove_ledger(run: Run) -> Outcome:
                 finding=finding.message,
                 trace_id=run.by.trace_id,
             )
+    for head in heads(since=run.at - ANCHORED):
+        log.info(
+            "a ledger account was sealed up to here",
+            realm=head.realm_id,
+            ledger_account=str(head.ledger_account_id),
+            seq=head.seq,
+            hash=head.hash.hex(),
+            trace_id=run.by.trace_id,
+        )
     return Outcome(accounts, found)

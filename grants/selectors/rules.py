@@ -166,6 +166,17 @@ RULES: Final[Mapping[str, str]] = {
             WHERE p.realm_id <> l.realm_id""",
         ]
     ),
+    "ledger_account_keeps_its_seals": """
+        SELECT a.user_id, a.id, format('%%s entries were sealed; seals: %%s',
+            a.sealed_count, coalesce(s.seals, 0))
+        FROM ledgers a LEFT JOIN (
+            SELECT s.ledger_account_id, count(*) AS seals FROM ledgers a
+            JOIN ledger_seals s
+                ON s.realm_id = a.realm_id AND s.ledger_account_id = a.id
+            WHERE s.seq <= a.sealed_count GROUP BY 1
+        ) s ON s.ledger_account_id = a.id
+        WHERE coalesce(s.seals, 0) <> a.sealed_count
+    """,
     "seal_lies_on_its_entry": """
         SELECT a.user_id, s.entry_id, format('seal %%s has no such entry', s.seq)
         FROM ledgers a JOIN ledger_seals s

@@ -211,7 +211,7 @@ CORRUPTIONS = [
     ),
     (
         "seal_lies_on_its_entry",
-        set(),
+        {"ledger_account_keeps_its_seals"},
         "UPDATE ledger_seals SET seq = seq + 1000 WHERE realm_id = %s AND seq = 1",
     ),
     (
@@ -238,11 +238,36 @@ CORRUPTIONS = [
         "UPDATE ledger_seals SET hash = sha256('') WHERE realm_id = %s AND seq = 1",
     ),
     (
-        "hash_chain",
-        set(),
+        "ledger_account_keeps_its_seals",
+        {"hash_chain"},
         "DELETE FROM ledger_seals WHERE realm_id = %s AND seq = 1",
     ),
+    (
+        "ledger_account_keeps_its_seals",
+        set(),
+        "DELETE FROM ledger_seals WHERE realm_id = %s",
+    ),
+    (
+        "ledger_account_keeps_its_seals",
+        set(),
+        (
+            "DELETE FROM ledger_seals s USING ledger_accounts a"
+            " WHERE a.id = s.ledger_account_id AND a.realm_id = %s"
+            " AND s.seq = a.sealed_count"
+        ),
+    ),
 ]
+
+
+def test_what_was_rewritten_with_its_seals_gone_stays_found(realm, story, at):
+    unguarded("DELETE FROM ledger_seals WHERE realm_id = %s", [realm.pk])
+    run("UPDATE ledger_postings SET explanation = 'x' WHERE realm_id = %s", [realm.pk])
+
+    seal_entries(at=at)
+
+    assert found(realm) == {"ledger_account_keeps_its_seals"}
+
+
 ABOVE = {
     "lot_reserved_is_its_holds",
     "use_is_its_allocations",
@@ -352,7 +377,7 @@ def test_the_command_finds_nothing_in_sound_rows(committed_user):
         "verify_ledger", realm=committed_user.realm_id, stdout=out, stderr=told
     )
 
-    assert out.getvalue().startswith("1 accounts, 16 rules, 0 findings")
+    assert out.getvalue().startswith("1 accounts, 17 rules, 0 findings")
     assert told.getvalue().startswith(f"{committed_user.realm_id}: 1 accounts in ")
 
 
