@@ -1,6 +1,9 @@
 """Periodic care of grants and ledgers. Each may run twice, or be cut off."""
 
+import time
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import structlog
 
@@ -13,22 +16,43 @@ from grants.services import (
     campaign_enrollment,
     closing,
     seals,
-    settlement,
+    settlement_sweep,
 )
+from grants.services.campaign_enrollment import Place
 
 log = structlog.get_logger("plangate.grants")
 
 MOST_BATCHES = 200
+MOST_OF_A_MINUTE = 50
+FEW_MINUTES = 240
+"""How many seconds a run may take, of a job that runs every minute, or every 5."""
 ANCHORED = timedelta(days=2)
 """The seals of which age are logged every night: longer than from night to night."""
 
 
+def _after(seconds: int) -> Callable[[], bool]:
+    """Return what tells, from so many seconds from now on, that a run has to end."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
 @periodic(cron="*/5 * * * *", reason="The campaign's window begins or ends.", stage=20)
 def sweep_campaigns(run: Run) -> Outcome:
-    """Begin and end campaigns, and enroll their targets; return how many of all."""
-    advanced, enrolled = campaign_enrollment.sweep_campaigns(at=run.at, by=run.by)
+    """Begin and end campaigns, and enroll their targets; return how many of all.
+
+    Bounded in time: what is left waits for the next run, which goes on from there.
+    """
+    campaign, _, user = run.position.partition(":")
+    advanced, enrolled = campaign_enrollment.sweep_campaigns(
+        at=run.at,
+        by=run.by,
+        place=Place(UUID(campaign), UUID(user)) if user else Place(),
+        stop=_after(FEW_MINUTES),
+    )
     done = advanced.activated + advanced.ended + enrolled.given
-    return Outcome(done, len(enrolled.failed))
+    failed = len(advanced.failed) + len(enrolled.failed)
+    place = enrolled.place
+    return Outcome(done, failed, f"{place.campaign}:{place.user}" if place else "")
 
 
 @periodic(cron="*/5 * * * *", reason="The period begins.", stage=30)
@@ -52,9 +76,20 @@ def sweep_bindings(run: Run) -> Outcome:
 
 @periodic(cron="* * * * *", reason="Uses belong into the ledger.", stage=40)
 def settle_uses(run: Run) -> Outcome:
-    """Put what uses took into the ledger; return how many, and users that failed."""
-    settled = settlement.settle_pending(at=run.at, by=run.by)
-    return Outcome(settled.count, len(settled.failed))
+    """Put what uses took into the ledger; return how many, and users that failed.
+
+    As much as fits into the minute; the next run goes on with the users that follow.
+    """
+    realm_id, _, user = run.position.partition(":")
+    place = settlement_sweep.Place()
+    if user:
+        place = settlement_sweep.Place(realm_id, UUID(user))
+    settled = settlement_sweep.settle_pending(
+        at=run.at, by=run.by, place=place, stop=_after(MOST_OF_A_MINUTE)
+    )
+    left = settled.place
+    position = f"{left.realm_id}:{left.user_id}" if left else ""
+    return Outcome(settled.count, len(settled.failed), position)
 
 
 @periodic(cron="*/5 * * * *", reason="The grant ended, or nothing is left.", stage=45)

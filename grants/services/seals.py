@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 
 from config.kernel.errors import Conflict
 from grants.models import LedgerAccount, LedgerEntry, LedgerSeal
 from grants.selectors.chain import START, chained, entry_facts
-
-log = structlog.get_logger("plangate.grants")
+from grants.services.apart import FIRST, apart
 
 BATCH = 500
-FIRST = UUID(int=0)
 
 
 class SealsMissing(Conflict):
@@ -43,14 +40,8 @@ def seal_entries(*, at: datetime, batch: int = BATCH, most: int = 50_000) -> Sea
     while count < most:
         accounts = _unsealed(after, batch)
         for account_id in accounts:
-            try:
+            with apart("entries were not sealed", account_id, failed):
                 count += _seal_all(account_id, at=at, batch=batch)
-            except Exception:
-                # Whatever it is about one account must not keep the others waiting.
-                if connection.needs_rollback:
-                    raise
-                log.exception("entries were not sealed", ledger_account=str(account_id))
-                failed.append(account_id)
         if len(accounts) < batch:
             break
         after = accounts[-1]
