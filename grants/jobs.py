@@ -94,8 +94,12 @@ def settle_uses(run: Run) -> Outcome:
 
 @periodic(cron="*/5 * * * *", reason="The grant ended, or nothing is left.", stage=45)
 def close_lots(run: Run) -> Outcome:
-    """Close lots that ended; return how many, and how many failed."""
-    closed = closing.close_ended_lots(at=run.at, by=run.by)
+    """Close lots that ended; return how many, and how many failed.
+
+    Bounded in time: those that ended first are closed first, and what is left waits for
+    the next run.
+    """
+    closed = closing.close_ended_lots(at=run.at, by=run.by, stop=_after(FEW_MINUTES))
     return Outcome(closed.closed + closed.waiting, len(closed.failed))
 
 
