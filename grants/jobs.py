@@ -123,17 +123,16 @@ def prove_ledger(run: Run) -> Outcome:
         nonlocal accounts
         accounts += some
 
-    with snapshot():
-        for finding in findings(progress=count):
-            found += 1
-            log.error(
-                "the ledger does not hold",
-                rule=finding.rule,
-                realm=finding.realm_id,
-                subject=finding.subject,
-                finding=finding.message,
-                trace_id=run.by.trace_id,
-            )
+    for finding in findings(progress=count, within=snapshot):
+        found += 1
+        log.error(
+            "the ledger does not hold",
+            rule=finding.rule,
+            realm=finding.realm_id,
+            subject=finding.subject,
+            finding=finding.message,
+            trace_id=run.by.trace_id,
+        )
     for head in heads(since=run.at - ANCHORED):
         log.info(
             "a ledger account was sealed up to here",
