@@ -71,8 +71,8 @@ def findings(
 
     Looks at some accounts at a time, so that memory does not grow with the tables;
     `progress(realm_id, accounts)` is told of each portion, when it is done. Each is
-    read within `within()`: a `snapshot` of its own is enough, because every rule is about
-    the rows of one account, and holds nobody up for as long as all take.
+    read within `within()`: a `snapshot` of its own is enough, because every rule is
+    about the rows of one account, and holds nobody up for as long as all take.
     """
     realms = Realm.objects.order_by("pk")
     if realm_id is not None:
