@@ -22,7 +22,7 @@ from grants.services.closing import close_ended_lots
 from grants.services.lots import revoke_lot, suspend_lot
 from grants.services.programs import ProgramTerms, create_program
 from grants.services.seals import seal_entries
-from grants.services.settlement import settle_pending
+from grants.services.settlement_sweep import settle_pending
 
 GOODWILL = "goodwill"
 USD = 1_000_000

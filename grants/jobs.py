@@ -1,29 +1,58 @@
 """Periodic care of grants and ledgers. Each may run twice, or be cut off."""
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
 import structlog
 
 from config.tenancy.periodic import Run, periodic
 from config.tenancy.services.job_runs import Outcome
+from grants.selectors.chain import heads
 from grants.selectors.proof import findings, snapshot
 from grants.services import (
     binding_sweep,
     campaign_enrollment,
     closing,
     seals,
-    settlement,
+    settlement_sweep,
 )
+from grants.services.campaign_enrollment import Place
 
 log = structlog.get_logger("plangate.grants")
 
 MOST_BATCHES = 200
+MOST_OF_A_MINUTE = 50
+FEW_MINUTES = 240
+"""How many seconds a run may take, of a job that runs every minute, or every 5."""
+ANCHORED = timedelta(days=2)
+"""The seals of which age are logged every night: longer than from night to night."""
+
+
+def _after(seconds: int) -> Callable[[], bool]:
+    """Return what tells, from so many seconds from now on, that a run has to end."""
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
 
 
 @periodic(cron="*/5 * * * *", reason="The campaign's window begins or ends.", stage=20)
 def sweep_campaigns(run: Run) -> Outcome:
-    """Begin and end campaigns, and enroll their targets; return how many of all."""
-    advanced, enrolled = campaign_enrollment.sweep_campaigns(at=run.at, by=run.by)
+    """Begin and end campaigns, and enroll their targets; return how many of all.
+
+    Bounded in time: what is left waits for the next run, which goes on from there.
+    """
+    campaign, _, user = run.position.partition(":")
+    advanced, enrolled = campaign_enrollment.sweep_campaigns(
+        at=run.at,
+        by=run.by,
+        place=Place(UUID(campaign), UUID(user)) if user else Place(),
+        stop=_after(FEW_MINUTES),
+    )
     done = advanced.activated + advanced.ended + enrolled.given
-    return Outcome(done, len(enrolled.failed))
+    failed = len(advanced.failed) + len(enrolled.failed)
+    place = enrolled.place
+    return Outcome(done, failed, f"{place.campaign}:{place.user}" if place else "")
 
 
 @periodic(cron="*/5 * * * *", reason="The period begins.", stage=30)
@@ -47,29 +76,46 @@ def sweep_bindings(run: Run) -> Outcome:
 
 @periodic(cron="* * * * *", reason="Uses belong into the ledger.", stage=40)
 def settle_uses(run: Run) -> Outcome:
-    """Put what uses took into the ledger; return how many, and users that failed."""
-    settled = settlement.settle_pending(at=run.at, by=run.by)
-    return Outcome(settled.count, len(settled.failed))
+    """Put what uses took into the ledger; return how many, and users that failed.
+
+    As much as fits into the minute; the next run goes on with the users that follow.
+    """
+    realm_id, _, user = run.position.partition(":")
+    place = settlement_sweep.Place()
+    if user:
+        place = settlement_sweep.Place(realm_id, UUID(user))
+    settled = settlement_sweep.settle_pending(
+        at=run.at, by=run.by, place=place, stop=_after(MOST_OF_A_MINUTE)
+    )
+    left = settled.place
+    position = f"{left.realm_id}:{left.user_id}" if left else ""
+    return Outcome(settled.count, len(settled.failed), position)
 
 
 @periodic(cron="*/5 * * * *", reason="The grant ended, or nothing is left.", stage=45)
 def close_lots(run: Run) -> Outcome:
-    """Close lots that ended; return how many, and how many failed."""
-    closed = closing.close_ended_lots(at=run.at, by=run.by)
+    """Close lots that ended; return how many, and how many failed.
+
+    Bounded in time: those that ended first are closed first, and what is left waits for
+    the next run.
+    """
+    closed = closing.close_ended_lots(at=run.at, by=run.by, stop=_after(FEW_MINUTES))
     return Outcome(closed.closed + closed.waiting, len(closed.failed))
 
 
 @periodic(cron="* * * * *", reason="Entries are sealed as they come.", stage=60)
-def seal_ledger(run: Run) -> int:
-    """Seal the ledger's new entries; return how many."""
-    return seals.seal_entries(at=run.at)
+def seal_ledger(run: Run) -> Outcome:
+    """Seal the ledger's new entries; return how many, and accounts that failed."""
+    sealed = seals.seal_entries(at=run.at)
+    return Outcome(sealed.count, len(sealed.failed))
 
 
 @periodic(cron="37 2 * * *", reason="The ledger is proven every night.", stage=95)
 def prove_ledger(run: Run) -> Outcome:
     """Prove grants and ledgers; return accounts looked at, and what does not hold.
 
-    Each finding is in the log.
+    Each finding is in the log; and so is the last seal of each ledger account that
+    was sealed lately, so that seals cannot all be made anew without a trace.
     """
     accounts = found = 0
 
@@ -77,15 +123,23 @@ def prove_ledger(run: Run) -> Outcome:
         nonlocal accounts
         accounts += some
 
-    with snapshot():
-        for finding in findings(progress=count):
-            found += 1
-            log.error(
-                "the ledger does not hold",
-                rule=finding.rule,
-                realm=finding.realm_id,
-                subject=finding.subject,
-                finding=finding.message,
-                trace_id=run.by.trace_id,
-            )
+    for finding in findings(progress=count, within=snapshot):
+        found += 1
+        log.error(
+            "the ledger does not hold",
+            rule=finding.rule,
+            realm=finding.realm_id,
+            subject=finding.subject,
+            finding=finding.message,
+            trace_id=run.by.trace_id,
+        )
+    for head in heads(since=run.at - ANCHORED):
+        log.info(
+            "a ledger account was sealed up to here",
+            realm=head.realm_id,
+            ledger_account=str(head.ledger_account_id),
+            seq=head.seq,
+            hash=head.hash.hex(),
+            trace_id=run.by.trace_id,
+        )
     return Outcome(accounts, found)

@@ -248,6 +248,8 @@ CHECKS = [
     # Ledger
     ("ledger_account_kind_is_known", "ledger_accounts", {"kind": "purse"}),
     ("ledger_account_count_is_not_negative", "ledger_accounts", {"kind": "refunded", "entry_count": -1}),
+    ("ledger_account_sealed_what_it_has", "ledger_accounts", {**FRESH["ledger_accounts"], "sealed_count": -1}),
+    ("ledger_account_sealed_what_it_has", "ledger_accounts", {**FRESH["ledger_accounts"], "sealed_count": 1}),
     ("posting_reason_is_known", "ledger_postings", {"reason": "whim"}),
     ("posting_source_is_1_to_255_characters", "ledger_postings", {"source_ref": " "}),
     ("posting_source_is_1_to_255_characters", "ledger_postings", {"source_ref": "s" * 256}),
@@ -909,7 +911,7 @@ WHOLE = [
     (SUM, lambda own: post(own, 5, -4)),
     (LAST, lambda own: run("UPDATE ledger_accounts SET balance_xusd = balance_xusd + 1")),
     (LAST, lambda own: run("UPDATE ledger_accounts SET entry_count = entry_count + 1")),
-    (LAST, lambda own: run("UPDATE ledger_accounts SET balance_xusd = 0, entry_count = 0")),
+    (LAST, lambda own: run("UPDATE ledger_accounts SET balance_xusd = 0, entry_count = sealed_count")),
     (LAST, lambda own: insert_copy("ledger_accounts", own, {**FRESH["ledger_accounts"], "balance_xusd": 1})),
     (SEQUENCE, lambda own: post(own, 5, -5, astray_xusd=1)),
     (SEQUENCE, lambda own: post(own, 5, -5, skipped=1)),

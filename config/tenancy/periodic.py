@@ -14,15 +14,19 @@ from procrastinate.contrib.django import app
 from config.kernel.audit import Actor, AuditContext
 from config.kernel.clock import now
 from config.kernel.ids import new_trace_id
-from config.tenancy.services.job_runs import Outcome, begin_run, end_run
+from config.tenancy.services.job_runs import Outcome, begin_run, end_run, last_position
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a job is run by: an instant (aware UTC), and on whose behalf, and why."""
+    """What a job is run by: an instant (aware UTC), and on whose behalf, and why.
+
+    `position` is where the last run left off, empty where it came to the end.
+    """
 
     at: datetime
     by: AuditContext
+    position: str = ""
 
 
 Work = Callable[[Run], int | Outcome]
@@ -51,9 +55,10 @@ class Job:
             effective_at=at,
             trace_id=new_trace_id(),
         )
+        position = last_position(self.name)
         record = begin_run(job=self.name, at=at, trace_id=by.trace_id, started_at=now())
         try:
-            came_to = self.work(Run(at, by))
+            came_to = self.work(Run(at, by, position))
         except Exception as error:
             end_run(record, error=error, finished_at=now())
             raise

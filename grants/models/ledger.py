@@ -1,5 +1,5 @@
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from billing.models import BillingAccount, BillingUser
 from catalog.models.rules import is_one_of
@@ -41,7 +41,8 @@ class LedgerAccount(Row):
     """One account of a user's ledger: its balance is the sum of its entries.
 
     The fixed row that whoever posts locks, in order of id. `entry_count` numbers the
-    entries without a gap.
+    entries without a gap; `sealed_count` is how many of them were sealed, and only
+    grows: it tells that there were seals where somebody deletes them.
     """
 
     realm = models.ForeignKey(Realm, models.PROTECT, related_name="+", db_index=False)
@@ -54,6 +55,7 @@ class LedgerAccount(Row):
     kind = models.TextField(choices=LedgerKind)
     balance_xusd = models.BigIntegerField(default=0)
     entry_count = models.BigIntegerField(default=0)
+    sealed_count = models.BigIntegerField(default=0, db_default=0)
 
     objects = RealmQuerySet.as_manager()
 
@@ -74,6 +76,17 @@ class LedgerAccount(Row):
             models.CheckConstraint(
                 name="ledger_account_count_is_not_negative",
                 condition=Q(entry_count__gte=0),
+            ),
+            models.CheckConstraint(
+                name="ledger_account_sealed_what_it_has",
+                condition=Q(sealed_count__gte=0, sealed_count__lte=F("entry_count")),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["id"],
+                name="ledger_accounts_unsealed",
+                condition=Q(sealed_count__lt=F("entry_count")),
             ),
         ]
 

@@ -176,9 +176,17 @@ class GrantLot(Row, Window):
                 name="grant_lots_in_spend_order",
             ),
             models.Index(
-                fields=["realm", "window_end", "id"],
-                condition=Q(closure_kind__isnull=True),
+                fields=["window_end", "id"],
+                condition=Q(closure_kind__isnull=True) & ~Q(kind=LotKind.FALLBACK),
                 name="grant_lots_by_end",
+            ),
+            # No use of a lot changes `settled_xusd`: it still touches no index.
+            models.Index(
+                fields=["id"],
+                condition=Q(closure_kind__isnull=True)
+                & ~Q(kind=LotKind.FALLBACK)
+                & Q(settled_xusd=F("amount_xusd")),
+                name="grant_lots_used_up",
             ),
         ]
 

@@ -1,11 +1,13 @@
 """The proof of one user's balance: the balance, its lots, and what each rests on."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
+
+from django.db.models import F, QuerySet, Sum, Window
+from django.db.models.functions import RowNumber
 
 from billing.models import BillingUser
 from grants.models import (
@@ -18,8 +20,6 @@ from grants.models import (
 )
 from grants.models.lots import SPEND_ORDER
 from grants.selectors.wallets import Wallet, wallet_of
-
-R = TypeVar("R", LedgerEntry, GrantAllocation)
 
 MOST_LINES = 1_000
 """Lines of one lot that are told; the sums are of all."""
@@ -95,10 +95,17 @@ def prove_balance(*, user: BillingUser, at: datetime) -> BalanceProof:
     Run it in `proof.snapshot()` where uses go on meanwhile: it takes several reads.
     """
     lots = GrantLot.objects.in_realm(user.realm_id).filter(user=user)
-    entries = _entries(user)
-    taken = _allocations(user)
+    sums, allocated = _ledger_sums(user), _allocated(user)
+    entries, pending = _last_entries(user), _last_pending(user)
     proofs = [
-        _lot_proof(lot, entries[lot.pk], taken[lot.pk])
+        LotProof(
+            lot=lot,
+            entries=entries[lot.pk, _holding(lot)],
+            pending=pending[lot.pk],
+            expected_ledger_xusd=_expected(lot),
+            ledger_xusd=sums.get((lot.pk, _holding(lot)), 0),
+            allocated_xusd=allocated.get(lot.pk, 0),
+        )
         for lot in lots.select_related("program").order_by(*SPEND_ORDER)
     ]
     left = sum(
@@ -109,11 +116,10 @@ def prove_balance(*, user: BillingUser, at: datetime) -> BalanceProof:
         for proof in proofs
         if proof.lot.kind == LotKind.FALLBACK
     )
-    unassigned = sum(each.amount_xusd for each in taken[None])
     return BalanceProof(
         wallet=wallet_of(user=user, at=at),
         lots=proofs,
-        counted_xusd=max(left - owed - unassigned, 0),
+        counted_xusd=max(left - owed - allocated.get(None, 0), 0),
         ledger_xusd=sum(
             user.ledger_accounts.in_realm(user.realm_id).values_list(
                 "balance_xusd", flat=True
@@ -122,44 +128,53 @@ def prove_balance(*, user: BillingUser, at: datetime) -> BalanceProof:
     )
 
 
-def _entries(user: BillingUser) -> dict[UUID | None, list[LedgerEntry]]:
-    found = (
-        LedgerEntry.objects.in_realm(user.realm_id)
-        .filter(ledger_account__user=user)
-        .select_related("posting", "ledger_account")
-        .order_by("id")
-    )
-    return _by_lot(found)
+def _own(user: BillingUser) -> QuerySet[LedgerEntry]:
+    entries = LedgerEntry.objects.in_realm(user.realm_id)
+    return entries.filter(ledger_account__user=user, lot__isnull=False)
 
 
-def _allocations(user: BillingUser) -> dict[UUID | None, list[GrantAllocation]]:
+def _ledger_sums(user: BillingUser) -> dict[tuple[UUID | None, str], int]:
+    """Return what the entries of each lot and ledger account sum to (10^-6 USD)."""
+    groups = _own(user).order_by().values_list("lot_id", "ledger_account__kind")
+    return {
+        (lot, kind): total
+        for lot, kind, total in groups.annotate(total=Sum("amount_xusd"))
+    }
+
+
+def _allocated(user: BillingUser) -> dict[UUID | None, int]:
+    """Return what the allocations of each lot sum to (10^-6 USD), of none by None."""
     found = GrantAllocation.objects.in_realm(user.realm_id).filter(user=user)
-    return _by_lot(found.order_by("id"))
-
-
-def _by_lot(rows: Iterable[R]) -> dict[UUID | None, list[R]]:
-    grouped: dict[UUID | None, list[R]] = defaultdict(list)
-    for row in rows:
-        grouped[row.lot_id].append(row)
-    return grouped
-
-
-def _lot_proof(
-    lot: GrantLot,
-    entries: Sequence[LedgerEntry],
-    allocations: Sequence[GrantAllocation],
-) -> LotProof:
-    account = _holding(lot)
-    own = [entry for entry in entries if entry.ledger_account.kind == account]
-    pending = [each for each in allocations if each.posting_id is None]
-    return LotProof(
-        lot=lot,
-        entries=[_of_entry(entry) for entry in own[-MOST_LINES:]],
-        pending=[_of_use(each) for each in pending[-MOST_LINES:]],
-        expected_ledger_xusd=_expected(lot),
-        ledger_xusd=sum(entry.amount_xusd for entry in own),
-        allocated_xusd=sum(each.amount_xusd for each in allocations),
+    return dict(
+        found.order_by().values_list("lot_id").annotate(total=Sum("amount_xusd"))
     )
+
+
+def _last_entries(user: BillingUser) -> dict[tuple[UUID | None, str], list[Line]]:
+    """Return the last entries of each lot and ledger account, the oldest first."""
+    lines = defaultdict[tuple[UUID | None, str], list[Line]](list)
+    own = _own(user).select_related("posting", "ledger_account")
+    place = _place("lot", "ledger_account")
+    for entry in own.annotate(place=place).filter(place__lte=MOST_LINES).order_by("id"):
+        lines[entry.lot_id, entry.ledger_account.kind].append(_of_entry(entry))
+    return lines
+
+
+def _last_pending(user: BillingUser) -> dict[UUID | None, list[Line]]:
+    """Return the last uses of each lot that are not settled, the oldest first."""
+    lines = defaultdict[UUID | None, list[Line]](list)
+    pending = GrantAllocation.objects.in_realm(user.realm_id).filter(
+        user=user, posting__isnull=True
+    )
+    last = pending.annotate(place=_place("lot")).filter(place__lte=MOST_LINES)
+    for allocation in last.order_by("id"):
+        lines[allocation.lot_id].append(_of_use(allocation))
+    return lines
+
+
+def _place(*of: str) -> Window:
+    """Return the number of a row in its group, the last one being 1."""
+    return Window(RowNumber(), partition_by=list(of), order_by=F("id").desc())
 
 
 def _holding(lot: GrantLot) -> LedgerKind:

@@ -3,16 +3,30 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate
 from uuid import UUID
 
-from grants.models import ENDED, GrantAllocation, GrantLot, LotKind
+from django.db import connection
+
+from grants.models import ENDED, GrantLot, LotKind
 
 Moment = tuple[UUID, datetime]
 """A user and an instant (aware UTC)."""
 Change = tuple[datetime, int]
 """An instant, and what the user had more (10^-6 USD) from then on."""
+
+
+_INSTANT = timedelta(microseconds=1)
+
+# What each use took counts from the first moment on that is not before it: a row per
+# lot and moment, not per use.
+_TAKEN = """
+SELECT lot_id, width_bucket(occurred_at, %s::timestamptz[]), sum(amount_xusd)::bigint
+FROM grant_allocations
+WHERE realm_id = %s AND user_id = ANY (%s) AND lot_id IS NOT NULL AND occurred_at <= %s
+GROUP BY 1, 2
+"""
 
 
 def balances_then(*, realm_id: str, moments: Sequence[Moment]) -> list[int]:
@@ -21,9 +35,8 @@ def balances_then(*, realm_id: str, moments: Sequence[Moment]) -> list[int]:
     Of each lot, what was left of it while its window held and it was open. What was
     held in reserve then, and a suspension that was lifted, are not on record here.
     """
-    users = {user for user, _ in moments}
     history = {
-        user: _totals(changes) for user, changes in _changes(realm_id, users).items()
+        user: _totals(changes) for user, changes in _changes(realm_id, moments).items()
     }
     found = []
     for user, at in moments:
@@ -38,19 +51,30 @@ def _totals(changes: Iterable[Change]) -> tuple[list[datetime], list[int]]:
     return [at for at, _ in ordered], list(accumulate(by for _, by in ordered))
 
 
-def _changes(realm_id: str, users: set[UUID]) -> dict[UUID, list[Change]]:
-    """Return what each lot and each use of it changed, by user."""
+def _changes(realm_id: str, moments: Sequence[Moment]) -> dict[UUID, list[Change]]:
+    """Return what each lot and the uses of it changed, by user, as of the moments."""
+    users = {user for user, _ in moments}
     lots = GrantLot.objects.in_realm(realm_id).filter(user_id__in=users)
-    uses = GrantAllocation.objects.in_realm(realm_id).filter(
-        user_id__in=users, lot__isnull=False
-    )
-    taken = defaultdict[UUID, list[Change]](list)
-    for lot_id, at, amount in uses.values_list("lot_id", "occurred_at", "amount_xusd"):
-        taken[lot_id].append((at, -amount))
+    taken = _taken(realm_id, users, sorted({at for _, at in moments}))
     changes = defaultdict[UUID, list[Change]](list)
     for lot in lots.exclude(kind=LotKind.FALLBACK):
         changes[lot.user_id] += _of_lot(lot, taken[lot.pk])
     return changes
+
+
+def _taken(
+    realm_id: str, users: set[UUID], dates: Sequence[datetime]
+) -> dict[UUID, list[Change]]:
+    """Return what uses took of each lot, by the first of `dates` that counts them."""
+    taken = defaultdict[UUID, list[Change]](list)
+    if not dates:
+        return taken
+    ends = [at + _INSTANT for at in dates]
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKEN, [ends, realm_id, list(users), dates[-1]])
+        for lot_id, place, amount in cursor.fetchall():
+            taken[lot_id].append((dates[place], -amount))
+    return taken
 
 
 def _of_lot(lot: GrantLot, taken: list[Change]) -> list[Change]:

@@ -1,11 +1,11 @@
 """The proof of grants and ledgers: every rule, looked at in the rows themselves.
 
-`findings` tells what does not hold, and where. It reads only. Run it inside `snapshot`,
-so that all of it is of one instant.
+`findings` tells what does not hold, and where. It reads only. Let it read each portion
+within a `snapshot`, so that all of one account is of one instant.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
@@ -15,10 +15,11 @@ from django.apps import apps
 from django.db import connection, models, transaction
 from django.db.models import Sum
 
-from billing.models import BillingAccount
+from billing.models import BillingAccount, BillingUser
+from config.tenancy.models import Realm
 from grants.models import GrantAllocation, GrantLot, LedgerEntry
 from grants.selectors.chain import START, chained, entry_facts
-from grants.selectors.readers import Use, held_by_lot, uses_of
+from grants.selectors.readers import Use, UseLookup, held_by_lot, use_lookups, uses_of
 from grants.selectors.rules import RULES, WHO
 
 ACCOUNTS_AT_ONCE = 200
@@ -26,9 +27,10 @@ ROWS_AT_ONCE = 1_000
 
 HELD = "lot_reserved_is_its_holds"
 USES = "use_is_its_allocations"
+INVENTED = "allocation_is_of_a_use"
 HISTORY = "history_ends_with_its_row"
 CHAIN = "hash_chain"
-RULE_NAMES = (*RULES, HELD, USES, HISTORY, CHAIN)
+RULE_NAMES = (*RULES, HELD, USES, INVENTED, HISTORY, CHAIN)
 
 Progress = Callable[[str, int], None]
 
@@ -63,40 +65,48 @@ def findings(
     realm_id: str | None = None,
     account_id: UUID | None = None,
     progress: Progress | None = None,
+    within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[Finding]:
     """Yield what does not hold, of one account, of a realm, or everywhere.
 
     Looks at some accounts at a time, so that memory does not grow with the tables;
-    `progress(realm_id, accounts)` is told of each portion, when it is done.
+    `progress(realm_id, accounts)` is told of each portion, when it is done. Each is
+    read within `within()`: a `snapshot` of its own is enough, because every rule is
+    about the rows of one account, and holds nobody up for as long as all take.
     """
-    accounts = BillingAccount.objects.order_by("realm_id", "id")
+    realms = Realm.objects.order_by("pk")
     if realm_id is not None:
-        accounts = accounts.filter(realm_id=realm_id)
+        realms = realms.filter(pk=realm_id)
     if account_id is not None:
-        accounts = accounts.filter(pk=account_id)
-    last = None
-    for realm, ids in _portions(accounts.values_list("realm_id", "id").iterator()):
-        if account_id is None and realm != last:
-            yield from _history_findings(realm, None)
-            last = realm
-        yield from _account_findings(realm, ids)
-        if progress is not None:
-            progress(realm, len(ids))
+        realms = realms.filter(pk__in=_only(account_id).values("realm_id"))
+    for realm in list(realms.values_list("pk", flat=True)):
+        if account_id is None:
+            with within():
+                found = list(_history_findings(realm, None))
+            yield from found
+        for ids in _portions(realm, account_id):
+            with within():
+                found = list(_account_findings(realm, ids))
+            yield from found
+            if progress is not None:
+                progress(realm, len(ids))
 
 
-def _portions(
-    accounts: Iterator[tuple[str, UUID]],
-) -> Iterator[tuple[str, list[UUID]]]:
-    """Yield accounts a portion at a time, each of one realm."""
-    realm, ids = "", list[UUID]()
-    for owner, key in accounts:
-        if ids and (owner != realm or len(ids) == ACCOUNTS_AT_ONCE):
-            yield realm, ids
-            ids = []
-        realm = owner
-        ids.append(key)
-    if ids:
-        yield realm, ids
+def _only(account_id: UUID) -> models.QuerySet[BillingAccount]:
+    return BillingAccount.objects.filter(pk=account_id)
+
+
+def _portions(realm_id: str, account_id: UUID | None) -> Iterator[list[UUID]]:
+    """Yield the ids of a realm's accounts, or of the one, a portion at a time."""
+    if account_id is not None:
+        yield [account_id]
+        return
+    accounts = BillingAccount.objects.in_realm(realm_id).order_by("pk")
+    keys = accounts.values_list("pk", flat=True)
+    ids = list(keys[:ACCOUNTS_AT_ONCE])
+    while ids:
+        yield ids
+        ids = list(keys.filter(pk__gt=ids[-1])[:ACCOUNTS_AT_ONCE])
 
 
 def _account_findings(realm_id: str, account_ids: Sequence[UUID]) -> Iterator[Finding]:
@@ -108,6 +118,8 @@ def _account_findings(realm_id: str, account_ids: Sequence[UUID]) -> Iterator[Fi
                 yield Finding(rule, realm_id, user, str(subject), message)
     yield from _held_findings(realm_id, account_ids)
     yield from _use_findings(realm_id, account_ids)
+    for prefix, lookup in use_lookups().items():
+        yield from _invented(realm_id, account_ids, prefix, lookup)
     yield from _history_findings(realm_id, account_ids)
     yield from _chain_findings(realm_id, account_ids)
 
@@ -149,6 +161,27 @@ def _unpaid(realm_id: str, uses: Sequence[Use]) -> Iterator[Finding]:
         if total != use.amount_xusd:
             message = f"costs {use.amount_xusd}; its allocations sum to {total}"
             yield Finding(USES, realm_id, use.user_id, use.source_ref, message)
+
+
+def _invented(
+    realm_id: str, account_ids: Sequence[UUID], prefix: str, lookup: UseLookup
+) -> Iterator[Finding]:
+    """Yield the allocations of a use that was never made, of what is kept."""
+    allocations = GrantAllocation.objects.in_realm(realm_id).filter(
+        user__in=BillingUser.objects.in_realm(realm_id).filter(account__in=account_ids),
+        source_ref__startswith=prefix,
+    )
+    kept_from = lookup.kept_from()
+    if kept_from is not None:
+        allocations = allocations.filter(occurred_at__gte=kept_from)
+    rows = allocations.values_list("pk", "user_id", "source_ref").iterator(ROWS_AT_ONCE)
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        refs = {source_ref for _, _, source_ref in some}
+        known = lookup.known(realm_id=realm_id, source_refs=refs)
+        for key, user, source_ref in some:
+            if (user, source_ref) not in known:
+                message = f"names {source_ref}, a use that was never made"
+                yield Finding(INVENTED, realm_id, user, str(key), message)
 
 
 def _history_findings(

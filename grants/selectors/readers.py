@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 
@@ -17,11 +19,25 @@ class Use:
     amount_xusd: int
 
 
+@dataclass(frozen=True, slots=True)
+class UseLookup:
+    """What tells whether a use that an allocation names was ever made.
+
+    `known(realm_id=, source_refs=)` returns the pairs of user and source ref that it
+    knows of; `kept_from()` the instant (aware UTC) before which uses may be forgotten
+    by now, None where all are kept.
+    """
+
+    known: Callable[..., set[tuple[UUID, str]]]
+    kept_from: Callable[[], datetime | None]
+
+
 HoldReader = Callable[..., Mapping[UUID, int]]
 UseReader = Callable[..., Iterator[Use]]
 
 _hold_readers: list[HoldReader] = []
 _use_readers: list[UseReader] = []
+_use_lookups: dict[str, UseLookup] = {}
 
 
 def register_hold_reader(reader: HoldReader) -> None:
@@ -41,6 +57,19 @@ def register_use_reader(reader: UseReader) -> None:
     """
     if reader not in _use_readers:
         _use_readers.append(reader)
+
+
+def register_use_lookup(prefix: str, lookup: UseLookup) -> None:
+    """Let `lookup` judge the allocations whose source ref starts with `prefix`.
+
+    For `AppConfig.ready()`.
+    """
+    _use_lookups[prefix] = lookup
+
+
+def use_lookups() -> Mapping[str, UseLookup]:
+    """Return what tells of uses, by the prefix of their source refs."""
+    return MappingProxyType(_use_lookups)
 
 
 def held_by_lot(

@@ -142,12 +142,18 @@ RULES: Final[Mapping[str, str]] = {
             AND coalesce(e.total, 0) <> coalesce(c.total, 0)
     """,
     "periods_of_an_assignment_do_not_overlap": """
-        SELECT a.user_id, b.id, format('its period overlaps that of %%s', a.id)
-        FROM lots a JOIN lots b ON b.assignment_id = a.assignment_id
-            AND b.alloc_seq = a.alloc_seq AND b.id > a.id
-            AND tstzrange(a.period_start, a.period_end)
-                && tstzrange(b.period_start, b.period_end)
-        WHERE a.carried_from_id IS NULL AND b.carried_from_id IS NULL
+        SELECT user_id, id, format('its period starts before %%s, when another ends',
+            taken_to)
+        FROM (
+            SELECT user_id, id, coalesce(period_start, '-infinity') AS starts,
+                max(coalesce(period_end, 'infinity')) OVER (
+                    PARTITION BY assignment_id, alloc_seq
+                    ORDER BY coalesce(period_start, '-infinity'), id
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS taken_to
+            FROM lots WHERE assignment_id IS NOT NULL AND carried_from_id IS NULL
+        ) l
+        WHERE starts < taken_to
     """,
     "row_lies_with_its_parents": " UNION ALL ".join(
         [
@@ -166,6 +172,17 @@ RULES: Final[Mapping[str, str]] = {
             WHERE p.realm_id <> l.realm_id""",
         ]
     ),
+    "ledger_account_keeps_its_seals": """
+        SELECT a.user_id, a.id, format('%%s entries were sealed; seals: %%s',
+            a.sealed_count, coalesce(s.seals, 0))
+        FROM ledgers a LEFT JOIN (
+            SELECT s.ledger_account_id, count(*) AS seals FROM ledgers a
+            JOIN ledger_seals s
+                ON s.realm_id = a.realm_id AND s.ledger_account_id = a.id
+            WHERE s.seq <= a.sealed_count GROUP BY 1
+        ) s ON s.ledger_account_id = a.id
+        WHERE coalesce(s.seals, 0) <> a.sealed_count
+    """,
     "seal_lies_on_its_entry": """
         SELECT a.user_id, s.entry_id, format('seal %%s has no such entry', s.seq)
         FROM ledgers a JOIN ledger_seals s

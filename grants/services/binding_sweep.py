@@ -7,7 +7,6 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Q
 
 from config.kernel.audit import AuditContext
 from config.tenancy.models import RealmStatus
@@ -73,17 +72,18 @@ def sweep_bindings(
 
 def _due(after: UUID, batch: int, at: datetime) -> Iterator[UUID]:
     """Return the ids of bindings that are due, the lowest first."""
-    found = (
+    active = (
         GrantAssignment.objects.filter(
-            Q(cursor__isnull=True) | Q(cursor__next_at__lte=at),
-            status=GrantStatus.ACTIVE,
-            realm__status=RealmStatus.ACTIVE,
-            pk__gt=after,
+            status=GrantStatus.ACTIVE, realm__status=RealmStatus.ACTIVE, pk__gt=after
         )
         .exclude(program__issuance_mode=IssuanceMode.LAZY)
         .order_by("pk")
+        .values_list("pk", flat=True)
     )
-    return iter(list(found.values_list("pk", flat=True)[:batch]))
+    # Asked apart, so that the index of what is due serves the first.
+    due = active.filter(cursor__next_at__lte=at)[:batch]
+    unserved = active.filter(cursor__isnull=True)[:batch]
+    return iter(sorted({*due, *unserved})[:batch])
 
 
 @transaction.atomic

@@ -1,18 +1,16 @@
 """Campaigns by the clock: they begin, enroll whom they target, and end."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from billing.models import BillingUser, PlanAssignment, SourceKind, UserStatus
 from catalog.services.rows import rewritten
 from config.kernel.audit import AuditContext
-from config.kernel.errors import DomainError
 from config.kernel.ids import parse_uuid
 from config.kernel.metadata import CampaignMetadata, check_metadata
 from config.tenancy.history import auditing
@@ -24,12 +22,13 @@ from grants.models import (
     GrantProgram,
     GrantSource,
 )
+from grants.services.apart import FIRST, apart, never
 from grants.services.campaign_giving import Gift, give
 from grants.services.campaigns import end_campaign, record
 
-log = structlog.get_logger("plangate.grants")
-
 BATCH = 200
+LOOKED_AT = 2_000
+"""Users that one statement looks at, so that none takes longer as users grow."""
 RUNNING = (CampaignStatus.SCHEDULED, CampaignStatus.ACTIVE)
 """The window says when a campaign runs; a sweep may label it later."""
 
@@ -38,10 +37,11 @@ _HELD = "SELECT * FROM grant_campaigns WHERE id = %s FOR SHARE"
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """How many campaigns a run began, and how many it ended."""
+    """How many campaigns a run began, how many it ended, and those that failed."""
 
     activated: int
     ended: int
+    failed: Sequence[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,33 @@ class Enrolled:
     after: UUID | None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a sweep came: the user of the campaign that it looked at last."""
+
+    campaign: UUID = FIRST
+    user: UUID = FIRST
+
+
+@dataclass(slots=True)
+class Swept:
+    """What enrolling came to, and the `place` of the next run, None at the end.
+
+    `failed` names users and campaigns that could not be served; the reasons are in the
+    log, and the next sweep tries again.
+    """
+
+    given: int = 0
+    failed: list[UUID] = field(default_factory=list)
+    place: Place | None = None
+
+
 def advance_campaigns(*, at: datetime, by: AuditContext) -> Advanced:
     """Begin the campaigns whose window began by `at` (aware UTC); end those it ended.
 
     A paused one is ended too, and never begun. Each is a transaction; one that
-    somebody else is changing is left to the next run.
+    somebody else is changing is left to the next run, and one that fails is logged
+    and told.
     """
     begins = Q(status=CampaignStatus.SCHEDULED, window_start__lte=at)
     ends = Q(window_end__lte=at)
@@ -68,10 +90,14 @@ def advance_campaigns(*, at: datetime, by: AuditContext) -> Advanced:
         begins | ends, realm__status=RealmStatus.ACTIVE
     ).exclude(status=CampaignStatus.ENDED)
     keys = list(due.order_by("pk").values_list("pk", flat=True))
-    outcomes = [_advance(due.filter(pk=key), at=at, by=by) for key in keys]
+    outcomes, failed = list[str | None](), list[UUID]()
+    for key in keys:
+        with apart("a campaign was not begun or ended", key, failed):
+            outcomes.append(_advance(due.filter(pk=key), at=at, by=by))
     return Advanced(
         activated=outcomes.count(CampaignStatus.ACTIVE),
         ended=outcomes.count(CampaignStatus.ENDED),
+        failed=failed,
     )
 
 
@@ -109,53 +135,75 @@ def enroll_targets(
 ) -> Enrolled:
     """Give a running campaign's grants to the active users it targets, once each.
 
-    Looks at up to `batch` users who lack some of it, in order of id, from `after` on.
-    Each user is a transaction: one who cannot be given is told, and the others go on.
-    A campaign by event, and one that does not run at `at` (aware UTC), enrolls nobody.
+    Serves up to `batch` users who lack some of it, in order of id, of the next
+    `LOOKED_AT` after `after`. Each user is a transaction: one who cannot be given is
+    told, and the others go on. A campaign by event, and one that does not run at `at`
+    (aware UTC), enrolls nobody.
     """
-    lacking = _lacking(campaign)
-    if after is not None:
-        lacking = lacking.filter(pk__gt=after)
-    users = list(lacking.order_by("pk")[:batch]) if _enrolls(campaign, at) else []
-    given, failed = 0, []
+    if not _enrolls(campaign, at):
+        return Enrolled(0, [], None)
+    targeted = _targeted(campaign).filter(pk__gt=after or FIRST).order_by("pk")
+    seen = list(targeted.values_list("pk", flat=True)[:LOOKED_AT])
+    last = seen[-1] if seen else FIRST
+    lacking = targeted.filter(_lacks(campaign), pk__lte=last)
+    users = list(lacking.select_related("account__realm")[:batch])
+    given, failed = 0, list[UUID]()
     for user in users:
-        try:
+        with apart("a user was not enrolled", user.pk, failed, campaign=campaign.pk):
             given += _enroll(campaign, user, at=at, by=by)
-        except (DomainError, DatabaseError) as error:
-            log.exception(
-                "a user was not enrolled",
-                campaign=str(campaign.pk),
-                user=str(user.pk),
-                error=str(error),
-            )
-            failed.append(user.pk)
-    return Enrolled(given, failed, users[-1].pk if len(users) == batch else None)
+    if len(users) == batch:
+        return Enrolled(given, failed, users[-1].pk)
+    return Enrolled(given, failed, last if len(seen) == LOOKED_AT else None)
 
 
 def sweep_campaigns(
-    *, at: datetime, by: AuditContext, batch: int = BATCH
-) -> tuple[Advanced, Enrolled]:
+    *,
+    at: datetime,
+    by: AuditContext,
+    batch: int = BATCH,
+    place: Place = Place(),
+    stop: Callable[[], bool] = never,
+) -> tuple[Advanced, Swept]:
     """Advance every campaign, then enroll everybody whom a running one targets.
 
-    For the job: idempotent, safe beside another run, and it goes on where one was
-    stopped, because those who were enrolled are not looked at again.
+    For the job: idempotent, and safe beside another run. Enrolls from `place` on, in
+    order of campaigns and users, until `stop()`, asked after each `batch`, is true;
+    where it got to is told. A campaign that fails does not stop the others.
     """
     advanced = advance_campaigns(at=at, by=by)
-    given, failed = 0, list[UUID]()
+    swept = Swept()
     running = GrantCampaign.objects.select_related("realm").filter(
         status=CampaignStatus.ACTIVE,
         event_type__isnull=True,
         realm__status=RealmStatus.ACTIVE,
     )
-    for campaign in running.order_by("pk"):
-        after: UUID | None = None
-        while True:
-            run = enroll_targets(campaign, at=at, by=by, after=after, batch=batch)
-            given, after = given + run.given, run.after
-            failed += run.failed
-            if after is None:
-                break
-    return advanced, Enrolled(given, failed, None)
+    for campaign in running.filter(pk__gte=place.campaign).order_by("pk"):
+        after = place.user if campaign.pk == place.campaign else FIRST
+        swept.place = Place(campaign.pk, after)
+        while swept.place is not None:
+            if stop():
+                return advanced, swept
+            _enroll_some(campaign, swept, at=at, by=by, batch=batch)
+    return advanced, swept
+
+
+def _enroll_some(
+    campaign: GrantCampaign,
+    swept: Swept,
+    *,
+    at: datetime,
+    by: AuditContext,
+    batch: int,
+) -> None:
+    """Enroll the users that follow the sweep's place, and move it on."""
+    after = swept.place.user if swept.place else FIRST
+    swept.place = None
+    with apart("a campaign enrolled nobody", campaign.pk, swept.failed):
+        run = enroll_targets(campaign, at=at, by=by, after=after, batch=batch)
+        swept.given += run.given
+        swept.failed += run.failed
+        if run.after is not None:
+            swept.place = Place(campaign.pk, run.after)
 
 
 def targets(campaign: GrantCampaign) -> Q:
@@ -185,8 +233,13 @@ def _enrolls(campaign: GrantCampaign, at: datetime) -> bool:
     return by_target and campaign.holds(at)
 
 
-def _lacking(campaign: GrantCampaign) -> QuerySet[BillingUser]:
-    """Return the targeted active users who lack something that the campaign gives."""
+def _targeted(campaign: GrantCampaign) -> QuerySet[BillingUser]:
+    users = BillingUser.objects.in_realm(campaign.realm_id)
+    return users.filter(targets(campaign), status=UserStatus.ACTIVE)
+
+
+def _lacks(campaign: GrantCampaign) -> Q:
+    """Return the condition that a user lacks something that the campaign gives."""
     realm_id, source_ref = campaign.realm_id, str(campaign.pk)
     lacks = Q(pk__in=[])
     programs = GrantProgram.objects.in_realm(realm_id).filter(
@@ -211,5 +264,4 @@ def _lacking(campaign: GrantCampaign) -> QuerySet[BillingUser]:
             plan__plan_code=known.billing_plan_code,
         )
         lacks |= Q(~Exists(assigned))
-    users = BillingUser.objects.in_realm(realm_id).select_related("account__realm")
-    return users.filter(targets(campaign), lacks, status=UserStatus.ACTIVE)
+    return lacks

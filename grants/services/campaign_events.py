@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+import structlog
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from billing.models import BillingAccount, BillingUser, UserStatus
@@ -22,6 +23,8 @@ from grants.services.campaign_enrollment import targets
 from grants.services.campaign_giving import Gift, give
 from grants.services.campaign_terms import OWN_EVENTS
 from grants.services.campaigns import record
+
+log = structlog.get_logger("plangate.grants")
 
 # Shared, so that events do not wait for one another, and whoever ends or pauses a
 # campaign waits for those it still gives on.
@@ -127,16 +130,25 @@ def _give_to_all(
             with transaction.atomic():
                 give(gift, user, at=at, by=why)
         except DomainError as refusal:
-            record(
-                campaign,
-                "failed",
-                at=at,
-                by=why,
-                event_id=str(event.pk),
-                billing_user_id=str(user.pk),
-                code=refusal.code,
-                message=refusal.message,
-            )
+            code, message = refusal.code, refusal.message
+        except Exception:
+            # What happened must stand, whatever kept the gift from being given.
+            if connection.needs_rollback:
+                raise
+            log.exception("a campaign did not give", campaign=campaign.pk, user=user.pk)
+            code, message = "SERVER.UNEXPECTED", "It failed; the log says why."
+        else:
+            continue
+        record(
+            campaign,
+            "failed",
+            at=at,
+            by=why,
+            event_id=str(event.pk),
+            billing_user_id=str(user.pk),
+            code=code,
+            message=message,
+        )
 
 
 def _reference(campaign: GrantCampaign, event: DomainEvent) -> str:

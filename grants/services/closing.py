@@ -14,17 +14,15 @@ program's `metadata.expiry_policy`:
   account until somebody revokes the lot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 
 from config.kernel.audit import AuditContext
-from config.kernel.errors import DomainError
 from config.kernel.windows import Window
 from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
@@ -39,12 +37,10 @@ from grants.models import (
     LotStatus,
     PostingReason,
 )
+from grants.services.apart import FIRST, apart, never
 from grants.services.ledger import Cause, Leg, holding_of, move, post
 
-log = structlog.get_logger("plangate.grants")
-
 BATCH = 200
-FIRST = UUID(int=0)
 
 Lock = Callable[[QuerySet[GrantLot]], QuerySet[GrantLot]]
 
@@ -67,25 +63,24 @@ def left_alone(lots: QuerySet[GrantLot]) -> QuerySet[GrantLot]:
 
 
 def close_ended_lots(
-    *, at: datetime, by: AuditContext, batch: int = BATCH, most: int = 5_000
+    *,
+    at: datetime,
+    by: AuditContext,
+    batch: int = BATCH,
+    stop: Callable[[], bool] = never,
 ) -> Closed:
-    """End and close the lots that are due by `at` (aware UTC), about `most` of them.
+    """End and close the lots that are due by `at` (aware UTC), until `stop()` is true.
 
-    A lot is a transaction. One that fails is logged and told, and the others go on;
-    one that somebody else has is left to the next run. Overage lots are never closed
-    here.
+    Those that ended first come first, then those of which nothing is left. A lot is a
+    transaction. One that fails is logged and told, and the others go on; one that
+    somebody else has is left to the next run. Overage lots are never closed here.
     """
     run = Closed()
-    after = FIRST
-    looked = 0
-    while looked < most:
-        found = list(_due(at).filter(pk__gt=after).values_list("pk", flat=True)[:batch])
+    for found in (_ended_lots(at, batch), _used_up_lots(batch)):
         for lot_id in found:
+            if stop():
+                return run
             _close_safely(lot_id, run, at=at, by=by)
-        looked += len(found)
-        if len(found) < batch:
-            break
-        after = found[-1]
     return run
 
 
@@ -113,28 +108,53 @@ def close_lot(
 
 
 def _due(at: datetime) -> QuerySet[GrantLot]:
-    """Return the lots that ended, or of which nothing is left, in order of id.
+    """Return the lots that ended, or of which nothing is left and all is settled.
 
     A suspended lot waits as it is: a hold on it must not come back to life. A lot that
     waits already is due once nothing holds it.
     """
-    given = GrantLot.objects.filter(status__in=OPEN).exclude(kind=LotKind.FALLBACK)
-    ended = Q(window_end__lte=at) & (Q(status__in=SPENDABLE) | Q(reserved_xusd=0))
-    used = Q(consumed_xusd=F("amount_xusd"), reserved_xusd=0)
-    return given.filter(ended | used, closure_kind__isnull=True).order_by("id")
+    return _open().filter(_ended(at) | _USED_UP)
+
+
+_USED_UP = Q(settled_xusd=F("amount_xusd"), reserved_xusd=0)
+
+
+def _ended(at: datetime) -> Q:
+    return Q(window_end__lte=at) & (Q(status__in=SPENDABLE) | Q(reserved_xusd=0))
+
+
+def _open() -> QuerySet[GrantLot]:
+    given = GrantLot.objects.exclude(kind=LotKind.FALLBACK)
+    return given.filter(status__in=OPEN, closure_kind__isnull=True)
+
+
+def _ended_lots(at: datetime, batch: int) -> Iterator[UUID]:
+    """Yield the lots that ended, those that ended first before the others."""
+    ended = _open().filter(_ended(at)).order_by("window_end", "id")
+    found = list(ended.values_list("window_end", "pk")[:batch])
+    while found:
+        yield from (key for _, key in found)
+        end, last = found[-1]
+        rest = ended.filter(Q(window_end__gt=end) | Q(pk__gt=last), window_end__gte=end)
+        found = list(rest.values_list("window_end", "pk")[:batch])
+
+
+def _used_up_lots(batch: int) -> Iterator[UUID]:
+    """Yield the lots of which nothing is left and all is settled, in order of id."""
+    used = _open().filter(_USED_UP).order_by("id").values_list("pk", flat=True)
+    after = FIRST
+    while found := list(used.filter(pk__gt=after)[:batch]):
+        yield from found
+        after = found[-1]
 
 
 def _close_safely(lot_id: UUID, run: Closed, *, at: datetime, by: AuditContext) -> None:
-    try:
+    with apart("a grant was not closed", lot_id, run.failed):
         lot = close_lot(lot_id=lot_id, at=at, by=by)
-    except (DomainError, DatabaseError) as error:
-        log.exception("a grant was not closed", grant=str(lot_id), error=str(error))
-        run.failed.append(lot_id)
-        return
-    if lot is not None and lot.status == LotStatus.CLOSED:
-        run.closed += 1
-    elif lot is not None:
-        run.waiting += 1
+        if lot is not None and lot.status == LotStatus.CLOSED:
+            run.closed += 1
+        elif lot is not None:
+            run.waiting += 1
 
 
 def _close(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:

@@ -5,19 +5,18 @@ anywhere, it happened or it did not, and the next run goes on with what is pendi
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import structlog
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from billing.models import BillingUser
 from billing.selectors.periods import accounting_period
 from config.kernel.audit import AuditContext
-from config.kernel.errors import DomainError, Misconfigured
+from config.kernel.errors import Misconfigured
 from config.kernel.windows import Window
 from config.tenancy.history import auditing
 from grants.models import (
@@ -30,15 +29,13 @@ from grants.models import (
     LedgerKind,
     LotKind,
     LotStatus,
+    Posting,
     PostingReason,
 )
 from grants.services.ledger import Cause, Leg, holding_of, move, post_anew
 from grants.services.outstanding import pay_with_open_lots, paying_lots
 
-log = structlog.get_logger("plangate.grants")
-
 BATCH = 250
-USERS_AT_ONCE = 500
 OVERAGE_PRIORITY = -100_000
 
 Claim = Callable[[QuerySet[GrantAllocation]], QuerySet[GrantAllocation]]
@@ -50,42 +47,15 @@ class NoOverageProgram(Misconfigured):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What settling came to: allocations, and their sum in 10^-6 USD.
-
-    `failed` holds the users that failed; the next run tries them again.
-    """
+    """What settling came to: allocations, and their sum in 10^-6 USD."""
 
     count: int = 0
     amount_xusd: int = 0
-    failed: Sequence[UUID] = field(default=())
-
-    def __add__(self, other: "Settled") -> "Settled":
-        return Settled(
-            self.count + other.count,
-            self.amount_xusd + other.amount_xusd,
-            (*self.failed, *other.failed),
-        )
 
 
 def claimed(pending: QuerySet[GrantAllocation]) -> QuerySet[GrantAllocation]:
     """Lock pending allocations; leave out those that another run has."""
     return pending.select_for_update(no_key=True, skip_locked=True)
-
-
-def settle_pending(
-    *, at: datetime, by: AuditContext, batch: int = BATCH, most: int = 10_000
-) -> Settled:
-    """Settle every user's pending allocations at `at` (aware UTC), about `most`.
-
-    A user that fails is logged and told, and the others go on. What another run is
-    settling is left to it. What is left over waits for the next run.
-    """
-    total = Settled()
-    for user in _users_pending():
-        total += _settle_all(user, at=at, by=by, batch=batch, most=most - total.count)
-        if total.count >= most:
-            break
-    return total
 
 
 @transaction.atomic
@@ -122,10 +92,7 @@ def settle_user(
     posting = post_anew(user=user, cause=cause, legs=legs, at=at, by=by)
     for lot in lots:
         _book(lot, of_lot[lot.pk], at=at)
-    for allocation in pending:
-        allocation.lot_id = overage.get(allocation.pk, allocation.lot_id)
-        allocation.posting, allocation.updated_at = posting, at
-    GrantAllocation.objects.bulk_update(pending, ["lot", "posting", "updated_at"])
+    _mark(pending, overage, posting, at=at)
     pay_with_open_lots(user=user, at=at, by=by)
     return Settled(len(pending), sum(of_lot.values()))
 
@@ -136,34 +103,22 @@ def _pending(user: BillingUser) -> QuerySet[GrantAllocation]:
     )
 
 
-def _users_pending() -> Iterator[BillingUser]:
-    """Yield the users of whom something is pending, in order of realm and id."""
-    pending = GrantAllocation.objects.filter(posting__isnull=True)
-    users = pending.order_by("realm_id", "user_id").values_list("user_id").distinct()
-    found = [row[0] for row in users]
-    for start in range(0, len(found), USERS_AT_ONCE):
-        some = found[start : start + USERS_AT_ONCE]
-        yield from (
-            BillingUser.objects.filter(pk__in=some)
-            .select_related("account__realm", "realm")
-            .order_by("realm_id", "id")
-        )
-
-
-def _settle_all(
-    user: BillingUser, *, at: datetime, by: AuditContext, batch: int, most: int
-) -> Settled:
-    total = Settled()
-    while total.count < most:
-        try:
-            done = settle_user(user=user, at=at, by=by, batch=batch)
-        except (DomainError, DatabaseError) as error:
-            log.exception("a user was not settled", user=str(user.pk), error=str(error))
-            return total + Settled(failed=(user.pk,))
-        total += done
-        if done.count < batch:
-            break
-    return total
+def _mark(
+    pending: Sequence[GrantAllocation],
+    overage: Mapping[UUID, UUID],
+    posting: Posting,
+    *,
+    at: datetime,
+) -> None:
+    """Note that the allocations are settled, and which overage lot has the rest."""
+    settled = {"posting": posting, "updated_at": at}
+    paid = [each.pk for each in pending if each.pk not in overage]
+    GrantAllocation.objects.filter(pk__in=paid).update(**settled)
+    owed = defaultdict[UUID, list[UUID]](list)
+    for allocation, lot in overage.items():
+        owed[lot].append(allocation)
+    for lot, keys in owed.items():
+        GrantAllocation.objects.filter(pk__in=keys).update(lot=lot, **settled)
 
 
 def _overage(
@@ -174,16 +129,20 @@ def _overage(
     by: AuditContext,
 ) -> dict[UUID, UUID]:
     """Return the overage lot of each allocation that no lot paid, by its id."""
-    unpaid = [allocation for allocation in pending if allocation.lot_id is None]
     lots: dict[Window, UUID] = {}
+    periods: dict[datetime, Window] = {}
     found = {}
-    for allocation in unpaid:
-        period = accounting_period(
-            account=user.account,
-            user_id=user.pk,
-            as_of=allocation.occurred_at,
-            at=at,
-        )
+    for allocation in pending:
+        if allocation.lot_id is not None:
+            continue
+        used_at = allocation.occurred_at
+        hour = used_at.replace(minute=0, second=0, microsecond=0)
+        # Asked once for the uses of an hour, as long as its period holds.
+        if hour not in periods or not periods[hour].contains(used_at):
+            periods[hour] = accounting_period(
+                account=user.account, user_id=user.pk, as_of=used_at, at=at
+            )
+        period = periods[hour]
         if period not in lots:
             lots[period] = overage_lot(user=user, period=period, at=at, by=by).pk
         found[allocation.pk] = lots[period]

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 
+from config.kernel.ids import new_id
 from gating.models import Lease, Rating
 from gating.services.denials import GateDenied
 from grants.models import GrantAllocation, GrantLot
-from grants.selectors.proof import HELD, USES, findings
+from grants.selectors.proof import HELD, INVENTED, USES, findings
 from grants.services.lots import revoke_lot, suspend_lot
 from grants.services.settlement import settle_user
 from tests.tools.purse import lots_of, owed, purse, spent, store_lot
@@ -58,6 +60,23 @@ def test_the_ledger_is_proven_with_the_gates_holds_and_ratings(used):
         applied_amount_xusd=149, funded_xusd=149
     )
     assert rules(used) == {USES}
+
+
+def test_an_allocation_of_a_rating_that_was_never_made_is_found(used):
+    lot = GrantLot.objects.get(user=used.user)
+    facts = {"realm_id": used.realm.pk, "account_id": used.account.pk}
+    for source_ref in (f"gate_rating:{new_id()}", "gate_rating:none"):
+        GrantAllocation.objects.create(
+            **facts,
+            user=used.user,
+            lot=lot,
+            amount_xusd=5,
+            source_ref=source_ref,
+            occurred_at=used.at + 365 * DAY,
+        )
+    GrantLot.objects.filter(pk=lot.pk).update(consumed_xusd=F("consumed_xusd") + 10)
+
+    assert [found.rule for found in findings(realm_id=used.realm.pk)] == [INVENTED] * 2
 
 
 def test_a_hold_is_on_the_lots_next_to_pay_and_the_lease_tells_which(gate):

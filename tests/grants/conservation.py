@@ -300,6 +300,7 @@ def registered(book, user):
     with (
         patch.object(readers, "_hold_readers", []),
         patch.object(readers, "_use_readers", []),
+        patch.object(readers, "_use_lookups", {}),
     ):
         register_hold_reader(held)
         register_use_reader(uses)

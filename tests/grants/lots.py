@@ -19,7 +19,7 @@ from grants.models import (
 from grants.services.closing import close_ended_lots
 from grants.services.ledger import Cause, holding_of, move, post
 from grants.services.seals import seal_entries
-from grants.services.settlement import settle_pending
+from grants.services.settlement_sweep import settle_pending
 
 DAY = timedelta(days=1)
 

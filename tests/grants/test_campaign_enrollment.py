@@ -1,5 +1,6 @@
 """Campaigns by the clock: they begin, enroll whom they target, and end."""
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,12 @@ from billing.models import PlanAssignment
 from billing.services.accounts import ensure_account, set_seat_limit
 from billing.services.plans import upsert_plan
 from billing.services.users import change_user, ensure_user
+from config.tenancy.history import auditing
 from grants.models import GrantAssignment, GrantCampaign, GrantLot
 from grants.services import campaign_enrollment
 from grants.services.campaign_enrollment import (
     Advanced,
+    Place,
     advance_campaigns,
     enroll_targets,
     sweep_campaigns,
@@ -267,6 +270,78 @@ def test_sweep_begins_enrolls_and_ends(realm, program, people, at, by):
     assert (advanced.ended, enrolled.given) == (1, 0)
     assert mine(campaign).status == "ended"
     assert len(lots(campaign)) == 5
+
+
+def break_metadata(campaign, at, by):
+    """Write what no form would: metadata that nothing can read."""
+    with transaction.atomic(), auditing(by, at=at):
+        GrantCampaign.objects.filter(pk=campaign.pk).update(
+            metadata={"grants": [{"grant_program_code": "welcome"}, 3]}
+        )
+
+
+def test_one_campaign_that_fails_stops_no_other(realm, program, people, at, by):
+    broken = make_campaign(realm, "broken", at=at, by=by)
+    sound = make_campaign(realm, "sound", at=at, by=by)
+    break_metadata(broken, at, by)
+
+    _, enrolled = sweep_campaigns(at=at, by=by)
+
+    assert (enrolled.given, enrolled.failed) == (5, [broken.pk])
+    assert len(lots(sound)) == 5
+
+
+def test_one_campaign_that_cannot_end_stops_no_other(
+    realm, program, at, by, monkeypatch
+):
+    ends = {"window_start": at - DAY, "window_end": at, "at": at, "by": by}
+    broken, sound = (make_campaign(realm, name, **ends) for name in ("bad", "good"))
+    end = campaign_enrollment.end_campaign
+
+    def fail_of_one(campaign, **terms):
+        if campaign.pk == broken.pk:
+            raise RuntimeError("no luck")
+        return end(campaign, **terms)
+
+    monkeypatch.setattr(campaign_enrollment, "end_campaign", fail_of_one)
+
+    run = advance_campaigns(at=at, by=by)
+
+    assert run == Advanced(activated=0, ended=1, failed=[broken.pk])
+    assert mine(sound).status == "ended"
+
+
+def test_a_sweep_that_is_stopped_goes_on_where_it_was(realm, program, people, at, by):
+    made = [make_campaign(realm, name, at=at, by=by) for name in ("one", "two")]
+    asked, given, place = itertools.count(1), [], Place()
+
+    while place is not None:
+        _, swept = sweep_campaigns(
+            at=at, by=by, batch=2, place=place, stop=lambda: next(asked) % 2 == 0
+        )
+        given.append(swept.given)
+        place = swept.place
+
+    assert (sum(given), max(given)) == (10, 2)
+    assert [len(lots(campaign)) for campaign in made] == [5, 5]
+
+
+def test_few_users_are_looked_at_by_one_statement(
+    realm, program, people, at, by, monkeypatch
+):
+    campaign = make_campaign(realm, at=at, by=by)
+    enroll_targets(campaign, at=at, by=by)
+    late = populated(realm, at, by, later=1)["later"][0]
+    monkeypatch.setattr(campaign_enrollment, "LOOKED_AT", 2)
+
+    runs, after = [], None
+    while not runs or after is not None:
+        run = enroll_targets(campaign, at=at, by=by, after=after)
+        runs.append(run.given)
+        after = run.after
+
+    assert runs[:3] == [0, 0, 1]
+    assert late.pk in lots(campaign)
 
 
 # --- at once ------------------------------------------------------------------

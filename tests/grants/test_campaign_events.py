@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from billing.models import Plan, PlanAssignment
 from billing.services.accounts import ensure_account, set_seat_limit
@@ -15,6 +15,7 @@ from config.kernel.windows import Window
 from config.tenancy.models import DomainEvent
 from config.tenancy.services.events import record_event
 from grants.models import GrantAssignment, GrantLot
+from grants.services import campaign_events
 from grants.services.assignment_changes import change_assignment
 from grants.services.campaigns import change_campaign, delete_campaign
 from grants.services.credits import credit_balance
@@ -233,6 +234,24 @@ def test_campaign_that_cannot_give_does_not_stop_what_happened(
     assert failure.payload["billing_user_id"] == str(user.pk)
     assert failure.payload["code"] and failure.payload["message"]
     assert given(user) == []
+
+
+def test_database_that_refuses_the_gift_does_not_stop_what_happened(
+    realm, program, user, tell, at, by, monkeypatch
+):
+    make_event_campaign(realm, KIND, at=at, by=by)
+
+    def overflow(gift, user, **terms):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 9223372036854775807 + 1")
+
+    monkeypatch.setattr(campaign_events, "give", overflow)
+
+    event = tell(user)
+
+    failure = DomainEvent.objects.get(kind="grant_campaign.failed")
+    assert failure.payload["event_id"] == str(event.pk)
+    assert failure.payload["code"] == "SERVER.UNEXPECTED"
 
 
 def test_inactive_program_gives_nothing(realm, program, user, tell, at, by):

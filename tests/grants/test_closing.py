@@ -4,11 +4,13 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from config.tenancy.history import auditing
 from config.tenancy.models import DomainEvent
 from grants.models import GrantLot, GrantProgram, LedgerEntry, Posting
+from grants.services import closing
 from grants.services.closing import close_ended_lots, close_lot
 from grants.services.settlement import settle_user
 from tests.grants.lots import DAY, balances, bind, finish_others, give, hold, use
@@ -207,10 +209,14 @@ def test_a_lot_of_which_nothing_is_left_is_closed_before_its_end(user, lot_of, a
     lot = lot_of()
     use(user, 500, at=at, lot=lot)
 
+    # Not before its uses are settled: that is what a run finds it by.
+    assert close(at, by).closed == 0
+    settle_user(user=user, at=at, by=by)
     close(at, by)
 
     assert facts(lot) == ("closed", "none", 0)
-    assert not Posting.objects.filter(user=user).exclude(reason="issue").exists()
+    reasons = Posting.objects.filter(user=user).values_list("reason", flat=True)
+    assert set(reasons) == {"issue", "consumption"}
 
 
 def test_lots_not_due_stay_as_they_are(user, lot_of, at, by):
@@ -265,6 +271,68 @@ def test_small_batches_come_to_every_lot(user, lot_of, late, by):
     run = close_ended_lots(at=late, by=by.effective(late), batch=2)
 
     assert run.closed == 5
+
+
+def test_those_that_ended_first_are_closed_first(user, lot_of, late, at, by):
+    last = lot_of(window_end=at + 3 * DAY)
+    first = lot_of(window_end=at + DAY)
+    used = lot_of()
+    use(user, 500, at=at, lot=used)
+    settle_user(user=user, at=at, by=by)
+    asked = iter([False, True])
+
+    run = close_ended_lots(
+        at=at + 5 * DAY, by=by.effective(at + 5 * DAY), stop=lambda: next(asked)
+    )
+
+    assert run.closed == 1
+    assert facts(first) == ("closed", "forfeit", 500)
+    assert facts(last) == ("ready", None, None)
+    assert close(at + 5 * DAY, by).closed == 2
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_lots_that_end_together_are_all_come_to(user, lot_of, at, by, batch):
+    for _ in range(3):
+        lot_of(window_end=at + DAY)
+    lot_of(window_end=at + 2 * DAY)
+
+    run = close_ended_lots(at=at + DAY, by=by.effective(at + DAY), batch=batch)
+
+    assert run.closed == 3
+
+
+def test_any_failure_of_one_lot_keeps_no_other_open(
+    user, lot_of, late, by, monkeypatch
+):
+    broken, sound = lot_of(), lot_of()
+
+    def fail_of_one(lot_id, **terms):
+        if lot_id == broken.pk:
+            raise RuntimeError("no luck")
+        return close_lot(lot_id=lot_id, **terms)
+
+    monkeypatch.setattr(closing, "close_lot", fail_of_one)
+
+    run = close(late, by)
+
+    assert (run.closed, run.failed) == (1, [broken.pk])
+    assert facts(sound) == ("closed", "forfeit", 500)
+
+
+@pytest.mark.parametrize("which", ["_ended_lots", "_used_up_lots"])
+def test_what_is_due_is_found_by_an_index(user, lot_of, at, which):
+    terms = (at, 10) if which == "_ended_lots" else (10,)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        with CaptureQueriesContext(connection) as queries:
+            list(getattr(closing, which)(*terms))
+        cursor.execute("EXPLAIN " + queries[0]["sql"])
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+
+    name = "grant_lots_by_end" if which == "_ended_lots" else "grant_lots_used_up"
+    assert f"using {name}" in plan
+    assert "Sort" not in plan
 
 
 def test_runs_at_once_close_each_lot_once(committed_realm, make_user, at, by):

@@ -92,6 +92,7 @@ def test_what_does_not_hold_is_told_every_night(
     user = make_user(committed_realm)
     lot = give(user, 500, at=at, by=by)
     monkeypatch.setattr(readers, "_use_readers", [])
+    monkeypatch.setattr(readers, "_use_lookups", {})
     monkeypatch.setattr(readers, "_hold_readers", [])
     register_hold_reader(lambda realm_id, account_ids: {})
     before = run("prove_ledger", at)

@@ -1,6 +1,7 @@
 """The proof: silent over sound rows, and each corruption named, and nothing else."""
 
 import json
+from contextlib import contextmanager
 from io import StringIO
 
 import pytest
@@ -10,13 +11,19 @@ from django.db import DatabaseError
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
 from grants.models import LedgerAccount, LedgerEntry
-from grants.selectors import readers
+from grants.selectors import proof, readers
 from grants.selectors.proof import RULE_NAMES, findings, snapshot
-from grants.selectors.readers import Use, register_hold_reader, register_use_reader
+from grants.selectors.readers import (
+    Use,
+    UseLookup,
+    register_hold_reader,
+    register_use_lookup,
+    register_use_reader,
+)
 from grants.services.closing import close_ended_lots
 from grants.services.seals import seal_entries
 from grants.services.settlement import settle_user
-from tests.grants.lots import DAY, bind, give, hold, overage_program, use
+from tests.grants.lots import DAY, bind, give, hold, overage_program, program_of, use
 from tests.tools.tables import rows, run
 
 HOLDS, USES = {}, []
@@ -27,10 +34,16 @@ def _readers(monkeypatch):
     """Stand in for the app above: it tells what leases hold and what uses cost."""
     monkeypatch.setattr(readers, "_hold_readers", [])
     monkeypatch.setattr(readers, "_use_readers", [])
+    monkeypatch.setattr(readers, "_use_lookups", {})
     HOLDS.clear()
     USES.clear()
     register_hold_reader(lambda realm_id, account_ids: HOLDS)
     register_use_reader(lambda realm_id, account_ids: iter(USES))
+    register_use_lookup("gate_rating:", UseLookup(known_uses, lambda: None))
+
+
+def known_uses(*, realm_id, source_refs):
+    return {(use.user_id, use.source_ref) for use in USES}
 
 
 @pytest.fixture
@@ -211,7 +224,7 @@ CORRUPTIONS = [
     ),
     (
         "seal_lies_on_its_entry",
-        set(),
+        {"ledger_account_keeps_its_seals"},
         "UPDATE ledger_seals SET seq = seq + 1000 WHERE realm_id = %s AND seq = 1",
     ),
     (
@@ -238,12 +251,38 @@ CORRUPTIONS = [
         "UPDATE ledger_seals SET hash = sha256('') WHERE realm_id = %s AND seq = 1",
     ),
     (
-        "hash_chain",
-        set(),
+        "ledger_account_keeps_its_seals",
+        {"hash_chain"},
         "DELETE FROM ledger_seals WHERE realm_id = %s AND seq = 1",
     ),
+    (
+        "ledger_account_keeps_its_seals",
+        set(),
+        "DELETE FROM ledger_seals WHERE realm_id = %s",
+    ),
+    (
+        "ledger_account_keeps_its_seals",
+        set(),
+        (
+            "DELETE FROM ledger_seals s USING ledger_accounts a"
+            " WHERE a.id = s.ledger_account_id AND a.realm_id = %s"
+            " AND s.seq = a.sealed_count"
+        ),
+    ),
 ]
+
+
+def test_what_was_rewritten_with_its_seals_gone_stays_found(realm, story, at):
+    unguarded("DELETE FROM ledger_seals WHERE realm_id = %s", [realm.pk])
+    run("UPDATE ledger_postings SET explanation = 'x' WHERE realm_id = %s", [realm.pk])
+
+    seal_entries(at=at)
+
+    assert found(realm) == {"ledger_account_keeps_its_seals"}
+
+
 ABOVE = {
+    "allocation_is_of_a_use",
     "lot_reserved_is_its_holds",
     "use_is_its_allocations",
     "lot_is_never_overdrawn",
@@ -300,6 +339,27 @@ def test_a_use_that_was_paid_otherwise(realm, story, user, amount):
     assert finding.message == f"costs {amount}; its allocations sum to 120"
 
 
+def test_an_allocation_of_no_use(realm, story, user, at):
+    pay(user, 7, at=at, lot=story["paid"])
+    USES.pop()
+
+    (finding,) = findings(realm_id=realm.pk)
+
+    assert finding.rule == "allocation_is_of_a_use"
+    assert finding.message == (
+        f"names gate_rating:{len(USES)}, a use that was never made"
+    )
+
+
+def test_an_allocation_of_what_is_kept_no_longer(realm, story, user, at, monkeypatch):
+    pay(user, 7, at=at, lot=story["paid"])
+    USES.pop()
+    lookup = UseLookup(known_uses, lambda: at + DAY)
+    monkeypatch.setattr(readers, "_use_lookups", {"gate_rating:": lookup})
+
+    assert found(realm) == set()
+
+
 def test_a_use_that_nothing_paid(realm, story, user):
     USES.append(Use(user.pk, "gate_rating:lost", 7))
 
@@ -324,6 +384,54 @@ def test_no_app_above_that_knows_of_holds(realm, story, monkeypatch):
     monkeypatch.setattr(readers, "_hold_readers", [])
 
     assert found(realm) == set()
+
+
+def test_a_period_inside_an_earlier_one_overlaps_it(realm, user, at, by):
+    assignment = bind(user, at=at, by=by)
+    terms = {"at": at, "by": by, "assignment": assignment}
+    give(user, 5, **terms, days=90)
+    give(user, 5, **terms, days=5, window_start=at + 10 * DAY)
+    inside = give(user, 5, **terms, days=5, window_start=at + 50 * DAY)
+    give(user, 5, **terms, days=None, window_start=at + 90 * DAY)
+
+    overlapping = list(findings(realm_id=realm.pk))
+
+    rule = "periods_of_an_assignment_do_not_overlap"
+    assert [finding.rule for finding in overlapping] == [rule] * 2
+    assert str(inside.pk) in {finding.subject for finding in overlapping}
+
+
+def test_a_realm_without_accounts_has_a_history_too(other_realm, at, by):
+    program = program_of(other_realm, at=at, by=by)
+    unguarded_history(program)
+
+    assert found(other_realm) == {"history_ends_with_its_row"}
+
+
+def unguarded_history(program):
+    """Change a program past its trigger; undone with the test's transaction."""
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    run("ALTER TABLE grant_programs DISABLE TRIGGER USER")
+    run("UPDATE grant_programs SET name = 'x' WHERE id = %s", [program.pk])
+
+
+def test_each_portion_is_read_within_its_own(realm, story, user, at, by, monkeypatch):
+    monkeypatch.setattr(proof, "ACCOUNTS_AT_ONCE", 1)
+    ensure_account(realm=realm, principal_id="other", at=at, by=by)
+    entered, told = [], []
+
+    @contextmanager
+    def within():
+        entered.append(len(told))
+        yield
+
+    def progress(realm_id, accounts):
+        told.append(accounts)
+
+    list(findings(realm_id=realm.pk, progress=progress, within=within))
+
+    assert told == [1, 1]
+    assert entered == [0, 0, 1]
 
 
 def test_an_account_is_looked_at_alone(realm, story, user, at, by):
@@ -352,7 +460,7 @@ def test_the_command_finds_nothing_in_sound_rows(committed_user):
         "verify_ledger", realm=committed_user.realm_id, stdout=out, stderr=told
     )
 
-    assert out.getvalue().startswith("1 accounts, 16 rules, 0 findings")
+    assert out.getvalue().startswith("1 accounts, 18 rules, 0 findings")
     assert told.getvalue().startswith(f"{committed_user.realm_id}: 1 accounts in ")
 
 

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError
 
-from grants.models import LedgerEntry
-from grants.selectors.chain import START, chained, entry_facts
-from grants.services.seals import seal_account, seal_entries
+from grants.models import LedgerAccount, LedgerEntry, LedgerSeal
+from grants.selectors.chain import START, Head, chained, entry_facts, heads
+from grants.services.seals import Sealed, SealsMissing, seal_account, seal_entries
 from tests.grants.lots import finish_others, give
 from tests.grants.racing import race
+from tests.tools.tables import run
 
 
 @pytest.fixture
@@ -80,14 +83,59 @@ def test_sealing_goes_on_after_the_last_seal(user, ledger, at, by):
 
     sealed = seal_entries(at=at)
 
-    assert sealed == 2
+    assert sealed == Sealed(2, [])
     assert hashes(ledger)[:3] == before
     assert len(hashes(ledger)) == 4
 
 
 def test_nothing_new_seals_nothing(ledger, at):
-    assert seal_entries(at=at) == 6
-    assert seal_entries(at=at) == 0
+    assert seal_entries(at=at) == Sealed(6, [])
+    assert seal_entries(at=at) == Sealed(0, [])
+
+
+def forget_seals(ledger):
+    """Delete what was sealed, as the owner of the table may; undone with the test."""
+    run("SET CONSTRAINTS ALL IMMEDIATE")
+    run("ALTER TABLE ledger_seals DISABLE TRIGGER USER")
+    ledger.seals.all().delete()
+    run("SET CONSTRAINTS ALL DEFERRED")
+
+
+def test_what_was_sealed_is_not_sealed_anew(user, ledger, at, by):
+    seal_entries(at=at)
+    forget_seals(ledger)
+
+    with pytest.raises(SealsMissing, match="3 entries were sealed; the last seal is g"):
+        seal_account(account_id=ledger.pk, at=at)
+
+    assert hashes(ledger) == []
+
+
+def test_an_account_without_its_seals_does_not_stop_the_others(user, ledger, at, by):
+    seal_entries(at=at)
+    forget_seals(ledger)
+    give(user, 13, at=at, by=by)
+
+    assert seal_entries(at=at) == Sealed(1, [ledger.pk])
+    assert user.ledger_accounts.get(kind="issued").sealed_count == 4
+
+
+def test_how_many_were_sealed_only_grows(ledger, at):
+    seal_entries(at=at)
+
+    with pytest.raises(DatabaseError, match="sealed_count"):
+        LedgerAccount.objects.filter(pk=ledger.pk).update(sealed_count=2)
+
+
+def test_the_heads_are_the_last_seals_made_lately(ledger, at):
+    seal_entries(at=at - timedelta(days=3))
+    late = LedgerSeal.objects.get(ledger_account=ledger, seq=3)
+
+    found = {head.ledger_account_id: head for head in heads(since=late.sealed_at)}
+    after = {head.ledger_account_id for head in heads(since=at)}
+
+    assert found[ledger.pk] == Head(ledger.realm_id, ledger.pk, 3, bytes(late.hash))
+    assert ledger.pk not in after
 
 
 def test_sealers_at_once_seal_each_entry_once(committed_realm, make_user, at, by):

@@ -1,7 +1,7 @@
 """Settlement puts each use into the ledger once, whatever cuts it off or runs beside it."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, transaction
@@ -14,13 +14,14 @@ from config.kernel.windows import Window
 from grants.models import GrantAllocation, GrantLot, Posting
 from grants.selectors.proof import findings
 from grants.selectors.wallets import wallet_of
-from grants.services import settlement
+from grants.services import settlement, settlement_sweep
 from grants.services.issuance import issue_lot
 from grants.services.ledger import KeyPostedOtherwise
-from grants.services.settlement import NoOverageProgram, settle_pending, settle_user
+from grants.services.settlement import NoOverageProgram, settle_user
+from grants.services.settlement_sweep import Place, settle_pending
 from tests.grants.giving import bind as bind_to
 from tests.grants.giving import make_program
-from tests.grants.lots import balances, finish_others, give, overage_program, use
+from tests.grants.lots import DAY, balances, finish_others, give, overage_program, use
 from tests.grants.racing import race
 
 
@@ -152,7 +153,67 @@ def test_one_user_that_fails_keeps_no_other_waiting(
     done = settle_pending(at=at, by=by)
 
     assert done.amount_xusd == 5
-    assert done.failed == (broken.pk,)
+    assert done.failed == [broken.pk]
+
+
+def test_any_failure_of_one_user_keeps_no_other_waiting(
+    user, lots, make_user, other_realm, at, by, monkeypatch
+):
+    broken = make_user(other_realm, principal="broken")
+    use(broken, 5, at=at)
+    use(user, 5, at=at, lot=lots[0])
+
+    def fail_of_one(user, **terms):
+        if user.pk == broken.pk:
+            raise RuntimeError("no luck")
+        return settle_user(user=user, **terms)
+
+    monkeypatch.setattr(settlement_sweep, "settle_user", fail_of_one)
+
+    done = settle_pending(at=at, by=by)
+
+    assert (done.amount_xusd, done.failed) == (5, [broken.pk])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_a_run_that_is_stopped_is_gone_on_with(
+    user, lots, make_user, at, by, monkeypatch, at_once
+):
+    monkeypatch.setattr(settlement_sweep, "USERS_AT_ONCE", at_once)
+    users = [user, *(make_user(user.realm, f"u-{n}") for n in (2, 3))]
+    for each in users:
+        use(each, 5, at=at)
+    runs, place = [], Place()
+
+    while place is not None:
+        asked = iter([False, True, True])
+        run = settle_pending(at=at, by=by, place=place, stop=lambda: next(asked))
+        # What comes in meanwhile at the first ones does not keep the last waiting.
+        use(user, 1, at=at)
+        runs.append(run.count)
+        place = run.place
+
+    assert runs == [1, 1, 1]
+    assert all(balances(each).get("consumed") for each in users)
+
+
+def test_periods_are_asked_once_for_the_uses_of_an_hour(
+    user, lots, at, by, monkeypatch
+):
+    asked = []
+    ask = settlement.accounting_period
+
+    def count(**terms):
+        asked.append(terms["as_of"])
+        return ask(**terms)
+
+    monkeypatch.setattr(settlement, "accounting_period", count)
+    for minutes in (0, 1, 2, 61):
+        use(user, 5, at=at + timedelta(minutes=minutes))
+
+    settle(user, at + DAY, by)
+
+    assert asked == [at, at + timedelta(minutes=61)]
 
 
 def test_two_runs_at_once_settle_each_use_once(committed_realm, make_user, at, by):

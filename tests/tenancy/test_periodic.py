@@ -28,6 +28,25 @@ def test_a_run_is_recorded_with_what_it_came_to(at):
     assert run.started_at <= run.finished_at <= now()
 
 
+def test_a_run_goes_on_where_the_last_one_left_off(at):
+    seen, left = [], ["a:1", "", "b:2"]
+
+    def work(run):
+        seen.append(run.position)
+        return Outcome(1, position=left.pop(0))
+
+    def broken(run):
+        raise ValueError
+
+    for _ in range(3):
+        job(work).run(at)
+    with pytest.raises(ValueError):
+        job(broken).run(at)
+    job(lambda run: seen.append(run.position) or 0).run(at)
+
+    assert seen == ["", "a:1", "", "b:2"]
+
+
 def test_a_job_works_by_the_instant_and_says_why(at):
     seen = []
 

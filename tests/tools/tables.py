@@ -217,7 +217,12 @@ FRESH = {
     },
     "grant_issuance_cursors": {"assignment_id": lambda row: without_cursor(row)},
     "grant_allocations": {"source_ref": "fresh"},
-    "ledger_accounts": {"kind": "refunded", "balance_xusd": 0, "entry_count": 0},
+    "ledger_accounts": {
+        "kind": "refunded",
+        "balance_xusd": 0,
+        "entry_count": 0,
+        "sealed_count": 0,
+    },
     "ledger_postings": {"idempotency_key": "fresh"},
     "ledger_entries": {"seq": 99},
     "ledger_seals": {"entry_id": lambda row: unsealed_entry(row), "seq": 99},

@@ -9,7 +9,8 @@ class JobRun(models.Model):
 
     `at` is the instant the job worked by. A run without `finished_at` is going on, or
     was killed. `failed` counts what the run could not do and left to the next; `error`
-    is what ended the run itself. Kept for some days (`services.job_runs`).
+    is what ended the run itself; `position` is where the next one goes on, empty where
+    it starts anew. Kept for some days (`services.job_runs`).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -20,6 +21,7 @@ class JobRun(models.Model):
     done = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
     error = models.TextField(blank=True, default="")
+    position = models.TextField(blank=True, default="", db_default="")
     trace_id = models.TextField()
 
     class Meta:

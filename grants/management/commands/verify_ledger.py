@@ -13,7 +13,9 @@ from grants.selectors.proof import RULE_NAMES, Finding, findings, snapshot
 
 
 class Command(BaseCommand):
-    """Look at every rule of grants and ledgers, at one instant; write nothing.
+    """Look at every rule of grants and ledgers; write nothing.
+
+    Each account is read as of one instant.
 
     Each row that breaks one is named on stdout, progress goes to stderr. Ends with
     code 1 where anything was found.
@@ -37,14 +39,14 @@ class Command(BaseCommand):
             raise CommandError(f"{account} is no account id.")
         self.accounts, self.started = 0, time.monotonic()
         count = 0
-        with snapshot():
-            for finding in findings(
-                realm_id=options["realm"],
-                account_id=account_id,
-                progress=self.progress,
-            ):
-                count += 1
-                self.stdout.write(_line(finding, as_json=options["json"]))
+        for finding in findings(
+            realm_id=options["realm"],
+            account_id=account_id,
+            progress=self.progress,
+            within=snapshot,
+        ):
+            count += 1
+            self.stdout.write(_line(finding, as_json=options["json"]))
         seconds = time.monotonic() - self.started
         told = {
             "accounts": self.accounts,
