@@ -31,7 +31,7 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_for_all
+from grants.services.issuance import issue_what_can
 from grants.services.locking import locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
@@ -98,7 +98,7 @@ def enroll_account(
     created: list[GrantAssignment] = []
     for user in users.select_related("account__realm").order_by("pk"):
         bound = _bind_all(user, grants, at=at, by=by)
-        issue_for_all(bound.to_issue, at=at, by=by)
+        issue_what_can(bound.to_issue, at=at, by=by)
         created += bound.created
     return created
 
@@ -116,7 +116,7 @@ def enroll_user(
     where nothing is wanted otherwise than last time. Locks the account.
     """
     bound = bind_user(user=user, at=at, by=by)
-    issue_for_all(bound.to_issue, at=at, by=by)
+    issue_what_can(bound.to_issue, at=at, by=by)
     return bound.created
 
 

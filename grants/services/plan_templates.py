@@ -79,8 +79,12 @@ class AccountGrants:
 
 
 def grants_of_plan(plan: Plan) -> Sequence[GrantBinding]:
-    """Return the grant bindings of a plan as it is now."""
-    return check_metadata(PlanMetadata, plan.metadata).known.grants
+    """Return the grant bindings of a plan as it is now.
+
+    Only they are read again: what else its metadata holds was judged as it was stored.
+    """
+    metadata = {key: plan.metadata[key] for key in ("grants",) if key in plan.metadata}
+    return check_metadata(PlanMetadata, metadata).known.grants
 
 
 def freeze_templates(assignment: PlanAssignment, *, at: datetime) -> PlanTemplates:

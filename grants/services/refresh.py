@@ -10,7 +10,7 @@ from config.kernel.audit import AuditContext
 from grants.models import GrantAssignment, GrantStatus
 from grants.services.eligibility import at_once, bind_eligible
 from grants.services.enrollment import bind_user
-from grants.services.issuance import catch_up_all, issue_for_all
+from grants.services.issuance import catch_up_all, issue_what_can
 
 
 @transaction.atomic
@@ -23,7 +23,7 @@ def enroll_newcomer(
     """
     planned = bind_user(user=subject, at=at, by=by).to_issue
     eligible = bind_eligible(user=subject, at=at, by=by)
-    issue_for_all([*planned, *at_once(eligible)], at=at, by=by)
+    issue_what_can([*planned, *at_once(eligible)], at=at, by=by)
 
 
 @transaction.atomic

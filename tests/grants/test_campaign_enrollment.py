@@ -22,6 +22,7 @@ from grants.services.campaign_enrollment import (
 )
 from grants.services.campaigns import change_campaign
 from grants.services.credits import credit_balance
+from grants.services.ledger import MOST_XUSD
 from tests.billing.answers import explained
 from tests.billing.races import race
 from tests.grants.make import grants, make_campaign, make_event_campaign, make_program
@@ -193,7 +194,7 @@ def test_user_who_cannot_be_given_does_not_stop_the_others(
     realm, program, people, at, by
 ):
     unlucky = people["acme"][1]
-    credit_balance(user=unlucky, amount_xusd=2**63 - 1, source_ref="all", at=at, by=by)
+    credit_balance(user=unlucky, amount_xusd=MOST_XUSD, source_ref="all", at=at, by=by)
     campaign = make_campaign(realm, at=at, by=by)
 
     run = enroll_targets(campaign, at=at, by=by)

@@ -95,5 +95,6 @@ def test_no_index_covers_what_a_use_changes(db):
         (index, column)
         for index in indexes
         for column in MONEY_COLUMNS
-        if column in index
+        # What is settled is changed by settlement, and by no use.
+        if column in index and column != "settled_xusd"
     ] == []

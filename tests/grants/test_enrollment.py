@@ -11,7 +11,7 @@ from billing.policies.periods import Subscription
 from billing.selectors import subscriptions
 from billing.services.assignments import change_assignment as change_plan_assignment
 from billing.services.plans import change_plan_definition
-from billing.services.users import change_user
+from billing.services.users import change_user, ensure_user
 from config.kernel.errors import Invalid
 from config.kernel.metadata import CatalogPriceMetadata, check_metadata
 from config.kernel.windows import Window
@@ -624,3 +624,21 @@ def test_sweep_goes_on_after_a_key(realm, user, at, by):
 
     assert (first.last, first.issued, first.more) == (made[1], 2, True)
     assert (second.last, second.issued, second.more) == (made[2], 1, False)
+
+
+def test_a_newcomer_becomes_active_though_a_plan_gives_what_cannot_be_given(
+    realm, account, at, by
+):
+    """The refusal is the sweep's to report; what else the plan gives is given."""
+    plan = plan_with(
+        realm, at, by,
+        MONTHLY,
+        {"grant_program_code": "weekly_xusd", "amount_xusd": 2**62},
+    )  # fmt: skip
+    give_plan(account, plan, at, by)
+
+    user = ensure_user(account=account, business_user_id="newcomer", at=at, by=by)
+
+    assert [lot.amount_xusd for lot in lots_of(user)] == [10]
+    swept = sweep_bindings(at=at, by=by)
+    assert len(swept.failed) == 1
