@@ -223,7 +223,8 @@ def prepared(statement: str, given: Any) -> Any:
 
     Tries again, outside a transaction of the caller's, where another writer was in the
     way, or the connection was lost before it was used: a repeat is answered from its
-    key. Refuses (`GateMoved`) after three times.
+    key. Refuses (`GateMoved`) after three times, and at once where the account's lock
+    was not to be had in time.
     """
     alone = not connection.in_atomic_block
     attempts = ATTEMPTS if alone else 1
@@ -233,6 +234,9 @@ def prepared(statement: str, given: Any) -> Any:
         except (errors.SerializationFailure, errors.DeadlockDetected):
             if attempt == attempts:
                 raise GateMoved("The account's gate") from None
+        except errors.LockNotAvailable:
+            # Waited for as long as a request may wait already.
+            raise GateMoved("The account's gate") from None
         except psycopg.OperationalError:
             if not (alone and attempt == 1 and _is_lost()):
                 raise

@@ -92,13 +92,7 @@ def create_manual_assignment(
     check_terms(terms)
     check_identity(identity)
     lock_account(identity.account)
-    earlier = identity.same().first()
-    if earlier is not None and earlier.amount_xusd != terms.amount_xusd:
-        raise SourceGivenOtherwise(
-            f"{identity.source_ref} already gives this user {earlier.amount_xusd} "
-            f"xusd, not {terms.amount_xusd}.",
-            field="source_ref",
-        )
+    earlier = _given_alike(identity, terms)
     asked = assignment_of(identity, window, terms)
     require_approval_of(asked, before=earlier, may_approve=may_approve)
     assignment, created = assign_grant(
@@ -107,6 +101,18 @@ def create_manual_assignment(
     if assignment.holds(at):
         issue_lot(assignment=assignment, reference_at=at, at=at, by=by)
     return assignment, created
+
+
+def _given_alike(identity: GrantIdentity, terms: GrantTerms) -> GrantAssignment | None:
+    """Return what was given under the ref before; refuse another amount."""
+    earlier = identity.same().first()
+    if earlier is not None and earlier.amount_xusd != terms.amount_xusd:
+        raise SourceGivenOtherwise(
+            f"{identity.source_ref} already gives this user {earlier.amount_xusd} "
+            f"xusd, not {terms.amount_xusd}.",
+            field="source_ref",
+        )
+    return earlier
 
 
 @transaction.atomic

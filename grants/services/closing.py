@@ -31,12 +31,12 @@ from grants.models import (
     SPENDABLE,
     ClosureKind,
     GrantLot,
-    GrantStatus,
     LedgerKind,
     LotKind,
     LotStatus,
     PostingReason,
 )
+from grants.selectors.endings import closure_of, following_window
 from grants.services.apart import FIRST, apart, never
 from grants.services.ledger import Cause, Leg, holding_of, move, post
 
@@ -159,8 +159,8 @@ def _close_safely(lot_id: UUID, run: Closed, *, at: datetime, by: AuditContext) 
 
 def _close(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
     rest = lot.amount_xusd - lot.consumed_xusd
-    following = _following(lot, at)
-    closure = _closure(lot, rest, following)
+    following = following_window(lot, at)
+    closure = closure_of(lot, rest, following)
     _write(
         lot,
         at=at,
@@ -187,53 +187,6 @@ def _close(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
         at=at,
         by=by,
     )
-
-
-def _closure(lot: GrantLot, rest: int, following: Window | None) -> ClosureKind:
-    """Return what becomes of the rest (10^-6 USD) of a lot."""
-    if rest == 0:
-        return ClosureKind.NONE
-    policy = expiry_policy(lot)
-    if policy == ClosureKind.CARRYOVER and following is None:
-        return ClosureKind.FORFEIT
-    return policy
-
-
-def expiry_policy(lot: GrantLot) -> ClosureKind:
-    """Return what the lot's assignment says of its rest, else its program.
-
-    Forfeit where both are silent.
-    """
-    metadata = lot.assignment.metadata if lot.assignment else {}
-    override = metadata.get("grant_override")
-    own = override.get("expiry_policy") if isinstance(override, dict) else None
-    for said in (own, lot.program.metadata.get("expiry_policy")):
-        if said in ClosureKind.values:
-            return ClosureKind(said)
-    return ClosureKind.FORFEIT
-
-
-def _following(lot: GrantLot, at: datetime) -> Window | None:
-    """Return the window that the lot's rest may be carried to; None where it may not.
-
-    It is as long as the lot's, from its end, or from `at` where that is later: a lot
-    that was held beyond its end loses no time. One that would end after year 9999 is
-    open.
-    """
-    assignment, ended = lot.assignment, lot.window_end
-    if assignment is None or ended is None or lot.carried_from_id is not None:
-        return None
-    start = max(ended, at)
-    if assignment.status == GrantStatus.CANCELED:
-        return None
-    bound = assignment.window_end
-    if bound is not None and bound <= start:
-        return None
-    try:
-        end = start + (ended - lot.window_start)
-    except OverflowError:
-        return Window(start, bound)
-    return Window(start, end if bound is None else min(end, bound))
 
 
 def _carry_over(

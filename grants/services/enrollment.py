@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import structlog
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
@@ -22,6 +23,7 @@ from billing.models import (
 )
 from billing.services.accounts import lock_account
 from config.kernel.audit import AuditContext
+from config.kernel.errors import DomainError
 from grants.bindings import fingerprint_of
 from grants.models import GrantAssignment, GrantEnrollment, GrantSource, GrantStatus
 from grants.services.assignment_changes import ended
@@ -31,8 +33,8 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_what_can
-from grants.services.locking import locked_assignment
+from grants.services.issuance import issue_lot
+from grants.services.locking import locked_all, locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
     Wanted,
@@ -40,6 +42,8 @@ from grants.services.plan_templates import (
     held_assignments,
     wanted_bindings,
 )
+
+log = structlog.get_logger("plangate.grants")
 
 Bindings = Mapping[str, GrantAssignment]
 
@@ -79,6 +83,30 @@ def enroll_waiting(*, subject: Plan, at: datetime, by: AuditContext, **_: Any) -
     waiting = held_assignments(plan=subject, at=at).filter(grant_templates__isnull=True)
     for assignment in waiting:
         enroll_holders(subject=assignment, at=at, by=by)
+
+
+def issue_what_can(
+    assignments: Sequence[GrantAssignment], *, at: datetime, by: AuditContext
+) -> None:
+    """Issue as `issuance.issue_for_all`, and leave to the sweep what is refused.
+
+    For what follows from somebody else's change: a user must not fail to become active
+    because a plan gives what cannot be given. The sweep tries again, and reports it.
+    """
+    locked_all(assignments)
+    for each in assignments:
+        if not each.holds(at):
+            continue
+        try:
+            with transaction.atomic():
+                issue_lot(assignment=each, reference_at=at, at=at, by=by)
+        except DomainError as refusal:
+            log.warning(
+                "a grant was not issued",
+                assignment=str(each.pk),
+                code=refusal.code,
+                error=str(refusal),
+            )
 
 
 @transaction.atomic

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from catalog.services.rows import locked_or_inserted
 from config.kernel.audit import AuditContext
-from config.kernel.errors import DomainError
 from config.kernel.windows import Window, format_instant
 from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
@@ -37,8 +35,6 @@ from grants.services.locking import (
     set_cursor,
 )
 from grants.services.outstanding import lock_owed, pay_outstanding
-
-log = structlog.get_logger("plangate.grants")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +84,6 @@ def issue_for_all(
         else (None, False)
         for each in assignments
     ]
-
-
-def issue_what_can(
-    assignments: Sequence[GrantAssignment], *, at: datetime, by: AuditContext
-) -> None:
-    """Issue as `issue_for_all`, and leave to the sweep what is refused.
-
-    For what follows from somebody else's change: a user must not fail to become active
-    because a plan gives what cannot be given. The sweep tries again, and reports it.
-    """
-    locked = locked_all(assignments)
-    for each in assignments:
-        if not each.holds(at):
-            continue
-        try:
-            with transaction.atomic():
-                _issue_at(locked[each.pk], at, None, at=at, by=by)
-        except DomainError as refusal:
-            log.warning(
-                "a grant was not issued",
-                assignment=str(each.pk),
-                code=refusal.code,
-                error=str(refusal),
-            )
 
 
 def catch_up_all(

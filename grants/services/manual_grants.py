@@ -9,7 +9,7 @@ from billing.services.accounts import lock_account
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
 from config.kernel.windows import Window
-from grants.models import GrantLot
+from grants.models import GrantAssignment, GrantLot
 from grants.services.assignment_changes import create_manual_assignment
 from grants.services.assignments import GrantIdentity, GrantTerms
 from grants.services.issuance import issue_lot
@@ -52,18 +52,24 @@ def give_by_hand(
         at=at,
         by=by,
     )
-    first = assignment.lots.order_by("id").first()
-    if first is None:
-        first, _new = issue_lot(
-            assignment=assignment, reference_at=max(at, start), at=at, by=by
-        )
-    if first is None:
+    lot = _first_lot(assignment, max(at, start), at=at, by=by)
+    return lot, created
+
+
+def _first_lot(
+    assignment: GrantAssignment, starts: datetime, *, at: datetime, by: AuditContext
+) -> GrantLot:
+    """Return the assignment's first lot, issued now where it has none."""
+    lot = assignment.lots.order_by("id").first()
+    if lot is None:
+        lot, _new = issue_lot(assignment=assignment, reference_at=starts, at=at, by=by)
+    if lot is None:
         raise Invalid(
-            f"The assignment of {identity.source_ref} is {assignment.status}, and "
+            f"The assignment of {assignment.source_ref} is {assignment.status}, and "
             "issues nothing.",
             field="source.ref",
         )
-    return first, created
+    return lot
 
 
 def _check(

@@ -9,8 +9,8 @@ from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from grants.models import GrantAssignment, GrantStatus
 from grants.services.eligibility import at_once, bind_eligible
-from grants.services.enrollment import bind_user
-from grants.services.issuance import catch_up_all, issue_what_can
+from grants.services.enrollment import bind_user, issue_what_can
+from grants.services.issuance import catch_up_all
 
 
 @transaction.atomic

@@ -7,6 +7,7 @@ race would prove nothing. The long forms run with PLANGATE_SOAK=1.
 import time
 from collections import Counter as Tally
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from django.db import transaction
@@ -557,3 +558,35 @@ def test_a_denial_counted_again_waits_for_no_disk_and_keeps_nothing_else_from_it
         assert denied()[1] == "on"
     (kept,) = Denial.objects.filter(account=gate.account)
     assert kept.count == 21
+
+
+def test_an_account_that_is_not_free_in_time_is_told_as_busy(at, by):
+    """Whoever holds its lock too long: the caller is to come back, and told so."""
+    gate = arena(at, by)
+    gate.feature()
+    gate.quota(100)
+    gate.authorize(1)
+    held, done = Event(), Event()
+
+    def hold():
+        with transaction.atomic():
+            execute(
+                "SELECT 1 FROM gate_states WHERE account_id = %s FOR NO KEY UPDATE",
+                [gate.account.pk],
+            )
+            held.set()
+            done.wait(20)
+
+    def ask():
+        held.wait(20)
+        execute("SET lock_timeout = '50ms'", [])
+        try:
+            return gate.authorize(1)
+        finally:
+            execute("RESET lock_timeout", [])
+            done.set()
+
+    with racers(2) as racing:
+        refused, _ = racing.race([ask, hold])
+
+    assert (refused.status, refused.code) == (503, "SERVER.BUSY")
