@@ -33,7 +33,7 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_lot
+from grants.services.issuance import issue_locked
 from grants.services.locking import locked_all, locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
@@ -93,13 +93,13 @@ def issue_what_can(
     For what follows from somebody else's change: a user must not fail to become active
     because a plan gives what cannot be given. The sweep tries again, and reports it.
     """
-    locked_all(assignments)
+    locked = locked_all(assignments)
     for each in assignments:
         if not each.holds(at):
             continue
         try:
             with transaction.atomic():
-                issue_lot(assignment=each, reference_at=at, at=at, by=by)
+                issue_locked(locked[each.pk], at, None, at=at, by=by)
         except DomainError as refusal:
             log.warning(
                 "a grant was not issued",

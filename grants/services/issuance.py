@@ -66,7 +66,7 @@ def issue_lot(
     """
     assignment = locked_assignment(assignment)
     lock_owed(assignment.user)
-    return _issue_at(assignment, reference_at, alloc_seq, at=at, by=by)
+    return issue_locked(assignment, reference_at, alloc_seq, at=at, by=by)
 
 
 def issue_for_all(
@@ -79,7 +79,7 @@ def issue_for_all(
     """
     locked = locked_all(assignments)
     return [
-        _issue_at(locked[each.pk], at, None, at=at, by=by)
+        issue_locked(locked[each.pk], at, None, at=at, by=by)
         if each.holds(at)
         else (None, False)
         for each in assignments
@@ -100,7 +100,7 @@ def catch_up_all(
         done = _catch_up(each, CATCH_UP_DEFAULT, at=at, by=by)
         new += len(done.lots)
         if done.more and each.holds(at):
-            new += _issue_at(each, at, None, at=at, by=by)[1]
+            new += issue_locked(each, at, None, at=at, by=by)[1]
     return new
 
 
@@ -122,7 +122,7 @@ def catch_up(
     return _catch_up(assignment, limit, at=at, by=by)
 
 
-def _issue_at(
+def issue_locked(
     assignment: GrantAssignment,
     reference_at: datetime,
     alloc_seq: int | None,
@@ -130,7 +130,10 @@ def _issue_at(
     at: datetime,
     by: AuditContext,
 ) -> tuple[GrantLot | None, bool]:
-    """Issue the lot of the time of `reference_at` of a locked assignment."""
+    """Issue the lot of the time of `reference_at` of a locked assignment.
+
+    As `issue_lot`, for whoever locked all of a user's assignments with `locked_all`.
+    """
     if assignment.status != GrantStatus.ACTIVE:
         return None, False
     terms = terms_of(assignment)
