@@ -1,4 +1,4 @@
--- The gate's way to a user's budgets, as that to the user's money (funding.sql).
+-- The gate's way to a user's budgets, as that to the user's money (lots.sql).
 
 -- A user's budget by its reference, as one document; NULL where there is none. What is
 -- absent is unlimited or open.
