@@ -11,14 +11,11 @@ from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Invalid, Misconfigured
 from config.kernel.money import INT64_MAX, parse_posint
-from config.tenancy.history import auditing
 from grants.models import (
     OPEN,
     SPEND_ORDER,
-    GrantAssignment,
     GrantLot,
     GrantProgram,
-    GrantSource,
     LedgerKind,
     Posting,
     PostingReason,
@@ -26,7 +23,6 @@ from grants.models import (
 from grants.services.approval import require_approval
 from grants.services.consumption import (
     KeyConsumedOtherwise,
-    one_at_a_time,
     record_wallet_event,
 )
 from grants.services.funding import check_source_ref, require_funds
@@ -35,10 +31,12 @@ from grants.services.ledger import (
     Leg,
     holding_of,
     move,
+    one_at_a_time,
     post,
     require_not_reversed,
     reverse,
 )
+from grants.services.lot_rows import add_lot, write_lot
 from grants.services.lots import LotEnded
 
 ADJUSTMENT_PROGRAM = "one_time_xusd"
@@ -155,28 +153,17 @@ def _given(
         raise NoAdjustmentProgram(f"This realm has no program {ADJUSTMENT_PROGRAM}.")
     lasts = program.window_default_seconds
     end = at + timedelta(seconds=lasts) if lasts else None
-    common = {
-        "realm_id": user.realm_id,
-        "account_id": user.account_id,
-        "user": user,
-        "program": program,
-        "source_kind": GrantSource.MANUAL,
-        "source_ref": source_ref,
-        "window_start": at,
-        "window_end": end,
-        "amount_xusd": amount_xusd,
-    }
-    with auditing(by, at=at):
-        return GrantLot.objects.create(
-            assignment=GrantAssignment.objects.create(**common),
-            period_start=at,
-            period_end=end,
-            issue_key=source_ref,
-            on_ledger=program.on_ledger,
-            kind=program.grant_kind,
-            priority=program.priority,
-            **common,
-        )
+    return add_lot(
+        user=user,
+        program=program,
+        amount_xusd=amount_xusd,
+        source_ref=source_ref,
+        issue_key=source_ref,
+        window_end=end,
+        priority=program.priority,
+        at=at,
+        by=by,
+    )
 
 
 def _taken(
@@ -229,7 +216,4 @@ def _change_amount(
 ) -> None:
     if by_xusd > INT64_MAX - lot.amount_xusd:
         raise Invalid("The grant would pass 64 bits.", field="amount_xusd")
-    lot.amount_xusd += by_xusd
-    lot.updated_at = at
-    with auditing(by, at=at):
-        lot.save(update_fields=["amount_xusd", "updated_at"])
+    write_lot(lot, at=at, by=by, amount_xusd=lot.amount_xusd + by_xusd)

@@ -39,6 +39,7 @@ from grants.models import (
 from grants.selectors.endings import closure_of, following_window
 from grants.services.apart import FIRST, apart, never
 from grants.services.ledger import Cause, Leg, holding_of, move, post
+from grants.services.lot_rows import write_lot
 
 BATCH = 200
 
@@ -103,7 +104,7 @@ def close_lot(
     if lot.reserved_xusd == 0:
         _close(lot, at=at, by=by)
     elif lot.status in SPENDABLE:
-        _write(lot, at=at, by=by, status=LotStatus.PENDING_CLOSE)
+        write_lot(lot, at=at, by=by, status=LotStatus.PENDING_CLOSE)
     return lot
 
 
@@ -161,7 +162,7 @@ def _close(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:
     rest = lot.amount_xusd - lot.consumed_xusd
     following = following_window(lot, at)
     closure = closure_of(lot, rest, following)
-    _write(
+    write_lot(
         lot,
         at=at,
         by=by,
@@ -253,11 +254,3 @@ def _post_away(
     cause = Cause(reason, f"grant_lot:{lot.pk}", f"close:{lot.pk}")
     legs = move(holding_of(lot), target, rest, lot=lot)
     post(user=lot.user, cause=cause, legs=legs, at=at, by=by)
-
-
-def _write(lot: GrantLot, *, at: datetime, by: AuditContext, **values: object) -> None:
-    for name, value in values.items():
-        setattr(lot, name, value)
-    lot.updated_at = at
-    with auditing(by, at=at):
-        lot.save(update_fields=[*values, "updated_at"])

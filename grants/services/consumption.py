@@ -19,6 +19,7 @@ from grants.services.funding import (
     require_funds,
     settle,
 )
+from grants.services.ledger import one_at_a_time
 
 
 class KeyConsumedOtherwise(Conflict):
@@ -61,14 +62,6 @@ def consume(
     record_wallet_event(user, "wallet.consumed", amount, source_ref, at=at, by=by)
     done = _consumption(user, source_ref)
     return done or Consumption(source_ref, 0, ()), True
-
-
-def one_at_a_time(user: BillingUser) -> None:
-    """Lock the user, so that a repeat finds what the first one did.
-
-    Comes before the locks of its lots.
-    """
-    BillingUser.objects.select_for_update(no_key=True).get(pk=user.pk)
 
 
 def _consumption(user: BillingUser, source_ref: str) -> Consumption | None:

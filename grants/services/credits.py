@@ -12,10 +12,8 @@ from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
 from grants.models import (
     Cadence,
-    GrantAssignment,
     GrantLot,
     GrantProgram,
-    GrantSource,
     LedgerKind,
     LotKind,
     PostingReason,
@@ -24,7 +22,8 @@ from grants.models import (
 from grants.models.lots import LotQuerySet
 from grants.services.approval import require_approval
 from grants.services.funding import check_source_ref
-from grants.services.ledger import Cause, holding_of, move, post
+from grants.services.ledger import Cause, holding_of, move, one_at_a_time, post
+from grants.services.lot_rows import add_lot
 
 CREDIT_PROGRAM = "credit"
 """The realm's own program of credit that people and backends give."""
@@ -67,12 +66,11 @@ def ensure_credit(
     source with another amount (`SourceAlreadyCredited`), the idempotency key of another
     source (`KeyPostedOtherwise`), an effective time still to come
     (AUDIT.EFFECTIVE_IN_FUTURE), and (`Invalid`) a bad amount or source and a total
-    beyond 64 bits.
+    beyond what a ledger account may come to.
     """
     amount = parse_posint(amount_xusd, "amount_xusd")
     check_source_ref(source_ref)
-    # One at a time per user, so that a repeat finds what the first one gave.
-    BillingUser.objects.select_for_update(no_key=True).get(pk=user.pk)
+    one_at_a_time(user)
     earlier = credits_of(user).filter(source_ref=source_ref).first()
     if earlier is not None:
         return _same(earlier, amount), False
@@ -136,25 +134,15 @@ def _issue(
 ) -> GrantLot:
     """Bind the user to the program of credit, and return the one lot of it."""
     program = ensure_credit_program(realm_id=user.realm_id, at=at, by=by)
-    common = {
-        "realm_id": user.realm_id,
-        "account_id": user.account_id,
-        "user": user,
-        "program": program,
-        "source_kind": GrantSource.MANUAL,
-        "source_ref": source_ref,
-        "window_start": at,
-        "amount_xusd": amount_xusd,
-    }
-    with auditing(by, at=at):
-        return GrantLot.objects.create(
-            assignment=GrantAssignment.objects.create(**common),
-            period_start=at,
-            issue_key=f"credit:{source_ref}",
-            on_ledger=program.on_ledger,
-            kind=program.grant_kind,
-            **common,
-        )
+    return add_lot(
+        user=user,
+        program=program,
+        amount_xusd=amount_xusd,
+        source_ref=source_ref,
+        issue_key=f"credit:{source_ref}",
+        at=at,
+        by=by,
+    )
 
 
 def _tell(lot: GrantLot, *, at: datetime, by: AuditContext) -> None:

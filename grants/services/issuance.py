@@ -60,9 +60,9 @@ def issue_lot(
     given: the assignment is not active, its window is over by then, or the amount is 0.
     `alloc_seq` (0 or more) issues a further lot of the period, beside the one that the
     terms say. Posts it to the ledger and, where its policy says so, pays first what the
-    user owes. Locks the assignment. Refuses (`Invalid`) an amount or a balance beyond
-    64 bits and an override that breaks its contract, and what `grants.schedule.slot_at`
-    refuses.
+    user owes. Locks the assignment. Refuses (`Invalid`) an amount beyond 64 bits, a
+    balance beyond what a ledger account may come to and an override that breaks its
+    contract, and what `grants.schedule.slot_at` refuses.
     """
     assignment = locked_assignment(assignment)
     lock_owed(assignment.user)

@@ -61,6 +61,14 @@ class Cause:
     key: str
 
 
+def one_at_a_time(user: BillingUser) -> None:
+    """Lock the user, so that a repeat finds what the first one did.
+
+    Comes before the locks of its lots.
+    """
+    BillingUser.objects.select_for_update(no_key=True).get(pk=user.pk)
+
+
 def holding_of(lot: GrantLot) -> LedgerKind:
     """Return the ledger account that what is left of the lot stands on."""
     return LedgerKind.WALLET if lot.on_ledger else LedgerKind.PROMOTIONAL
@@ -141,7 +149,7 @@ def reverse(posting: Posting, *, at: datetime, by: AuditContext) -> Posting:
     lots that the posting was about are the caller's to put right.
     """
     # Not the posting: nobody may update one, and so lock it.
-    BillingUser.objects.select_for_update(no_key=True).get(pk=posting.user_id)
+    one_at_a_time(posting.user)
     require_not_reversed(posting)
     legs = [
         Leg(LedgerKind(entry.ledger_account.kind), -entry.amount_xusd, entry.lot)

@@ -6,7 +6,6 @@ from django.db import transaction
 
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, NotFound
-from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
 from grants.models import (
     OPEN,
@@ -19,6 +18,7 @@ from grants.models import (
     PostingReason,
 )
 from grants.services.ledger import Cause, holding_of, move, post
+from grants.services.lot_rows import write_lot
 
 
 class LotEnded(Conflict):
@@ -41,7 +41,7 @@ def suspend_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     if lot.status == LotStatus.SUSPENDED:
         return lot
     _require(lot, SPENDABLE, "suspended")
-    _write(lot, at=at, by=by, status=LotStatus.SUSPENDED)
+    write_lot(lot, at=at, by=by, status=LotStatus.SUSPENDED)
     _record(lot, "grant.suspended", at=at, by=by)
     return lot
 
@@ -57,7 +57,7 @@ def resume_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     if lot.status in SPENDABLE:
         return lot
     _require(lot, (LotStatus.SUSPENDED,), "resumed")
-    _write(lot, at=at, by=by, status=LotStatus.READY)
+    write_lot(lot, at=at, by=by, status=LotStatus.READY)
     _record(lot, "grant.resumed", at=at, by=by)
     return lot
 
@@ -79,7 +79,7 @@ def revoke_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     rest = lot.amount_xusd - lot.consumed_xusd
     if not (kept and rest):
         _require(lot, OPEN, "revoked")
-    _write(
+    write_lot(
         lot,
         at=at,
         by=by,
@@ -117,14 +117,6 @@ def _require(lot: GrantLot, statuses: tuple[str, ...], done: str) -> None:
         raise LotEnded(
             f"This grant is {lot.get_status_display().lower()}; it cannot be {done}."
         )
-
-
-def _write(lot: GrantLot, *, at: datetime, by: AuditContext, **values: object) -> None:
-    for name, value in values.items():
-        setattr(lot, name, value)
-    lot.updated_at = at
-    with auditing(by, at=at):
-        lot.save(update_fields=[*values, "updated_at"])
 
 
 def _record(

@@ -83,8 +83,8 @@ def grants_of_plan(plan: Plan) -> Sequence[GrantBinding]:
 
     Only they are read again: what else its metadata holds was judged as it was stored.
     """
-    metadata = {key: plan.metadata[key] for key in ("grants",) if key in plan.metadata}
-    return check_metadata(PlanMetadata, metadata).known.grants
+    grants = {"grants": plan.metadata.get("grants")}
+    return check_metadata(PlanMetadata, grants).known.grants
 
 
 def freeze_templates(assignment: PlanAssignment, *, at: datetime) -> PlanTemplates:

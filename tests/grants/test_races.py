@@ -5,11 +5,9 @@ whose control stays right proves nothing.
 """
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 
 from billing.models import BillingUser
 from config.kernel.errors import Conflict
@@ -18,6 +16,7 @@ from grants.models import GrantLot
 from grants.services.credits import ensure_credit
 from grants.services.funding import FundingExhausted, hold, settle
 from tests.gating.mutants import mutated, without_marked
+from tests.grants.racing import race
 from tests.tools.purse import adds_up, purse, spent
 from tests.tools.tables import run
 
@@ -25,22 +24,6 @@ THREADS = 20
 SOUND_COLUMNS = (
     "amount_xusd", "consumed_xusd", "settled_xusd", "reserved_xusd", "paid_xusd", "kind", "status", "closure_kind", "closed_at", "closed_remaining_xusd", "window_start", "window_end", "period_start", "period_end", "source_kind", "outstanding_policy", "assignment_id", "carried_from_id", "source_ref", "issue_key", "metadata",
 )  # fmt: skip
-
-
-def race(work, threads=THREADS):
-    """Run `work(number)` in every thread at once; return the results in order."""
-    barrier = Barrier(threads)
-
-    def started(number):
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=30)
-            return work(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(started, range(threads)))
 
 
 def until_it_holds(work):
