@@ -11,7 +11,8 @@ class IssuanceCursor(models.Model):
 
     `next_at` is when its next lot is due, NULL where none is to come: the assignment
     ended, is not active, or gave its one lot. Lots are issued once whatever it says; it
-    only spares looking at assignments that are not due.
+    only spares looking at assignments that are not due. A trigger makes it with the
+    assignment.
     """
 
     assignment = models.OneToOneField(

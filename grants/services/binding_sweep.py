@@ -72,18 +72,18 @@ def sweep_bindings(
 
 def _due(after: UUID, batch: int, at: datetime) -> Iterator[UUID]:
     """Return the ids of bindings that are due, the lowest first."""
-    active = (
+    due = (
         GrantAssignment.objects.filter(
-            status=GrantStatus.ACTIVE, realm__status=RealmStatus.ACTIVE, pk__gt=after
+            status=GrantStatus.ACTIVE,
+            realm__status=RealmStatus.ACTIVE,
+            cursor__next_at__lte=at,
+            pk__gt=after,
         )
         .exclude(program__issuance_mode=IssuanceMode.LAZY)
         .order_by("pk")
         .values_list("pk", flat=True)
     )
-    # Asked apart, so that the index of what is due serves the first.
-    due = active.filter(cursor__next_at__lte=at)[:batch]
-    unserved = active.filter(cursor__isnull=True)[:batch]
-    return iter(sorted({*due, *unserved})[:batch])
+    return iter(due[:batch])
 
 
 @transaction.atomic

@@ -37,17 +37,8 @@ def locked_all(
 
 
 def cursor_of(assignment: GrantAssignment) -> IssuanceCursor:
-    """Return the cursor of a locked assignment, made on first sight."""
-    cursor, _created = IssuanceCursor.objects.get_or_create(
-        assignment=assignment,
-        defaults={
-            "realm_id": assignment.realm_id,
-            "account_id": assignment.account_id,
-            "user_id": assignment.user_id,
-            "next_at": assignment.window_start,
-        },
-    )
-    return cursor
+    """Return the cursor of a locked assignment, which a trigger made with it."""
+    return IssuanceCursor.objects.get(pk=assignment.pk)
 
 
 def set_cursor(assignment: GrantAssignment, next_at: datetime | None) -> None:

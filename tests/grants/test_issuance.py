@@ -419,3 +419,10 @@ def test_identity_of_another_window_is_the_same_assignment(user, program, at, by
     )
 
     assert (one.pk, created, again) == (two.pk, True, False)
+
+
+def test_binding_is_due_from_its_start(user, program, at, by):
+    assignment = bind(user, program, at, by, start=day("2026-02-03"))
+
+    assert assignment.cursor.next_at == day("2026-02-03")
+    assert assignment.cursor.user_id == user.pk
