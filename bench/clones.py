@@ -6,20 +6,24 @@ the text of its rows, inside documents too.
 """
 
 import itertools
-import json
+import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection, transaction
 
+from bench.copied_rows import CopiedRow, Value, column_types, read_rows
 from bench.realm import Customer, explained, principal_id
 from config.kernel.ids import new_id
 from config.tenancy.history import auditing
 
 CHUNK = 2_000
+FEW = 100
+"""So many customers are copied before the planner's statistics are made."""
+
 FIRST_USE = "bench-first-"
 """How the idempotency keys of the first customer's first use begin."""
 
@@ -67,32 +71,6 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Copied:
-    """One row to copy: its table, its text, and what to put in place of each id."""
-
-    table: str
-    text: str
-    replacements: tuple[tuple[str, str], ...]
-
-    def statement(self) -> str:
-        """Return the INSERT of a copy for each number of a series."""
-        document = "%s"
-        for _ in self.replacements:
-            document = f"replace({document}, %s, {{}})"
-        document = document.format(*(sql for _, sql in self.replacements))
-        # The table's name is one of the above, what is put in an id of ours.
-        return (
-            f"INSERT INTO {self.table} SELECT r.* "  # noqa: S608
-            f"FROM generate_series(%s::bigint, %s::bigint) n, LATERAL "
-            f"jsonb_populate_record(NULL::{self.table}, ({document})::jsonb) r"
-        )
-
-    def parameters(self, first: int, last: int) -> list[Any]:
-        """Return the statement's parameters for customers `first` to `last`."""
-        return [first, last, self.text, *(old for old, _ in self.replacements)]
-
-
-@dataclass(frozen=True, slots=True)
 class Family:
     """A first customer and the ids of the copies.
 
@@ -110,7 +88,7 @@ def family_of(kind: str, customer: Customer) -> Family:
     """Return a first customer with a new id prefix for each id that it has."""
     found = [str(customer.account.pk), str(customer.user.pk)]
     for table, which in (*_STANDING, *_USE):
-        found += [row["id"] for row in _rows(customer, table, which) if "id" in row]
+        found += _ids(customer, table, which)
     return Family(kind, customer, {old: _prefix() for old in found})
 
 
@@ -119,21 +97,56 @@ def add_customers(
 ) -> None:
     """Copy the first customer until there are `count`, each copy with `uses` commits.
 
-    Writes in transactions of a few thousand rows, explained in history like any other
-    write; calls `progress` with what is done and the whole.
+    Writes in transactions of a few thousand customers, as many at once as there are
+    cores, explained in history like any other write; calls `progress` with what is
+    done and the whole, which may raise to end it.
     """
     standing = _copied(family, _STANDING)
     used = [_copied(_renewed(family, use), _USE) for use in range(uses)]
-    for first in range(0, count, CHUNK):
-        # Number 0 is the first customer, as it is.
-        start, last = max(first, 1), min(first + CHUNK, count) - 1
-        with transaction.atomic(), auditing(explained(at), at=at):
-            for rows in (standing, *used):
-                _insert(rows, start, last)
-        progress(last + 1, count)
+
+    def copy(start: int, end: int) -> int:
+        """Copy customers `start` to `end`, that one excluded; return how many."""
+        try:
+            with transaction.atomic(), auditing(explained(at), at=at):
+                for rows in (standing, *used):
+                    _insert(rows, start, end - 1)
+        finally:
+            connection.close()
+        return end - start
+
+    # Number 0 is the first customer, as it is.
+    done = 1 + copy(1, min(FEW, count))
+    progress(done, count)
+    _analyze()
+    bounds = [*range(done, count, CHUNK), count]
+    for copied in _side_by_side(copy, itertools.pairwise(bounds)):
+        done += copied
+        progress(done, count)
     if uses > 1:
         _add_up(family, uses)
     _make_current()
+
+
+def _side_by_side(
+    copy: Callable[[int, int], int], chunks: Iterable[tuple[int, int]]
+) -> Iterator[int]:
+    """Yield what `copy` returns for each chunk; whoever stops taking ends the rest."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        copying = [pool.submit(copy, *chunk) for chunk in chunks]
+        try:
+            for each in as_completed(copying):
+                yield each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _analyze() -> None:
+    """Let foreign keys be checked by the right index, which takes rows to be known of.
+
+    Planned for tables thought empty, each check reads all of the realm's rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
 
 
 def settle_tables() -> None:
@@ -154,9 +167,7 @@ def _renewed(family: Family, use: int) -> Family:
         return family
     ids = dict(family.ids)
     for table, which in _USE:
-        for row in _rows(family.customer, table, which):
-            if "id" in row:
-                ids[row["id"]] = _prefix()
+        ids |= {old: _prefix() for old in _ids(family.customer, table, which)}
     return Family(family.kind, family.customer, ids, use)
 
 
@@ -184,7 +195,7 @@ def _make_current() -> None:
         )
 
 
-def _insert(rows: Sequence[_Copied], first: int, last: int) -> None:
+def _insert(rows: Sequence[CopiedRow], first: int, last: int) -> None:
     if first > last:
         return
     with connection.cursor() as cursor:
@@ -192,35 +203,31 @@ def _insert(rows: Sequence[_Copied], first: int, last: int) -> None:
             cursor.execute(row.statement(), row.parameters(first, last))
 
 
-def _copied(family: Family, tables: Sequence[tuple[str, str]]) -> list[_Copied]:
+def _copied(family: Family, tables: Sequence[tuple[str, str]]) -> list[CopiedRow]:
     return [
-        _Copied(table, text, _replacements(family, text))
+        CopiedRow(
+            table,
+            {
+                name: Value(text, types[name], _replacements(family, text or ""))
+                for name, text in row.items()
+            },
+        )
         for table, which in tables
-        for text in _texts(family.customer, table, which)
+        for types in [column_types(table)]
+        for row in read_rows(family.customer, table, which)
     ]
 
 
 def _replacements(family: Family, text: str) -> tuple[tuple[str, str], ...]:
-    number = "lpad(to_hex(n), 12, '0')"
-    ids = [
-        (old, f"'{prefix}' || {number}")
-        for old, prefix in family.ids.items()
-        if old in text
-    ]
+    new = {old: f"'{prefix}' || s.id" for old, prefix in family.ids.items()}
+    if family.use:
+        new[FIRST_USE] = f"'bench-use-{family.use}-'"
     name = principal_id(family.kind, 0)
     stem = name.rpartition("-")[0]
-    again = [(FIRST_USE, f"'bench-use-{family.use}-'")] if family.use else []
-    return (*ids, *again, (name, f"'{stem}-' || lpad(n::text, 9, '0')"))
+    new[name] = f"'{stem}-' || s.name"
+    return tuple((old, sql) for old, sql in new.items() if old in text)
 
 
-def _texts(customer: Customer, table: str, which: str) -> list[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT to_jsonb(t)::text FROM {table} t WHERE {which}",  # noqa: S608
-            {"account": customer.account.pk, "user": customer.user.pk},
-        )
-        return [text for (text,) in cursor.fetchall()]
-
-
-def _rows(customer: Customer, table: str, which: str) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in _texts(customer, table, which)]
+def _ids(customer: Customer, table: str, which: str) -> list[str]:
+    found = [row.get("id") for row in read_rows(customer, table, which)]
+    return [each for each in found if each]
