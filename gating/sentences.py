@@ -7,8 +7,8 @@ from gating.facts import BudgetFact, Facts, Funding, PolicyWindow, SeatWindow
 
 
 def instant(at: datetime) -> str:
-    """Return a whole-second aware UTC instant as `2026-01-10T00:00:00Z`."""
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return a whole-second aware UTC instant as `2026-01-10 00:00:00 UTC`."""
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def feature_unknown(code: str) -> str:

@@ -126,7 +126,7 @@ def _more_than_held(lease: Any, rating: Rating) -> list[Any]:
     return [
         format_html(
             '<p class="mb-4 plangate-check-failed"><strong>More than was held:'
-            "</strong> {} where {} are held. Look twice at the quantity.</p>",
+            "</strong> {}, and the hold is of {}. Look twice at the quantity.</p>",
             units(used, lease.counted_unit),
             units(held, lease.counted_unit),
         )

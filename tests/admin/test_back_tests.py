@@ -62,7 +62,8 @@ def test_a_lower_limit_is_told_in_tables_and_sentences(staff, bundle):
     )
     assert "Quota used up: 2" in page
     assert (
-        "Blocked at 2026-03-10T12:02:00Z: Quota chats: 0 of 20 used and 20 held" in page
+        "Blocked at 2026-03-10 12:02:00 UTC: Quota chats: 0 of 20 used and 20 held"
+        in page
     )
     assert row_counts() == before
 

@@ -401,7 +401,7 @@ def test_preview_tells_that_more_was_used_than_fits(staff, gate, held):
     page = text_of(shown)
     assert "Quantity 200 tokens 1,000 tokens 0 tokens" in page
     assert "Because Not all of it fitted" in page
-    assert "More than was held: 1,500 tokens where 200 tokens are held." in page
+    assert "More than was held: 1,500 tokens, and the hold is of 200 tokens." in page
 
 
 def test_preview_tells_that_nothing_will_be_charged(staff, gate):

@@ -183,7 +183,7 @@ def test_quota_sentence_names_policy_rule_and_numbers():
 
     assert denial(ask(75), known).sentence == (
         "Quota api_calls: 10,000 of 10,000 used in the window that ends "
-        "2026-03-11T00:00:00Z; 75 asked."
+        "2026-03-11 00:00:00 UTC; 75 asked."
     )
 
 
@@ -274,7 +274,7 @@ def test_rate_denial_says_how_long_to_wait():
         "remaining": 0,
         "until": "2026-03-10T12:00:30.000000Z",
     }
-    assert found.sentence.endswith("2026-03-10T12:00:30Z; ask again in 30 seconds.")
+    assert found.sentence.endswith("2026-03-10 12:00:30 UTC; ask again in 30 seconds.")
 
 
 # Seats

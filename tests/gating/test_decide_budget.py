@@ -58,12 +58,12 @@ def test_a_budget_that_the_user_does_not_have_is_not_found():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"closed_at": NOON}, "budget trip was closed at 2026-03-10T12:00:00Z."),
+        ({"closed_at": NOON}, "budget trip was closed at 2026-03-10 12:00:00 UTC."),
         (
             {"window_start": NOON + MOMENT},
-            "budget trip begins only at 2026-03-10T12:00:00Z.",
+            "budget trip begins only at 2026-03-10 12:00:00 UTC.",
         ),
-        ({"window_end": NOON}, "budget trip ended at 2026-03-10T12:00:00Z."),
+        ({"window_end": NOON}, "budget trip ended at 2026-03-10 12:00:00 UTC."),
         (
             {"feature_codes": ("draw", "sing")},
             "budget trip is for draw, sing, not for chat.",

@@ -147,7 +147,7 @@ LATE = {
 def test_a_bug_would_be_found(realm, everyone, bug):
     name, change = BUGS[bug]
     with mutated({name: change}):
-        _, difference = differences(realm, everyone, seed=bug, stories=1000)
+        _, difference = differences(realm, everyone, seed=bug, stories=5000)
 
     print(f"\n{bug}: {str(difference)[:60]}")
     assert difference is not None

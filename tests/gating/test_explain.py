@@ -34,8 +34,8 @@ def test_a_denial_names_the_check_that_failed_and_its_numbers():
         "funding": "not_reached",
     }
     assert again.headline == (
-        "Blocked at 2026-03-10T12:00:00Z: Quota api_calls: 10 of 500 used and 450 held "
-        "in the window that ends 2026-03-11T00:00:00Z; 75 asked."
+        "Blocked at 2026-03-10 12:00:00 UTC: Quota api_calls: 10 of 500 used and 450 held "
+        "in the window that ends 2026-03-11 00:00:00 UTC; 75 asked."
     )
 
 

@@ -56,10 +56,10 @@ def test_a_lowered_quota_denies_what_no_longer_fits_and_no_more(story):
     assert group.counts.reasons["admitted_to_denied"] == {"quota_exhausted": 4}
     first = group.examples[0]
     assert first.decision_id == story.row(story.leases[2]).pk
-    assert first.was == "Admitted at 2026-03-10T12:02:00Z: chat, 75."
+    assert first.was == "Admitted at 2026-03-10 12:02:00 UTC: chat, 75."
     assert first.would == (
-        "Blocked at 2026-03-10T12:02:00Z: Quota calls: 0 of 150 used and 150 held in "
-        "the window that ends 2026-03-11T00:00:00Z; 75 asked."
+        "Blocked at 2026-03-10 12:02:00 UTC: Quota calls: 0 of 150 used and 150 held in "
+        "the window that ends 2026-03-11 00:00:00 UTC; 75 asked."
     )
 
 
@@ -92,7 +92,7 @@ def test_a_raised_quota_admits_what_was_denied(story):
     assert counts(results) == (0, 1, 7)
     (group,) = results.ranked()
     assert group.counts.reasons["denied_to_admitted"] == {"quota_exhausted": 1}
-    assert group.examples[0].would == "Admitted at 2026-03-10T12:09:00Z: chat, 200."
+    assert group.examples[0].would == "Admitted at 2026-03-10 12:09:00 UTC: chat, 200."
 
 
 def test_what_only_the_draft_admits_counts_as_used(gate):

@@ -69,8 +69,10 @@ def test_a_lowered_limit_is_told_by_account_and_feature(asked, api):
     assert group["reasons"]["admitted_to_denied"] == {"quota_exhausted": 2}
     first = group["examples"][0]
     assert (first["user_id"], first["flip"]) == ("u-1", "admitted_to_denied")
-    assert first["was"] == "Admitted at 2026-03-10T12:02:00Z: chat, 10."
-    assert first["would"].startswith("Blocked at 2026-03-10T12:02:00Z: Quota chats: ")
+    assert first["was"] == "Admitted at 2026-03-10 12:02:00 UTC: chat, 10."
+    assert first["would"].startswith(
+        "Blocked at 2026-03-10 12:02:00 UTC: Quota chats: "
+    )
 
 
 def test_the_same_in_lines(asked, api):
