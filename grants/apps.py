@@ -12,7 +12,7 @@ class GrantsConfig(AppConfig):
         from billing.selectors.wallets import register_wallet_reader
         from config.tenancy.services.events import subscribe, subscribe_to_all
         from grants.options import approval_limit_xusd
-        from grants.selectors.wallets import wallet_balance
+        from grants.selectors.purses import wallet_balance
         from grants.services.campaign_events import give_on_event
         from grants.services.enrollment import (
             enroll_changed,

@@ -9,7 +9,7 @@ import structlog
 
 from config.tenancy.periodic import Run, periodic
 from config.tenancy.services.job_runs import Outcome
-from grants.selectors.chain import heads
+from grants.selectors.heads import heads
 from grants.selectors.proof import findings, snapshot
 from grants.services import (
     binding_sweep,
@@ -136,10 +136,7 @@ def prove_ledger(run: Run) -> Outcome:
     for head in heads(since=run.at - ANCHORED):
         log.info(
             "a ledger account was sealed up to here",
-            realm=head.realm_id,
-            ledger_account=str(head.ledger_account_id),
-            seq=head.seq,
-            hash=head.hash.hex(),
             trace_id=run.by.trace_id,
+            **head.facts(),
         )
     return Outcome(accounts, found)

@@ -33,6 +33,7 @@ _MONTHS: dict[str, tuple[CalendarUnit, Interval]] = {
     "yearly": ("year", YEARLY),
 }
 _SHORTEST = timedelta(seconds=1)
+_INSTANT = timedelta.resolution
 
 
 class NoBillingPeriod(Refused):
@@ -247,15 +248,23 @@ def due_slots(
     """Return the slots that began by `until`, from the one that contains `since` on.
 
     At most `limit` of them (1 to 500); `resume_at` of the answer is the `since` with
-    which the next call goes on. Refuses what `slot_at` refuses, and (`Invalid`) another
-    limit.
+    which the next call goes on. Time without a billing period has no slots: it is
+    passed over a day at a time, each of which counts as a slot of `limit`; where there
+    is none at `until` either, the next call looks again just after it. Refuses
+    (`Invalid`) another limit, and what `slot_at` refuses but for that.
     """
     if not 1 <= limit <= CATCH_UP_MOST:
         raise Invalid(f"A limit is 1 to {CATCH_UP_MOST}.", field="limit")
     found: list[Slot] = []
     at: datetime | None = max(since, binding.window.start)
-    while at is not None and at <= until and len(found) < limit:
-        slot = slot_at(schedule, binding, at, billing)
+    for _ in range(limit):
+        if at is None or at > until:
+            break
+        try:
+            slot = slot_at(schedule, binding, at, billing)
+        except NoBillingPeriod:
+            at = min(at + DAY, until) if at < until else until + _INSTANT
+            continue
         if slot is None:
             return Due(tuple(found), None)
         found.append(slot)

@@ -17,6 +17,8 @@ A record (assignments, invoices …) is read-only, with named buttons:
         def end(self, request, assignment, form, *, at, by):
             end_assignment(assignment=assignment, at=at, by=by)
             return "The assignment has ended."
+
+An app above adds a part to a screen of an app below: `extend` (`config.admin.parts`).
 """
 
 from unfold.enums import ActionVariant
@@ -38,6 +40,7 @@ from config.admin.navigation import (
     Page,
     add_page,
 )
+from config.admin.parts import extend
 from config.admin.records import RecordAdmin
 from config.admin.screens import PlangateAdmin, json_block
 from config.admin.values import NOTHING, instant_text
@@ -69,6 +72,7 @@ __all__ = [
     "add_figure",
     "add_page",
     "command",
+    "extend",
     "instant_text",
     "json_block",
     "known_fields",

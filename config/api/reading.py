@@ -36,14 +36,29 @@ def read_model(model: type[WireModel], document: Any) -> WireModel:
 
 
 def read_query(model: type[WireModel], request: HttpRequest) -> WireModel:
-    """Return the query string as its model; a repeated parameter becomes a list."""
+    """Return the query string as its model; `name[]` is another spelling of `name`.
+
+    Refuses a NUL character (400), and (`Invalid`) a parameter that takes one value and
+    is there more than once.
+    """
     if "\0" in request.GET.urlencode() or "%00" in request.META.get("QUERY_STRING", ""):
         raise Malformed("A NUL character cannot be searched for.", field="query")
-    values: dict[str, Any] = {}
+    values: dict[str, list[str]] = {}
     for key, found in request.GET.lists():
-        name = key.removesuffix("[]")
-        values[name] = found if _takes_list(model, name) else found[-1]
-    return read_model(model, values)
+        values.setdefault(key.removesuffix("[]"), []).extend(found)
+    return read_model(
+        model, {name: _value(model, name, found) for name, found in values.items()}
+    )
+
+
+def _value(model: type[WireModel], name: str, found: list[str]) -> Any:
+    if _takes_list(model, name):
+        return found
+    if len(found) > 1 and name in model.model_fields:
+        raise Invalid(
+            f"{name}: It takes one value, and is there {len(found)} times.", field=name
+        )
+    return found[-1]
 
 
 def _takes_list(model: type[WireModel], name: str) -> bool:

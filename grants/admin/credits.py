@@ -19,7 +19,7 @@ from grants.selectors.wallets import Wallet, wallet_of
 from grants.services.adjustments import adjust_wallet
 from grants.services.consumption import KeyConsumedOtherwise
 from grants.services.credits import SourceAlreadyCredited, credits_of, ensure_credit
-from grants.services.funding import MAX_SOURCE_REF, FundingExhausted
+from grants.services.funding import MAX_SOURCE_REF, FundingExhausted, source_of_key
 
 GIVE, TAKE = "give", "take"
 APPROVE = "grants.approve_grant"
@@ -169,7 +169,7 @@ def adjusted_xusd(posting: Posting) -> int:
 
 def _adjustment(user: BillingUser, reference: str) -> Posting:
     postings = Posting.objects.in_realm(user.realm_id).filter(user=user)
-    return postings.get(idempotency_key=f"adjustment:{reference}")
+    return postings.get(idempotency_key=source_of_key("adjustment", reference))
 
 
 def money_preview(form: Any, *, at: datetime, by: AuditContext) -> Preview:

@@ -3,13 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from billing.admin.plans import PlanAdmin
 from billing.models import Plan
-from config.admin.bases import ActionVariant, Preview, command
+from config.admin.bases import (
+    ActionVariant,
+    DefinitionAdmin,
+    Preview,
+    command,
+    extend,
+)
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
@@ -24,18 +28,14 @@ from grants.services.plan_templates import grants_of_plan
 
 GROUP = "Grants"
 
-# The plan's screen is billing's; what plans give is told by this app, above it.
-admin.site.unregister(Plan)
 
-
-@admin.register(Plan)
-class PlanWithGrantsAdmin(PlanAdmin):
-    """Plans, with what they give."""
+@extend(Plan)
+class PlanGrants(DefinitionAdmin):
+    """The part of a plan's screen that is about what the plan gives."""
 
     form = PlanWithGrantsForm
     readonly_fields = ("gives", "held_by")
     fieldsets: Any = (
-        *PlanAdmin.fieldsets,
         (
             GROUP,
             {

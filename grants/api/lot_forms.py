@@ -18,9 +18,11 @@ from config.api.wire import (
     WireModel,
     WriteModel,
 )
+from config.kernel.errors import Invalid
 from config.kernel.windows import format_instant
 from grants.api.words import Closure, ExactSource, IssuanceStatus, KindName, Policy
 from grants.models import GrantAllocation, GrantLot
+from grants.selectors.terms import OVERRIDE, own_labels
 from grants.services.assignments import GrantTerms
 
 GivenKind = Literal[
@@ -173,14 +175,21 @@ class LotCreate(WriteModel):
     metadata: Labels | None = None
 
     def terms(self) -> GrantTerms:
-        """Return what is given."""
+        """Return what is given.
+
+        Refuses (`Invalid`) a label that is the system's, and two notes.
+        """
         override = {"kind_override": self.kind, "priority_override": self.priority}
         said = {name: value for name, value in override.items() if value is not None}
-        metadata: dict[str, Any] = {**(self.metadata or {})}
-        if self.source and self.source.note:
-            metadata["note"] = self.source.note
+        metadata: dict[str, Any] = own_labels(self.metadata or {}, stored={})
+        note = self.source.note if self.source else None
+        if note and metadata.setdefault("note", note) != note:
+            raise Invalid(
+                "There are two notes: that of the source, and the label note.",
+                field="metadata.note",
+            )
         if said:
-            metadata["grant_override"] = said
+            metadata[OVERRIDE] = said
         return GrantTerms(
             amount_xusd=self.amount_xusd,
             outstanding_policy=self.outstanding_application_policy,

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import QuerySet
 
 from grants.models import LedgerEntry
@@ -45,48 +43,6 @@ FACTS = (
     "posting__effective_at",
     "posting__occurred_at",
 )
-
-
-HEADS_AT_ONCE = 5_000
-
-_HEADS = """
-SELECT a.id, a.realm_id, s.seq, s.hash, s.sealed_at FROM (
-    SELECT id, realm_id, sealed_count FROM ledger_accounts
-    WHERE id > %s ORDER BY id LIMIT %s
-) a LEFT JOIN ledger_seals s
-    ON s.realm_id = a.realm_id AND s.ledger_account_id = a.id
-    AND s.seq = a.sealed_count
-ORDER BY a.id
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last seal of a ledger account: it stands for all entries up to `seq`."""
-
-    realm_id: str
-    ledger_account_id: UUID
-    seq: int
-    hash: bytes
-
-
-def heads(*, since: datetime) -> Iterator[Head]:
-    """Yield the last seal of each ledger account that was sealed from `since` (UTC) on.
-
-    What is kept of them outside the database is an anchor: whoever rewrites entries
-    and all their seals cannot rewrite it.
-    """
-    after = UUID(int=0)
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute(_HEADS, [after, HEADS_AT_ONCE])
-            found = cursor.fetchall()
-        for account_id, realm_id, seq, sealed, sealed_at in found:
-            if seq is not None and sealed_at >= since:
-                yield Head(realm_id, account_id, seq, bytes(sealed))
-        if len(found) < HEADS_AT_ONCE:
-            return
-        after = found[-1][0]
 
 
 def entry_facts(

@@ -1,7 +1,8 @@
-"""What many users have at once: three sums per user, for lists of wallets."""
+"""What users have in three sums each, read at once: for lists, and for one's state."""
 
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 from django.db.models import (
     BigIntegerField,
@@ -47,6 +48,16 @@ def with_sums(users: QuerySet[U], *, at: datetime) -> QuerySet[U]:
     )
     summed: QuerySet[U] = found
     return summed
+
+
+def wallet_balance(*, user_id: UUID, at: datetime) -> dict[str, Any]:
+    """Return the two balances that a billing state shows, as the wire writes them."""
+    user: Any = with_sums(BillingUser.objects.filter(pk=user_id), at=at).get()
+    available = max(user.gross_xusd - user.owed_xusd, 0)
+    return {
+        "available_balance": {"xusd": str(available)},
+        "outstanding_balance": {"xusd": str(user.owed_xusd)},
+    }
 
 
 def _sum(rows: QuerySet[Any], amount: Combinable) -> Coalesce:

@@ -1,11 +1,13 @@
 """On which terms an assignment issues: its program's, and what differs from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from billing.policies.periods import BillingPeriod
 from billing.selectors.periods import billing_period_at
+from config.kernel.errors import Invalid
 from config.kernel.metadata import (
     GrantAssignmentMetadata,
     GrantOverride,
@@ -17,6 +19,15 @@ from grants.models import Accrual, GrantAssignment
 from grants.schedule import Binding, PeriodReader, Schedule
 
 OVERRIDE = "grant_override"
+SYSTEM_LABELS = (
+    "program_id",
+    "program_code",
+    "assignment_id",
+    "issuance_mode",
+    "quantity",
+    OVERRIDE,
+)
+"""What the metadata of an assignment and its lots says by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,23 @@ def billing_periods(assignment: GrantAssignment, *, at: datetime) -> PeriodReade
         )
 
     return read
+
+
+def own_labels(
+    labels: Mapping[str, str], *, stored: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the labels that people may give: all but those of the system.
+
+    One of the system, sent back as it is `stored`, is left out. Refuses (`Invalid`)
+    another value of it.
+    """
+    for name in SYSTEM_LABELS:
+        if name in labels and labels[name] != str(stored.get(name)):
+            raise Invalid(
+                f"{name} is what the system says of a grant; choose another name.",
+                field=f"metadata.{name}",
+            )
+    return {name: text for name, text in labels.items() if name not in SYSTEM_LABELS}
 
 
 def _override(assignment: GrantAssignment) -> GrantOverride:

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db.models import F, Sum
 from django.db.models.functions import Coalesce
@@ -85,12 +84,3 @@ def outstanding_xusd(*, user: BillingUser) -> int:
     )
     not_yet = pending.aggregate(total=Coalesce(Sum("amount_xusd"), 0))
     return int(on_lots["total"]) + int(not_yet["total"])
-
-
-def wallet_balance(*, user_id: uuid.UUID, at: datetime) -> dict[str, Any]:
-    """Return the two balances that a billing state shows, as the wire writes them."""
-    wallet = wallet_of(user=BillingUser.objects.get(pk=user_id), at=at)
-    return {
-        "available_balance": {"xusd": str(wallet.available_xusd)},
-        "outstanding_balance": {"xusd": str(wallet.outstanding_xusd)},
-    }

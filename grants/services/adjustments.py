@@ -25,7 +25,7 @@ from grants.services.consumption import (
     KeyConsumedOtherwise,
     record_wallet_event,
 )
-from grants.services.funding import check_source_ref, require_funds
+from grants.services.funding import require_funds, source_of_key
 from grants.services.ledger import (
     Cause,
     Leg,
@@ -79,8 +79,7 @@ def adjust_wallet(
     if amount_xusd == 0:
         raise Invalid("An adjustment gives or takes an amount.", field="amount_xusd")
     parse_posint(abs(amount_xusd), "amount_xusd")
-    source_ref = f"adjustment:{key}"
-    check_source_ref(source_ref)
+    source_ref = source_of_key("adjustment", key)
     one_at_a_time(user)
     earlier = _adjustment(user, source_ref)
     if earlier is not None:

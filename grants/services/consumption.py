@@ -15,9 +15,9 @@ from config.tenancy.services.events import record_event
 from grants.models import GrantAllocation
 from grants.services.funding import (
     available_xusd,
-    check_source_ref,
     require_funds,
     settle,
+    source_of_key,
 )
 from grants.services.ledger import one_at_a_time
 
@@ -51,8 +51,7 @@ def consume(
     a bad amount or key (`Invalid`).
     """
     amount = parse_posint(amount_xusd, "amount_xusd")
-    source_ref = f"consume:{key}"
-    check_source_ref(source_ref)
+    source_ref = source_of_key("consume", key)
     one_at_a_time(user)
     earlier = _consumption(user, source_ref)
     if earlier is not None:

@@ -33,7 +33,7 @@ from grants.services.assignments import (
     assign_grant,
     rewrite,
 )
-from grants.services.issuance import issue_locked
+from grants.services.issuance import issue_now
 from grants.services.locking import locked_all, locked_assignment
 from grants.services.plan_templates import (
     AccountGrants,
@@ -99,7 +99,7 @@ def issue_what_can(
             continue
         try:
             with transaction.atomic():
-                issue_locked(locked[each.pk], at, None, at=at, by=by)
+                issue_now(locked[each.pk], at=at, by=by)
         except DomainError as refusal:
             log.warning(
                 "a grant was not issued",

@@ -5,6 +5,7 @@ functions and for these verbs alike. Every verb runs in the caller's transaction
 Amounts are integers of 10^-6 USD; 0 changes nothing.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,6 +118,20 @@ def settle(
         source_ref,
         at,
     )
+
+
+def source_of_key(verb: str, key: str) -> str:
+    """Return the source that an idempotency key stands for: `<verb>:<key>`.
+
+    Where that is longer than a source may be, its digest stands for the key. Refuses
+    (`Invalid`) what is no source: a key that is blank, over 255 characters or not
+    printable.
+    """
+    check_source_ref(key)
+    source_ref = f"{verb}:{key}"
+    if len(source_ref) <= MAX_SOURCE_REF:
+        return source_ref
+    return f"{verb}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def check_source_ref(source_ref: str) -> None:

@@ -25,7 +25,14 @@ from grants.models import (
     OutstandingPolicy,
     PostingReason,
 )
-from grants.schedule import CATCH_UP_DEFAULT, Slot, due_slots, lot_window, slot_at
+from grants.schedule import (
+    CATCH_UP_DEFAULT,
+    NoBillingPeriod,
+    Slot,
+    due_slots,
+    lot_window,
+    slot_at,
+)
 from grants.selectors.terms import LotTerms, billing_periods, terms_of
 from grants.services.ledger import Cause, holding_of, move, post
 from grants.services.locking import (
@@ -66,7 +73,7 @@ def issue_lot(
     """
     assignment = locked_assignment(assignment)
     lock_owed(assignment.user)
-    return issue_locked(assignment, reference_at, alloc_seq, at=at, by=by)
+    return _issue_locked(assignment, reference_at, alloc_seq, at=at, by=by)
 
 
 def issue_for_all(
@@ -75,13 +82,11 @@ def issue_for_all(
     """Issue the lots of the time of `at` of a user's assignments, in order.
 
     Those whose window does not hold then issue nothing. Locks all of them, in order of
-    id, before the first one issues. See `issue_lot`.
+    id, before the first one issues. See `issue_now`.
     """
     locked = locked_all(assignments)
     return [
-        issue_locked(locked[each.pk], at, None, at=at, by=by)
-        if each.holds(at)
-        else (None, False)
+        issue_now(locked[each.pk], at=at, by=by) if each.holds(at) else (None, False)
         for each in assignments
     ]
 
@@ -100,7 +105,7 @@ def catch_up_all(
         done = _catch_up(each, CATCH_UP_DEFAULT, at=at, by=by)
         new += len(done.lots)
         if done.more and each.holds(at):
-            new += issue_locked(each, at, None, at=at, by=by)[1]
+            new += issue_now(each, at=at, by=by)[1]
     return new
 
 
@@ -114,15 +119,30 @@ def catch_up(
 ) -> CaughtUp:
     """Issue every lot of an assignment that is due by `at`, at most `limit` (1 to 500).
 
-    Goes on where the last call stopped. Locks the assignment; refuses what `issue_lot`
-    refuses.
+    Goes on where the last call stopped. Nothing is due while the account has no billing
+    period that the program counts from. Locks the assignment; refuses what `issue_lot`
+    refuses but for that.
     """
     assignment = locked_assignment(assignment)
     lock_owed(assignment.user)
     return _catch_up(assignment, limit, at=at, by=by)
 
 
-def issue_locked(
+def issue_now(
+    assignment: GrantAssignment, *, at: datetime, by: AuditContext
+) -> tuple[GrantLot | None, bool]:
+    """Issue the lot of the time of `at` of an assignment that `locked_all` locked.
+
+    As `issue_lot`; nothing where the account has no billing period then, because its
+    plan or subscription ran out: the sweep issues as the next one begins.
+    """
+    try:
+        return _issue_locked(assignment, at, None, at=at, by=by)
+    except NoBillingPeriod:
+        return None, False
+
+
+def _issue_locked(
     assignment: GrantAssignment,
     reference_at: datetime,
     alloc_seq: int | None,
@@ -130,10 +150,7 @@ def issue_locked(
     at: datetime,
     by: AuditContext,
 ) -> tuple[GrantLot | None, bool]:
-    """Issue the lot of the time of `reference_at` of a locked assignment.
-
-    As `issue_lot`, for whoever locked all of a user's assignments with `locked_all`.
-    """
+    """Issue the lot of the time of `reference_at` of a locked assignment."""
     if assignment.status != GrantStatus.ACTIVE:
         return None, False
     terms = terms_of(assignment)

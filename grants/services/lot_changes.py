@@ -12,6 +12,7 @@ from config.kernel.metadata.document import check_document
 from config.tenancy.history import auditing
 from config.tenancy.services.events import record_event
 from grants.models import SPENDABLE, GrantLot, LotStatus
+from grants.selectors.terms import own_labels
 from grants.services.lots import resume_lot, revoke_lot, suspend_lot
 
 _VERBS = {
@@ -35,7 +36,8 @@ def change_lot(
 
     `suspended`, `canceled`, and `ready` or `active`, which both resume. Labels are
     added to its metadata; those that are not named stay. Refuses (`Invalid`) another
-    status, because a grant closes by itself, and what the verbs in `lots` refuse.
+    status, because a grant closes by itself, another value of what the system says of a
+    grant, and what the verbs in `lots` refuse.
     """
     if status is not None:
         verb = _VERBS.get(LotStatus(status)) if status in LotStatus.values else None
@@ -52,7 +54,8 @@ def _label(
     lot: GrantLot, labels: Mapping[str, str], *, at: datetime, by: AuditContext
 ) -> GrantLot:
     lot = locked(GrantLot.objects.all(), lot)
-    metadata = check_document({**lot.metadata, **labels}, "metadata")
+    own = own_labels(labels, stored=lot.metadata)
+    metadata = check_document({**lot.metadata, **own}, "metadata")
     with auditing(by, at=at):
         if rewritten(lot, {"metadata": metadata}, at=at):
             record_event(
@@ -62,7 +65,7 @@ def _label(
                 payload={
                     "billing_account_id": str(lot.account_id),
                     "billing_user_id": str(lot.user_id),
-                    "labels": dict(labels),
+                    "labels": own,
                 },
                 at=at,
                 by=by,

@@ -26,7 +26,7 @@ class LotEnded(Conflict):
 
 
 class LotIsOverage(Conflict):
-    """What is owed was not given: it cannot be suspended or revoked (409)."""
+    """What is owed was not given: no verb on what was given is for it (409)."""
 
 
 @transaction.atomic
@@ -37,7 +37,7 @@ def suspend_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     is suspended stays as it is. Refuses overage (`LotIsOverage`) and a lot that ended
     (`LotEnded`). `at` is aware UTC.
     """
-    lot = _locked(lot)
+    lot = _given(lot, "suspended")
     if lot.status == LotStatus.SUSPENDED:
         return lot
     _require(lot, SPENDABLE, "suspended")
@@ -53,7 +53,7 @@ def resume_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     One that may be spent stays as it is. Refuses overage (`LotIsOverage`) and a lot
     that ended (`LotEnded`). `at` is aware UTC.
     """
-    lot = _locked(lot)
+    lot = _given(lot, "resumed")
     if lot.status in SPENDABLE:
         return lot
     _require(lot, (LotStatus.SUSPENDED,), "resumed")
@@ -72,7 +72,7 @@ def revoke_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     Refuses overage (`LotIsOverage`) and another lot that closed (`LotEnded`). `at` is
     aware UTC.
     """
-    lot = _locked(lot)
+    lot = _given(lot, "revoked")
     if lot.status == LotStatus.CANCELED:
         return lot
     kept = lot.status == LotStatus.CLOSED and lot.closure_kind == ClosureKind.NONE
@@ -98,7 +98,8 @@ def revoke_lot(*, lot: GrantLot, at: datetime, by: AuditContext) -> GrantLot:
     return lot
 
 
-def _locked(lot: GrantLot) -> GrantLot:
+def _given(lot: GrantLot, done: str) -> GrantLot:
+    """Return a lot as it is now, locked; refuse overage, whatever its status."""
     found = (
         GrantLot.objects.select_for_update(no_key=True, of=("self",))
         .select_related("user__realm", "program")
@@ -107,12 +108,12 @@ def _locked(lot: GrantLot) -> GrantLot:
     )
     if found is None:
         raise NotFound(f"There is no grant {lot.pk}.")
+    if found.kind == LotKind.FALLBACK:
+        raise LotIsOverage(f"What a user owes was not given; it cannot be {done}.")
     return found
 
 
 def _require(lot: GrantLot, statuses: tuple[str, ...], done: str) -> None:
-    if lot.kind == LotKind.FALLBACK:
-        raise LotIsOverage(f"What a user owes was not given; it cannot be {done}.")
     if lot.status not in statuses:
         raise LotEnded(
             f"This grant is {lot.get_status_display().lower()}; it cannot be {done}."

@@ -751,6 +751,18 @@ def test_unknown_parameter_is_named(world, raw, route):
     assert (status, document["meta"]["field"]) == (422, "nonsense")
 
 
+@each(QUERIES)
+def test_parameter_of_one_value_is_there_once(world, raw, route):
+    for name, field in route.operation.query.model_fields.items():
+        several = "list[" in str(field.annotation)
+        for form in ("{0}=1&{0}=1", "{0}=1&{0}=2", "{0}=1&{0}[]=2"):
+            query = form.format(name)
+            status, document = send(raw, route, f"{path_of(route, world)}?{query}")
+
+            assert several or (status, document["meta"]["field"]) == (422, name), query
+            assert several or "is there 2 times" in document["message"]
+
+
 LIMITS = {
     "1000000000": 200, "201": 200, "200": 200, "1": 1, "0": 50, "-1": 50, "x": 50, "": 50, "1e3": 50, "1_0": 50, " 5": 50, "\u0665": 50,
     "9" * 400: 200,

@@ -40,11 +40,11 @@ def bind(
     )[0]
 
 
-def plan_with(realm, at, by, *grants, code="pro", **changes):
-    """Return a plan that brings these grants."""
+def plan_with(realm, at, by, *grants, code="pro", metadata=None, **changes):
+    """Return a plan that brings these grants, and what else its metadata says."""
     return upsert_plan(
         realm=realm, plan_code=code, name=code, kind="base",
-        metadata={"grants": list(grants)}, at=at, by=by, **changes,
+        metadata={"grants": list(grants), **(metadata or {})}, at=at, by=by, **changes,
     )[0]  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def test_a_revoked_lot_stays_revoked(lot, at, by, verb):
         verb(lot=lot, at=at, by=by)
 
 
-@pytest.mark.parametrize("verb", [suspend_lot, revoke_lot])
+@pytest.mark.parametrize("verb", [suspend_lot, resume_lot, revoke_lot])
 def test_what_is_owed_was_not_given(user, at, by, verb):
     overage_program(user.realm, at=at, by=by)
     use(user, 9, at=at)

@@ -180,6 +180,10 @@ def test_grant_meant_for_later_is_there_already(api, body):
         ({"source": {"ref": " "}}, "source.ref"),
         ({"outstanding_application_policy": None}, "outstanding_application_policy"),
         ({"metadata": {"a": {}}}, "metadata.a"),
+        ({"metadata": {"quantity": "9"}}, "metadata.quantity"),
+        ({"metadata": {"program_id": "9"}}, "metadata.program_id"),
+        ({"metadata": {"grant_override": "x"}, "priority": 7}, "metadata.grant_override"),
+        ({"metadata": {"note": "x"}, "source": {"note": "y"}}, "metadata.note"),
         ({"surprise": 1}, "surprise"),
     ],
 )  # fmt: skip
@@ -277,6 +281,16 @@ def test_labels_are_added(api, body):
     }
 
 
+def test_labels_that_were_read_may_be_sent_back(api, body):
+    read_before = given(api, body(metadata={"a": "1"}))
+    path = f"grants/{read_before['grant_id']}"
+
+    answer = api.patch(path, {"metadata": {**read_before["metadata"], "b": "2"}})
+
+    data = read(answer, wire.LedgerGrantAdminEnvelope)
+    assert data["metadata"] == {**read_before["metadata"], "b": "2"}
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -284,6 +298,8 @@ def test_labels_are_added(api, body):
         ({"issuance_status": "pending_close"}, "issuance_status"),
         ({"issuance_status": "x"}, "issuance_status"),
         ({"metadata": {"a": []}}, "metadata.a"),
+        ({"metadata": {"quantity": "2"}}, "metadata.quantity"),
+        ({"metadata": {"assignment_id": "x"}}, "metadata.assignment_id"),
         ({"amount_xusd": "1"}, "amount_xusd"),
     ],
 )

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from billing.models import BillingUser
+from billing.selectors.wallets import wallet_balance
 from grants.selectors.purses import with_sums
 from grants.selectors.wallets import wallet_of
 from grants.services import funding
@@ -84,3 +85,23 @@ def test_sums_are_what_was_given_spent_and_owed(users, at):
 def test_sums_take_one_query(users, at, django_assert_num_queries):
     with django_assert_num_queries(1):
         sums(at)
+
+
+@pytest.mark.parametrize("days", [0, 2, 30])
+def test_the_balances_of_a_billing_state_are_those_of_the_wallet(users, at, days):
+    later = at + timedelta(days=days)
+
+    for user in users:
+        wallet = wallet_of(user=user, at=later)
+        assert wallet_balance(user_id=user.pk, at=later) == {
+            "available_balance": {"xusd": str(wallet.available_xusd)},
+            "outstanding_balance": {"xusd": str(wallet.outstanding_xusd)},
+        }
+
+
+def test_the_balances_of_a_billing_state_take_one_query(
+    users, at, django_assert_num_queries
+):
+    for user in users:
+        with django_assert_num_queries(1):
+            wallet_balance(user_id=user.pk, at=at)

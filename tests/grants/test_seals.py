@@ -8,7 +8,8 @@ import pytest
 from django.db import DatabaseError
 
 from grants.models import LedgerAccount, LedgerEntry, LedgerSeal
-from grants.selectors.chain import START, Head, chained, entry_facts, heads
+from grants.selectors.chain import START, chained, entry_facts
+from grants.selectors.heads import Head, heads
 from grants.services.seals import Sealed, SealsMissing, seal_account, seal_entries
 from tests.grants.lots import finish_others, give
 from tests.grants.racing import race

@@ -120,6 +120,44 @@ def test_what_is_no_key(user, lots, at, by, key):
         consume(user=user, amount_xusd=1, key=key, at=at, by=by)
 
 
+LONG = "k" * 255
+
+
+def test_a_long_key_is_consumed_once_and_is_no_other_long_key(user, lots, at, by):
+    first, _ = consume(user=user, amount_xusd=100, key=LONG, at=at, by=by)
+
+    again = consume(user=user, amount_xusd=100, key=LONG, at=at, by=by)
+    other, created = consume(
+        user=user, amount_xusd=50, key=LONG[:-1] + "x", at=at, by=by
+    )
+
+    assert again == (first, False)
+    assert created
+    assert other.source_ref != first.source_ref
+    assert left(lots) == [0, 150, 300]
+
+
+def test_a_long_key_adjusts_once(user, lots, at, by):
+    first, _ = adjust_wallet(user=user, amount_xusd=-70, key=LONG, at=at, by=by)
+
+    again = adjust_wallet(user=user, amount_xusd=-70, key=LONG, at=at, by=by)
+    _, other = adjust_wallet(
+        user=user, amount_xusd=70, key=LONG[:-1] + "x", at=at, by=by
+    )
+
+    assert again == (first, False)
+    assert other
+    assert sound(user)
+
+
+@pytest.mark.parametrize(("verb", "longest"), [("consume", 247), ("adjustment", 244)])
+def test_a_key_that_fits_stands_for_itself(verb, longest):
+    fits = "k" * longest
+
+    assert funding.source_of_key(verb, fits) == f"{verb}:{fits}"
+    assert len(funding.source_of_key(verb, fits + "k")) < funding.MAX_SOURCE_REF
+
+
 def test_one_consumption_at_once_happens_once(committed_realm, make_user, at, by):
     user = make_user(committed_realm)
     lot = give(user, 500, at=at, by=by)

@@ -99,6 +99,17 @@ def test_consuming_is_exact_and_once_per_key(bound, lots):
     assert GrantLot.objects.get(pk=lots[1].pk).consumed_xusd == 150
 
 
+def test_any_key_that_the_api_takes_names_a_write_of_the_wallet(bound, api, user, lots):
+    key = "k" * 255
+
+    spent = [bound.post("wallet/consume", {"amount_xusd": "1"}, key=key) for _ in "ab"]
+    taken = [adjust(api, user, -1, key=key) for _ in "ab"]
+
+    assert [answer.status_code for answer in spent + taken] == [201] * 4
+    assert spent[0].json()["data"] == spent[1].json()["data"]
+    assert taken[0].json()["data"] == taken[1].json()["data"]
+
+
 def test_consuming_more_than_there_is(bound, lots):
     answer = bound.post("wallet/consume", {"amount_xusd": "601"})
 
