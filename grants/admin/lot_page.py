@@ -33,7 +33,7 @@ class LotPage(RecordAdmin):
                 "fields": ("given", "used", "held", "left", "repaid", "closed"),
                 "description": "Left is what was given, less what was used, less what "
                 "is held. Held is kept for work under way, until it is committed, "
-                "canceled or expires. XUSD are millionths of a US dollar.",
+                "canceled or expires. All amounts are US dollars.",
             },
         ),
         (

@@ -41,7 +41,7 @@ class WalletPage(RecordAdmin):
                 "description": "Available is what is left on grants that can be spent "
                 "now, less what is owed, and never below $0. Held is kept for work "
                 "under way, until it is committed, canceled or expires; what is left "
-                "is without it. XUSD are millionths of a US dollar.",
+                "is without it. All amounts are US dollars.",
             },
         ),
         (
