@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
 from billing.models import BillingUser
 from config.admin.bases import CommandForm, Preview, Table, TimedForm, instant_text
@@ -197,7 +199,24 @@ def money_preview(form: Any, *, at: datetime, by: AuditContext) -> Preview:
             ],
         ),
         _changed_grants(before, after),
+        *_emptied(before, after),
     ]
+
+
+def _emptied(before: Wallet, after: Wallet) -> list[SafeString]:
+    """Return what follows for grants of which a form takes all that was left."""
+    had = {lot.pk for lot in before.lots if lot.remaining_xusd > 0}
+    empty = [lot for lot in after.lots if lot.pk in had and lot.remaining_xusd <= 0]
+    if not empty:
+        return []
+    names = ", ".join(f"{lot.program}, {source_words(lot.source_ref)}" for lot in empty)
+    message = (
+        f"Nothing is left then of: {names}. A grant that is empty closes within a few "
+        "minutes, and from then on this adjustment cannot be undone by “Reverse”. To "
+        "put it right later, give the amount back by a new adjustment."
+    )
+    warning = "unfold/helpers/messages/warning.html"
+    return [render_to_string(warning, {"message": message})]
 
 
 def _changed_grants(before: Wallet, after: Wallet) -> Table:

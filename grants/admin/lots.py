@@ -14,6 +14,7 @@ from catalog.admin.filters import TimeFilter
 from catalog.admin.words import moment, unbroken
 from config.admin.bases import (
     GRANTS,
+    NOTHING,
     ActionVariant,
     CommandForm,
     Figure,
@@ -27,7 +28,9 @@ from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.lot_page import LotPage
+from grants.admin.words import can_be_spent_xusd, given_text, rest_text
 from grants.models import ENDED, OPEN, SPENDABLE, GrantLot, LotKind, LotStatus
+from grants.selectors.movements import with_taken_back
 from grants.services.lots import resume_lot, revoke_lot, suspend_lot
 
 MANAGE = "grants.manage_lots"
@@ -100,8 +103,8 @@ class LotAdmin(LotPage):
         "person gives a user something: press “Credit a user” among the wallets."
     )
     list_display = (
-        "program_text", "wallet_link", "account_link", "state", "left_text",
-        "given_text", "starts", "ends", "source_kind", "realm",
+        "program_text", "wallet_link", "account_link", "state", "left_text", "rest",
+        "given_amount", "starts", "ends", "source_kind", "realm",
     )  # fmt: skip
     list_display_links = ("program_text",)
     changes_lately = False
@@ -130,22 +133,29 @@ class LotAdmin(LotPage):
         "closed_remaining_xusd", "created_at",
     )  # fmt: skip
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[GrantLot]:
+        """Return the grants with what adjustments took back of each."""
+        return with_taken_back(super().get_queryset(request))
+
     @display(description="Program", ordering="program__program_code")
     def program_text(self, lot: GrantLot) -> Any:
         """Return the program it was given by."""
         return unbroken(lot.program)
 
-    @display(description="Left")
+    @display(description="Can be spent now")
     def left_text(self, lot: GrantLot) -> str:
-        """Return what is left of it, in dollars; of overage what is owed, below 0."""
-        if lot.kind == LotKind.FALLBACK:
-            return format_xusd(lot.remaining_xusd)
-        return format_xusd(lot.available_xusd)
+        """Return what new uses may take of it, in dollars."""
+        return format_xusd(can_be_spent_xusd(lot, at=now()))
+
+    @display(description="What became of the rest")
+    def rest(self, lot: GrantLot) -> str:
+        """Return what became of what nobody spent and cannot be spent now."""
+        return rest_text(lot, at=now()) or NOTHING
 
     @display(description="Given", ordering="amount_xusd")
-    def given_text(self, lot: GrantLot) -> str:
-        """Return what was given, in dollars."""
-        return format_xusd(lot.amount_xusd)
+    def given_amount(self, lot: GrantLot) -> str:
+        """Return what was given, in dollars, and what was taken back of it."""
+        return given_text(lot)
 
     @display(description="From (UTC)", ordering="window_start")
     def starts(self, lot: GrantLot) -> Any:

@@ -21,7 +21,7 @@ from config.admin.bases import (
 )
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
-from config.kernel.money import format_xusd
+from config.kernel.money import format_xusd, xusd_to_usd_text
 from grants.admin.credits import (
     APPROVE,
     AdjustForm,
@@ -70,12 +70,22 @@ class WalletAdmin(WalletPage):
     search_help_text = "Principal, user id, e-mail or billing user id"
     ordering = ("-id",)
     export_fields = (
-        "id", "realm", "account__billing_principal_id", "business_user_id",
+        "account__billing_principal_id", "business_user_id", "available_usd",
+        "owed_usd", "held_usd", "realm", "id",
     )  # fmt: skip
     export_texts = {
-        "available_xusd": lambda user: str(_available(user)),
-        "owed_xusd": lambda user: str(user.owed_xusd),
-        "held_xusd": lambda user: str(user.held_xusd),
+        "available_usd": lambda user: xusd_to_usd_text(_available(user)),
+        "owed_usd": lambda user: xusd_to_usd_text(user.owed_xusd),
+        "held_usd": lambda user: xusd_to_usd_text(user.held_xusd),
+    }
+    export_labels = {
+        "account__billing_principal_id": "Account",
+        "business_user_id": "User",
+        "available_usd": "Available (USD)",
+        "owed_usd": "Owed (USD)",
+        "held_usd": "Held (USD)",
+        "realm": "Realm",
+        "id": "Billing user id",
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
@@ -171,9 +181,11 @@ class WalletAdmin(WalletPage):
         form=AdjustForm,
         permission=ADJUST,
         icon="tune",
-        description="Corrects what the user has. What is given is a new grant; what is "
-        "taken is taken from the grants that would be spent next. It can be reversed "
-        "from its movement.",
+        description="Puts right what the user has, up or down, where an amount was "
+        "wrong. To give something new press “Credit”; to give again and again, “Give a "
+        "grant”. What is given here is a new grant; what is taken is taken back from "
+        "the grants that would be spent next. “Reverse” on its movement undoes it, as "
+        "long as those grants are open.",
         preview=preview_money,
     )
     def adjust(

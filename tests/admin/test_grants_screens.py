@@ -11,7 +11,9 @@ from django.utils.html import strip_tags
 
 from billing.services.accounts import ensure_account
 from billing.services.users import create_user, ensure_user
+from config.admin.bases import NOTHING
 from config.admin.commands import CONFIRM
+from config.kernel.clock import now
 from config.kernel.money import INT64_MAX
 from config.tenancy.history import auditing
 from config.tenancy.roles import ROLES
@@ -19,6 +21,7 @@ from grants import options
 from grants.admin.money import UsdField
 from grants.models import GrantLot, Posting, PostingReason, Wallet
 from grants.services import funding
+from grants.services.closing import close_ended_lots
 from grants.services.credits import credit_balance
 from grants.services.settlement import settle_user
 from tests.admin.pages import (
@@ -185,9 +188,9 @@ def test_lists_leave_with_those_who_may_export(staff, lot, role):
             path: answer.content.decode().splitlines()[1]
             for path, answer in answers.items()
         }
-        assert "acme,u-1,1250000,0,0" in rows[WALLETS]
+        assert rows[WALLETS].startswith("acme,u-1,1.25,0.00,0.00,")
         assert "acme,u-1,credit,ready,credit,ops.manual,INV-1,1250000,0" in rows[LOTS]
-        assert "acme,u-1,issue,INV-1,ada@example.com" in rows[POSTINGS]
+        assert "acme,u-1,Given,1.25,0.00,INV-1,ada@example.com" in rows[POSTINGS]
 
 
 def test_wallet_shows_what_it_is_made_of(finance, user, lot, wallet, at):
@@ -203,12 +206,13 @@ def test_wallet_shows_what_it_is_made_of(finance, user, lot, wallet, at):
     assert row in listed
     assert "Available $0.88" in page
     assert "Left on grants that can be spent $0.95" in page
-    assert "Credit Can be spent $0.95 $0.25 $1.25 2026-03-10 12:00 No end" in page
+    assert "Credit $0.95 $0.25 $1.25 2026-03-10 12:00 No end" in page
     assert "Support or operations: INV-1" in page
     assert "Not booked yet Latest uses $0.07 $0.00 $0.07" in page
     assert "2026-03-10 12:00:00 $0.05 report-7 Credit Not yet" in page
     assert "$0.07 report-7 Nobody yet: it is owed Not yet" in page
-    assert "Given -$1.25 1" in page
+    assert "Main balance, in the wallet now $1.25 1" in page
+    assert "Given so far $1.25 1" in page
 
 
 def test_settled_use_leads_to_its_movement(finance, user, wallet, at, by):
@@ -261,10 +265,13 @@ def test_wallet_of_nobodys_money_says_so(finance, user):
     page = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
 
     for sentence in (
-        "Nothing that is still open. Press “Credit” above, or give a grant.",
+        "Nothing can be spent. Press “Credit” above, or give a grant.",
+        "No grant waits, is suspended or is about to close.",
+        "No grant has ended yet.",
         "Nothing is owed.",
         "Nothing was used yet.",
         "No movement was booked yet.",
+        "Nothing was booked yet.",
     ):
         assert sentence in page
 
@@ -422,6 +429,91 @@ def test_wallet_is_adjusted_downwards_from_what_pays_next(finance, wallet, lot):
     assert lot.amount_xusd == 250_000
 
 
+def test_what_was_taken_is_told_as_taken_back(finance, wallet, lot):
+    url = command_url(wallet, "adjust")
+    confirmed(finance, url, adjustment(direction="take", amount_xusd="1"))
+
+    told = "$1.25, of which $1.00 was taken back by adjustment"
+    assert f"Credit $0.25 $0.00 {told}" in text_of(finance.get(change_url(wallet)))
+    assert f"Given {told}" in text_of(finance.get(change_url(lot)))
+    assert f"Can be spent $0.25 {NOTHING} {told}" in text_of(finance.get(LOTS))
+
+
+def test_emptying_a_grant_is_told_before_it_cannot_be_undone(
+    finance, user, wallet, lot, at, by
+):
+    url = command_url(wallet, "adjust")
+    preview, _ = confirmed(
+        finance, url, adjustment(direction="take", amount_xusd="1.25")
+    )
+    close_ended_lots(at=now(), by=by)
+    taken = Posting.objects.get(reason=PostingReason.ADJUSTMENT)
+
+    refused = finance.post(command_url(taken, "reverse"), why())
+
+    assert (
+        "Nothing is left then of: Credit, INV-1. A grant that is empty closes within a "
+        "few minutes, and from then on this adjustment cannot be undone"
+    ) in text_of(preview)
+    assert "It cannot be undone any more" in text_of(finance.get(change_url(taken)))
+    [sentence] = errors_of(refused)["__all__"]
+    assert "adjust the wallet anew" in sentence
+    ended = text_of(finance.get(change_url(wallet)))
+    assert "Credit Nothing was left $0.00 $1.25, of which $1.25 was taken" in ended
+
+
+def test_taking_a_part_is_told_without_a_warning(finance, wallet):
+    data = adjustment(direction="take", amount_xusd="1.24")
+
+    preview = finance.post(command_url(wallet, "adjust"), data)
+
+    assert "cannot be undone" not in text_of(preview)
+
+
+def test_movements_say_what_came_in_and_went_out(finance, user, wallet, at, by):
+    url = command_url(wallet, "adjust")
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
+    settle_user(user=user, at=at, by=by)
+    confirmed(finance, url, adjustment(direction="take", amount_xusd="1"))
+    confirmed(finance, url, adjustment(amount_xusd="2000", reference="FIX-2"))
+
+    listed = text_of(finance.get(POSTINGS))
+    running = text_of(finance.get(change_url(wallet)))
+    file = finance.post(f"{POSTINGS}export/", {"format": "0", "resource": ""})
+
+    for row in (
+        "Given by adjustment +$2,000.00 — FIX-2",
+        "Taken back by adjustment -$1.00 — FIX-1",
+        "Used -$0.05 +$0.07 Uses since",
+        "Given +$1.25 — INV-1",
+    ):
+        assert row in listed
+    for row in (
+        "Given by adjustment +$2,000.00 $2,000.20 FIX-2",
+        "Taken back by adjustment -$1.00 $0.20 FIX-1",
+        "Used -$0.05, $0.07 more owed $1.20 Uses since",
+        "Given +$1.25 $1.25 INV-1 ada@example.com asked for in the ticket (T-1001)",
+    ):
+        assert row in running
+    header, newest, *_ = file.content.decode().splitlines()
+    assert header.startswith("When (UTC),Account,User,What happened,In (+) or out (-)")
+    assert "acme,u-1,Given by adjustment,2000.00,0.00," in newest
+
+
+def test_what_ended_is_no_money_to_spend(finance, user, credit, at, by):
+    ends = now() - timedelta(days=1)
+    lot = credit(user)
+    with auditing(by, at=at):
+        GrantLot.objects.filter(pk=lot.pk).update(window_end=ends)
+    before = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
+    close_ended_lots(at=now(), by=by)
+    after = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
+
+    assert "Ended, about to close $1.25 can be spent no more $0.00 $1.25" in before
+    assert "Credit $1.25 expired $0.00 $1.25" in after
+    assert "$0.00 $1.25 expired $1.25" in text_of(finance.get(LOTS))
+
+
 def test_no_more_is_taken_than_is_left(finance, wallet):
     refused = finance.post(
         command_url(wallet, "adjust"), adjustment(direction="take", amount_xusd="1.26")
@@ -540,7 +632,8 @@ def test_revoking_shows_what_is_lost(finance, user, lot, at):
     lot.refresh_from_db()
     assert lot.status == "canceled"
     page = text_of(finance.get(change_url(lot)))
-    assert "Forfeited, with $1.00 left, on " in page
+    assert "Can be spent now $0.00" in page
+    assert "What became of the rest $1.00 was revoked, on " in page
     assert "do/revoke/" not in finance.get(change_url(lot)).text
 
 
@@ -550,8 +643,7 @@ def test_lot_page_lists_uses_and_entries(finance, user, lot, at):
     page = text_of(finance.get(change_url(lot)))
 
     assert "2026-03-10 12:00:00 $0.25 report Not yet" in page
-    assert "Given Paid money +$1.25 $1.25" in page
-    assert "Given Given -$1.25 -$1.25" in page
+    assert "Given +$1.25 Main balance $1.25" in page
 
 
 @pytest.mark.parametrize(
