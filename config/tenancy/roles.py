@@ -92,6 +92,8 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         *_TAKEN_AWAY,
         "billing.assign_plan",
         "grants.give_grant",
+        "grants.credit_wallet",
+        "grants.adjust_wallet",
         "grants.approve_grant",
     ),
     AUDITOR: (*_READ, "*.export_*"),

@@ -30,6 +30,7 @@ from grants.admin.credits import (
     adjusted_xusd,
     money_preview,
 )
+from grants.admin.giving import GIVE, GIVING, GrantForm, gift_preview
 from grants.admin.wallet_page import WalletPage
 from grants.admin.words import signed
 from grants.models import Wallet
@@ -37,8 +38,10 @@ from grants.selectors.purses import with_sums
 
 CREDIT, ADJUST = "grants.credit_wallet", "grants.adjust_wallet"
 _DESCRIPTION = (
-    "Gives credit without an end; it can be spent at once. A mistake is put right by "
-    "“Revoke” on the grant, or by “Adjust” on the wallet."
+    "Gives something new, once: money without an end that can be spent at once. To put "
+    "a wrong amount right, up or down, press “Adjust” on the wallet; to give by a "
+    "program, again and again or until a day, “Give a grant”. A mistake is undone by "
+    "“Revoke” on the grant."
 )
 
 
@@ -201,6 +204,42 @@ class WalletAdmin(WalletPage):
         form.may_approve = request.user.has_perm(APPROVE)
         posting = form.perform(at=at, by=by)
         return f"The wallet of {user} was adjusted by {signed(adjusted_xusd(posting))}."
+
+    def preview_gift(
+        self,
+        request: HttpRequest,
+        _user: Wallet,
+        form: GrantForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return how much is given how often, and what the user has then."""
+        form.may_approve = request.user.has_perm(APPROVE)
+        return gift_preview(form, at=at, by=by)
+
+    @command(
+        "Give a grant",
+        form=GrantForm,
+        permission=GIVE,
+        icon="redeem",
+        description=GIVING,
+        preview=preview_gift,
+    )
+    def give(
+        self,
+        request: HttpRequest,
+        user: Wallet,
+        form: GrantForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Give a grant to the user."""
+        form.may_approve = request.user.has_perm(APPROVE)
+        made = form.perform(at=at, by=by)
+        amount = format_xusd(made.amount_xusd or 0)
+        return f"{user} is given {amount} of {made.program}."
 
 
 add_related(

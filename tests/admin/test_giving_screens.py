@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
+from billing.models import BillingUser
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
 from config.admin.commands import CONFIRM
@@ -328,14 +329,46 @@ def test_campaign_is_paused_started_and_ended(ops, campaign):
 
     for button, status in (("pause", "paused"), ("start", "active"), ("end", "ended")):
         assert f"do/{button}/" in ops.get(change_url(running)).text
-        done = ops.post(command_url(running, button), why())
-        next_request()
+        _, done = confirmed(ops, command_url(running, button), why())
         running.refresh_from_db()
         assert (messages_of(done)[-1][0], running.status) == ("success", status)
 
     page = ops.get(change_url(running))
     assert 'name="name"' not in page.text
     assert "do/start/" not in page.text
+
+
+def test_ending_a_campaign_shows_how_many_people_and_how_much_money(
+    ops, realm, user, campaign, at, by
+):
+    running = campaign()
+    enroll_targets(running, at=at, by=by)
+    next_request()
+    for name in ("globex", "initech"):
+        account = ensure_account(realm=realm, principal_id=name, at=at, by=by)
+        ensure_user(account=account, business_user_id="u-1", at=at, by=by)
+    BillingUser.objects.update(status="active")
+
+    shown = text_of(ops.post(command_url(running, "end"), why()))
+
+    assert "Spring gives $2.00 of one_time_xusd to each" in shown
+    assert "Was given so far; that stays 1 $2.00" in shown
+    assert "Is still to be given, while it runs (per period) 2 $4.00" in shown
+    running.refresh_from_db()
+    assert running.status == "active"
+
+
+def test_pausing_a_campaign_by_event_says_what_each_would_be_given(ops, campaign):
+    running = campaign(
+        event_type="billing_user.activated", assignment_trigger="first_match"
+    )
+
+    shown = text_of(ops.post(command_url(running, "pause"), why()))
+
+    assert "Was given so far; that stays 0 $0.00" in shown
+    assert (
+        "Whoever billing_user.activated is about while it runs — $2.00 of one_time_xusd"
+    ) in shown
 
 
 def test_campaign_that_gave_stays_on_record(ops, user, campaign, at, by):
@@ -380,6 +413,43 @@ def test_grant_is_shown_before_it_is_given(ops, realm, user):
     assert lot.amount_xusd == 3_500_000
     assert change_url(lot) in ops.get(change_url(given)).text
     assert change_url(Wallet.objects.get(pk=user.pk)) in ops.get(change_url(given)).text
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "told"),
+    [
+        ("one_time_xusd", "", "How often Once From {from} Until Nobody said"),
+        ("one_time_xusd", "", "In all $3.50"),
+        ("monthly_xusd", "2999-04-01", "In all $10.50, in 3 grants"),
+        ("daily_xusd", "2999-04-01", "In all $315.00, in 90 grants"),
+        ("daily_xusd", "", "there is no total"),
+        ("daily_xusd", "3009-01-01", "More than $1,750.00, in 500 grants"),
+    ],
+)
+def test_preview_of_a_grant_says_how_often_and_how_much(
+    ops, realm, user, code, end, told
+):
+    program = program_named(realm, code)
+    begins = {"window_start_0": "2999-01-01", "window_start_1": "00:00"}
+    ends = {"window_end_0": end, "window_end_1": "00:00"} if end else {}
+    data = gift(realm, program=str(program.pk), **begins, **ends)
+
+    shown = text_of(ops.post(GIVE, data))
+
+    assert f"{program} for u-1 Each time $3.50" in shown
+    assert told.replace("{from}", "2999-01-01 00:00:00 UTC") in shown
+
+
+def test_person_who_was_found_is_given_a_grant_without_typing_ids(ops, realm, user):
+    wallet = Wallet.objects.get(pk=user.pk)
+    asked = {"realm", "principal", "user_id"}
+    data = {name: said for name, said in gift(realm).items() if name not in asked}
+
+    preview, done = confirmed(ops, command_url(wallet, "give"), data)
+
+    assert "In all $3.50" in text_of(preview)
+    assert messages_of(done) == [("success", "u-1 is given $3.50 of One-time credit.")]
+    assert GrantLot.objects.get(user=user).amount_xusd == 3_500_000
 
 
 def test_preview_of_a_grant_gives_nothing(ops, realm, user):

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -145,7 +144,8 @@ def test_empty_list_says_what_to_do(finance, realm, path):
 def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     client = staff(role)
     posting = Posting.objects.get()
-    credits_, adjusts = role in {"Finance", "Ops"}, role == "Finance"
+    credits_ = role in {"Finance", "Ops", "Approver"}
+    adjusts, manages = role in {"Finance", "Approver"}, role in {"Finance", "Ops"}
 
     looked = [
         client.get(path).status_code
@@ -164,7 +164,13 @@ def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     ]
 
     assert looked == [200] * 6
-    may = {**dict.fromkeys(pressed, credits_), "adjust": adjusts}
+    may = {
+        "credit": credits_,
+        "on list": credits_,
+        "suspend": manages,
+        "revoke": manages,
+        "adjust": adjusts,
+    }
     assert {name: page.status_code for name, page in pressed.items()} == {
         name: 200 if allowed else 403 for name, allowed in may.items()
     }
@@ -303,7 +309,7 @@ def test_credit_is_shown_before_it_is_given(finance, user, wallet):
     shown = text_of(preview)
     assert "Wallet of u-1 in the account acme" in shown
     assert "Available to spend $1.25 $13.595678" in shown
-    assert "Credit, INV-2 New $12.345678" in shown
+    assert "Credit, INV-2 New $12.345678 No end" in shown
     assert messages_of(done) == [("success", "u-1 was credited $12.345678.")]
     posting = Posting.objects.get(source_ref="INV-2")
     assert (posting.operator, posting.explanation, posting.ticket_id) == (
@@ -314,8 +320,8 @@ def test_credit_is_shown_before_it_is_given(finance, user, wallet):
 
 
 @pytest.mark.parametrize("button", ["credit", "adjust"])
-def test_more_than_the_limit_needs_who_may_approve(
-    finance, wallet, monkeypatch, button
+def test_more_than_the_limit_is_given_by_an_approver_alone(
+    finance, staff, wallet, monkeypatch, button
 ):
     url, data = command_url(wallet, button), {"credit": sent, "adjust": adjustment}
     monkeypatch.setenv(options.APPROVAL_LIMIT, "1000000")
@@ -323,8 +329,7 @@ def test_more_than_the_limit_needs_who_may_approve(
     try:
         refused = finance.post(url, data[button]())
         next_request()
-        finance.user.groups.add(Group.objects.get(name="Approver"))
-        _, done = confirmed(finance, url, data[button]())
+        _, done = confirmed(staff("Approver"), url, data[button]())
     finally:
         monkeypatch.undo()
         options.approval_limit_xusd.cache_clear()
@@ -539,6 +544,17 @@ def test_reference_adjusts_once(finance, wallet, amount):
     assert Posting.objects.filter(reason=PostingReason.ADJUSTMENT).count() == 1
 
 
+def test_adjusting_says_until_when_what_it_gives_can_be_spent(finance, wallet):
+    url = command_url(wallet, "adjust")
+
+    asked = text_of(finance.get(url))
+    shown = text_of(finance.post(url, adjustment()))
+
+    ends = now() + timedelta(days=365)
+    assert "a year, unless it was changed" in asked
+    assert f"One-time credit, FIX-1 New $2.00 {ends:%Y-%m-%d}" in shown
+
+
 def test_adjustment_is_reversed_once_from_its_movement(finance, wallet):
     confirmed(finance, command_url(wallet, "adjust"), adjustment())
     adjusted = Posting.objects.get(reason=PostingReason.ADJUSTMENT)
@@ -592,7 +608,7 @@ def test_revocation_leads_back_to_its_grant(finance, lot):
 
 
 def test_first_page_leaves_out_what_jobs_change_all_day(finance, lot):
-    finance.post(command_url(lot, "suspend"), why())
+    confirmed(finance, command_url(lot, "suspend"), why())
 
     changed = [each["what"] for each in finance.get("/admin/").context["recent"]]
 
@@ -608,8 +624,12 @@ def test_credit_has_no_button_to_reverse_it(finance, lot):
 
 
 def test_lot_is_suspended_and_resumed(finance, lot):
-    finance.post(command_url(lot, "suspend"), why())
+    preview, _ = confirmed(finance, command_url(lot, "suspend"), why())
+    shown = text_of(preview)
     lot.refresh_from_db()
+    assert "1 person, of the account acme" in shown
+    assert "Available to spend, of all grants $1.25 $0.00" in shown
+    assert "Left on this grant, to be spent once it is resumed — $1.25" in shown
     assert lot.status == "suspended"
     assert "do/resume/" in finance.get(change_url(lot)).text
 
