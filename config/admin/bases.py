@@ -22,7 +22,7 @@ A record (assignments, invoices …) is read-only, with named buttons:
 from unfold.enums import ActionVariant
 
 from config.admin.commands import Done, Preview, Table, command
-from config.admin.dashboard import Figure, add_figure
+from config.admin.dashboard import Figure, add_figure, add_news
 from config.admin.definitions import DefinitionAdmin, InUse
 from config.admin.fields import JsonField, LinesField, UtcDateTimeField
 from config.admin.forms import CommandForm, TimedForm
@@ -67,6 +67,7 @@ __all__ = [
     "TimedForm",
     "UtcDateTimeField",
     "add_figure",
+    "add_news",
     "add_page",
     "command",
     "instant_text",

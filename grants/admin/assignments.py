@@ -48,6 +48,7 @@ class GrantAssignmentAdmin(AssignmentPage):
     """Grant assignments."""
 
     menu = Menu(GRANTS, icon="assignment_turned_in", order=45)
+    tells_missing = True
     empty_message = (
         "Nobody is assigned to a program like that. A plan, a purchase, a campaign or "
         "a program's own rule does it, or press “Give a grant” above."

@@ -63,6 +63,7 @@ class LotAdmin(LotPage):
     """Grants."""
 
     menu = Menu(GRANTS, icon="redeem", order=20)
+    tells_missing = True
     empty_message = (
         "No grant like that. A grant appears when a plan, a purchase, a campaign or a "
         "person gives a user something: press “Credit a user” among the wallets."

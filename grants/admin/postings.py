@@ -1,6 +1,7 @@
 """Movements of money: the postings of the ledger, each with its entries."""
 
 from datetime import datetime
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -17,14 +18,15 @@ from config.admin.bases import (
     Menu,
     Preview,
     Table,
+    add_news,
     command,
 )
 from config.kernel.audit import AuditContext
 from config.kernel.money import format_xusd, xusd_to_usd_text
 from grants.admin.posting_page import PostingPage, can_reverse
-from grants.admin.words import happened
+from grants.admin.words import change_text, happened
 from grants.models import Posting
-from grants.selectors.movements import with_changes
+from grants.selectors.movements import by_people, with_changes
 from grants.selectors.wallets import wallet_of
 from grants.services.adjustments import reverse_adjustment
 
@@ -36,6 +38,7 @@ class PostingAdmin(PostingPage):
     """Postings, called movements here."""
 
     menu = Menu(GRANTS, icon="receipt_long", order=60, label="Movements")
+    tells_missing = True
     empty_message = (
         "Nothing moved like that. Money moves when something is given, adjusted or "
         "taken back; uses are booked a few minutes after they are made."
@@ -141,6 +144,26 @@ class PostingAdmin(PostingPage):
         )
 
 
+def _moved_lately(request: HttpRequest, limit: int) -> list[dict[str, Any]]:
+    """Return what people gave and took last, as the first page tells changes."""
+    if not request.user.has_perm("grants.view_posting"):
+        return []
+    return [
+        {
+            "what": f"{change_text(posting.wallet_xusd)} for {posting.user} of "
+            f"{posting.account}",
+            "verb": happened(posting).lower(),
+            "link": reverse("admin:grants_posting_change", args=[posting.pk]),
+            "recorded_at": posting.occurred_at,
+            "operator": posting.operator,
+            "reason": posting.explanation,
+            "ticket_id": posting.ticket_id,
+        }
+        for posting in by_people(limit=limit)
+    ]
+
+
+add_news(_moved_lately)
 add_related(
     Related(
         label="Movements of money",

@@ -55,6 +55,7 @@ class WalletAdmin(WalletPage):
     """Wallets."""
 
     menu = Menu(GRANTS, icon="account_balance_wallet", order=10)
+    tells_missing = True
     empty_message = (
         "No user yet. A wallet appears with its user: when a service first acts for "
         "one, or by the API."

@@ -34,6 +34,7 @@ M = TypeVar("M", bound=Model)
 HOLDINGS = (LedgerKind.WALLET, LedgerKind.PROMOTIONAL)
 """The ledger accounts on which a user has something."""
 
+LOOKED_AT = 5_000
 _IN_WALLET = Q(ledger_account__kind__in=HOLDINGS)
 
 
@@ -72,6 +73,18 @@ def latest_movements(user: BillingUser, *, limit: int) -> Sequence[Any]:
         posting.after_xusd -= since
         since += posting.wallet_xusd
     return found
+
+
+def by_people(*, limit: int) -> Sequence[Any]:
+    """Return the newest postings that people made, as `with_changes` does.
+
+    Looks among the `LOOKED_AT` newest of all: jobs make most of them, and nothing
+    keeps those of people apart.
+    """
+    newest = Posting.objects.order_by("-id").values("pk")[:LOOKED_AT]
+    made = Posting.objects.filter(pk__in=newest, actor_kind="user")
+    found = with_changes(made).select_related("user", "account")
+    return list(found.order_by("-id")[:limit])
 
 
 def with_taken_back(lots: QuerySet[GrantLot]) -> QuerySet[GrantLot]:

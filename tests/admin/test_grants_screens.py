@@ -174,7 +174,7 @@ def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     assert {name: page.status_code for name, page in pressed.items()} == {
         name: 200 if allowed else 403 for name, allowed in may.items()
     }
-    assert ("Credit a user" in client.get(WALLETS).text) == credits_
+    assert ("do/credit-user/" in client.get(WALLETS).text) == credits_
     assert typed_over == [403] * 3
     assert Posting.objects.count() == 1
 
@@ -253,18 +253,27 @@ def test_balance_is_proved_on_demand(finance, user, wallet, at, by):
         "Holds: $1.199999 left on grants, less $0.07 owed, is $1.129999 available. "
         "Every grant adds up, and the ledger comes to $0."
     ) in proved
-    assert "Credit, INV-1 Yes $1.20 $1.20 $0.050001 $0.050001" in proved
+    assert "Each grant stands in the ledger as it should 2 of 2 grants" in proved
+    assert "The uses of each grant add up 2 of 2 grants" in proved
+    assert "Grant that does not add up" not in proved
 
 
-def test_balance_that_its_rows_do_not_prove_is_told(finance, wallet, lot, at, by):
+def test_balance_that_its_rows_do_not_prove_is_told(
+    finance, user, wallet, lot, credit, at, by
+):
+    credit(user, amount_xusd=1, source_ref="INV-2")
     with auditing(by, at=at):
         GrantLot.objects.filter(pk=lot.pk).update(amount_xusd=2_000_000)
 
     proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
 
-    assert "Does not hold. $2.00 left on grants" in proved
+    assert "Does not hold. $2.000001 left on grants" in proved
     assert "tell the engineers before anything is changed" in proved
-    assert "Credit, INV-1 No $2.00 $1.25 $0.00 $0.00" in proved
+    failing = proved.index("Credit, INV-1 $2.00 $1.25 $0.00 $0.00")
+    rule = (
+        "Each grant stands in the ledger as it should 1 of 2 grants $2.000001 $1.250001"
+    )
+    assert failing < proved.index(rule)
 
 
 def test_wallet_of_nobodys_money_says_so(finance, user):
@@ -614,6 +623,46 @@ def test_first_page_leaves_out_what_jobs_change_all_day(finance, lot):
 
     assert changed
     assert not [what for what in changed if what.startswith("Grant $")]
+
+
+def test_first_page_tells_money_that_people_moved(finance, staff, wallet):
+    confirmed(finance, command_url(wallet, "adjust"), adjustment())
+
+    told = text_of(finance.get("/admin/"))
+
+    assert "+$2.00 for u-1 of acme given by adjustment by" in told
+    assert "for u-1 of acme" not in text_of(staff().get("/admin/"))
+
+
+def test_support_is_told_why_a_money_button_is_missing(staff, lot, wallet):
+    posting, support = Posting.objects.get(), staff("Support")
+
+    on_wallet = text_of(support.get(change_url(wallet)))
+    on_list = text_of(support.get(WALLETS))
+    on_movement = text_of(support.get(change_url(posting)))
+
+    for sentence in (
+        "“Credit” needs the right grants.credit_wallet (Finance, Ops or Approver).",
+        "“Adjust” needs the right grants.adjust_wallet (Finance or Approver).",
+        "“Give a grant” needs the right grants.give_grant (Ops or Approver).",
+    ):
+        assert sentence in on_wallet
+    assert "“Credit a user” needs the right grants.credit_wallet" in on_list
+    # Nobody can reverse what is no adjustment.
+    assert "needs the right" not in on_movement
+    assert "needs the right" not in text_of(staff("Approver").get(change_url(wallet)))
+
+
+def test_page_that_is_forbidden_says_which_right_is_missing(staff, wallet):
+    page = staff("Support").get(command_url(wallet, "adjust"))
+
+    assert page.status_code == 403
+    told = text_of(page)
+    assert (
+        "It needs the right grants.adjust_wallet , which none of your roles has" in told
+    )
+    assert "Who has it: Finance or Approver." in told
+    assert "Grants and money" in told
 
 
 def test_credit_has_no_button_to_reverse_it(finance, lot):
