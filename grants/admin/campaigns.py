@@ -29,6 +29,7 @@ from config.kernel.clock import now
 from config.kernel.metadata import CampaignMetadata
 from grants.admin.campaign_form import CampaignForm, principals_of
 from grants.admin.campaign_reach import gives_text, reach_table
+from grants.admin.grant_rows import ROW_FIELDS
 from grants.admin.words import counted
 from grants.models import CampaignStatus, GrantAssignment, GrantCampaign
 from grants.services.campaigns import (
@@ -70,7 +71,7 @@ class CampaignAdmin(RealmDefinitionAdmin):
         "Add the first one."
     )
     form = CampaignForm
-    viewed_as = {"principals": "targets"}
+    viewed_as = {"principals": "targets", ROW_FIELDS[0]: "gives"}
     deletable = True
     list_display = (
         "name", "state", "gives", "to_whom", "starts", "ends", "given", "realm",
@@ -104,8 +105,9 @@ class CampaignAdmin(RealmDefinitionAdmin):
         (
             "What it gives",
             {
-                "fields": known_fields(CampaignMetadata),
-                "description": "A change holds for those enrolled from then on; what "
+                "fields": (*ROW_FIELDS, *known_fields(CampaignMetadata)),
+                "description": "A program and an amount per row; rows that you do not "
+                "need stay empty. A change holds for those enrolled from then on; what "
                 "was given stays.",
             },
         ),

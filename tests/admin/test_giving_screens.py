@@ -256,7 +256,7 @@ def test_who_may_do_what(staff, realm, user, give, campaign, role):
     assert {path: client.get(path).status_code for path in may} == {
         path: 200 if allowed else 403 for path, allowed in may.items()
     }
-    assert ("Give a grant" in client.get(ASSIGNMENTS).text) == gives
+    assert ("do/give/" in client.get(ASSIGNMENTS).text) == gives
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -310,6 +310,85 @@ def test_bad_campaign_is_refused(ops, realm, campaign, own, field):
     assert errors
     assert field in errors or "__all__" in errors, errors
     assert GrantCampaign.objects.count() == 1
+
+
+def row(number, code, amount):
+    return {f"grant_{number}_program": code, f"grant_{number}_amount": amount}
+
+
+def test_campaign_says_what_it_gives_in_rows_of_dollars(ops, realm):
+    rows = row(1, "one_time_xusd", "1,234.50") | row(3, "daily_xusd", "0.25")
+
+    done = ops.post(
+        f"{CAMPAIGNS}add/",
+        campaign_answers(realm, metadata='{"team": "growth"}', **rows),
+    )
+
+    assert done.status_code == 302, errors_of(done)
+    made = GrantCampaign.objects.get()
+    assert made.metadata == {
+        "team": "growth",
+        "grants": [*grants(1_234_500_000), *grants(250_000, "daily_xusd")],
+    }
+    form = ops.get(change_url(made)).context["adminform"].form
+    assert form["grant_1_program"].value() == "one_time_xusd"
+    assert form["grant_2_program"].value() == "daily_xusd"
+    assert 'value="1234.50"' in str(form["grant_1_amount"])
+    assert form["metadata"].value() == '{\n  "team": "growth"\n}'
+
+
+def test_saving_the_rows_as_they_are_changes_nothing_that_is_given(
+    ops, realm, campaign
+):
+    running = campaign()
+    same = campaign_answers(
+        realm, name="Late spring", metadata="{}", **row(1, "one_time_xusd", "2.00")
+    )
+
+    ops.post(change_url(running), same)
+
+    running.refresh_from_db()
+    assert (running.name, running.metadata) == ("Late spring", {"grants": grants()})
+
+
+def test_grants_that_rows_cannot_tell_stay_in_the_json(ops, realm, campaign):
+    [grant] = grants()
+    more = {**grant, "binding_window_end": "2999-01-01T00:00:00Z"}
+    running = campaign(metadata={"grants": [more]})
+
+    form = ops.get(change_url(running)).context["adminform"].form
+
+    assert not form["grant_1_program"].value()
+    assert "binding_window_end" in form["metadata"].value()
+
+
+@pytest.mark.parametrize(
+    ("own", "field", "sentence"),
+    [
+        (
+            row(1, "one_time_xusd", "2"),
+            "metadata",
+            "Say what it gives in the rows or as `grants` here, not in both.",
+        ),
+        (
+            row(1, "one_time_xusd", "") | {"metadata": "{}"},
+            "grant_1_amount",
+            "Say how much the program gives.",
+        ),
+        (
+            row(2, "", "5") | {"metadata": "{}"},
+            "grant_2_program",
+            "Choose the program that gives it.",
+        ),
+    ],
+)
+def test_row_that_says_too_little_or_too_much_is_refused(
+    ops, realm, own, field, sentence
+):
+    refused = ops.post(f"{CAMPAIGNS}add/", campaign_answers(realm, **own))
+
+    assert errors_of(refused)[field] == [sentence]
+    assert not GrantCampaign.objects.exists()
 
 
 def test_campaign_is_changed_by_its_form(ops, realm, campaign):
