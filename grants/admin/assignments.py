@@ -105,8 +105,7 @@ class GrantAssignmentAdmin(AssignmentPage):
         permission=GIVE,
         icon="redeem",
         variant=ActionVariant.PRIMARY,
-        description=f"{GIVING} Where you do not know the ids: search for the person "
-        "among the wallets, and press the same button there.",
+        description=GIVING,
         on_list=True,
         preview=preview_gift,
     )

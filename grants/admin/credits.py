@@ -216,7 +216,7 @@ def _emptied(before: Wallet, after: Wallet) -> list[SafeString]:
     empty = [lot for lot in after.lots if lot.pk in had and lot.remaining_xusd <= 0]
     if not empty:
         return []
-    names = ", ".join(f"{lot.program}, {source_words(lot.source_ref)}" for lot in empty)
+    names = "; ".join(f"{lot.program}, {source_words(lot.source_ref)}" for lot in empty)
     message = (
         f"Nothing is left then of: {names}. A grant that is empty closes within a few "
         "minutes, and from then on this adjustment cannot be undone by “Reverse”. To "

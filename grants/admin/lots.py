@@ -29,7 +29,7 @@ from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.lot_filters import StateFilter, ending
 from grants.admin.lot_page import LotPage
-from grants.admin.words import can_be_spent_xusd, given_text, rest_text
+from grants.admin.words import can_be_spent_xusd, rest_text, taken_text
 from grants.models import OPEN, SPENDABLE, GrantLot, LotKind, LotStatus
 from grants.selectors.movements import with_taken_back
 from grants.selectors.wallets import Wallet, wallet_of
@@ -116,12 +116,13 @@ class LotAdmin(LotPage):
     @display(description="What became of the rest")
     def rest(self, lot: GrantLot) -> str:
         """Return what became of what nobody spent and cannot be spent now."""
-        return rest_text(lot, at=now()) or NOTHING
+        told = (rest_text(lot, at=now()), taken_text(lot))
+        return "; ".join(filter(None, told)) or NOTHING
 
     @display(description="Given", ordering="amount_xusd")
-    def given_amount(self, lot: GrantLot) -> str:
-        """Return what was given, in dollars, and what was taken back of it."""
-        return given_text(lot)
+    def given_amount(self, lot: Any) -> str:
+        """Return what was given at first, in dollars."""
+        return format_xusd(lot.amount_xusd + lot.taken_back_xusd)
 
     @display(description="From (UTC)", ordering="window_start")
     def starts(self, lot: GrantLot) -> Any:

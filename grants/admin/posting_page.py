@@ -129,9 +129,8 @@ class PostingPage(RecordAdmin):
             return linked(posting.reversed_by, f"Was undone: {posting.reversed_by}")
         if not can_reverse(posting):
             return NOTHING
-        ended = GrantLot.objects.filter(entries__posting=posting).exclude(
-            status__in=OPEN
-        )
+        lots = GrantLot.objects.in_realm(posting.realm_id)
+        ended = lots.filter(entries__posting=posting).exclude(status__in=OPEN)
         if ended.exists():
             return (
                 "It cannot be undone any more, because a grant that it changed has "

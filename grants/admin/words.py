@@ -23,12 +23,12 @@ from grants.models import (
     PostingReason,
 )
 
-BEGINS_LATER, SPENDABLE_NOW, USED_UP = "Begins later", "Can be spent", "Used up"
+BEGINS_LATER, SPENDABLE_NOW, EMPTY = "Begins later", "Can be spent", "Empty"
 ENDED_TEXT, OWED, SETTLED = "Ended, about to close", "Owed", "Paid"
 STATE_COLORS = {
     SPENDABLE_NOW: "success",
     BEGINS_LATER: "info",
-    USED_UP: "default",
+    EMPTY: "default",
     ENDED_TEXT: "default",
     OWED: "danger",
     SETTLED: "default",
@@ -98,7 +98,7 @@ def lot_state(lot: GrantLot, *, at: datetime) -> str:
         return ENDED_TEXT
     if lot.window_start > at:
         return BEGINS_LATER
-    return SPENDABLE_NOW if lot.available_xusd else USED_UP
+    return SPENDABLE_NOW if lot.available_xusd else EMPTY
 
 
 def can_be_spent_xusd(lot: GrantLot, *, at: datetime) -> int:
@@ -129,11 +129,15 @@ def rest_text(lot: GrantLot, *, at: datetime) -> str:
 
 def given_text(lot: Any) -> str:
     """Return what a lot read with what was taken back was given at first."""
-    first = format_xusd(lot.amount_xusd + lot.taken_back_xusd)
+    first, taken = format_xusd(lot.amount_xusd + lot.taken_back_xusd), taken_text(lot)
+    return f"{first}, of which {taken}" if taken else first
+
+
+def taken_text(lot: Any) -> str:
+    """Return what adjustments took back of a lot read with that, or ""."""
     if not lot.taken_back_xusd:
-        return first
-    taken = format_xusd(lot.taken_back_xusd)
-    return f"{first}, of which {taken} was taken back by adjustment"
+        return ""
+    return f"{format_xusd(lot.taken_back_xusd)} was taken back by adjustment"
 
 
 def until_text(end: datetime | None) -> SafeString | str:
