@@ -21,6 +21,7 @@ urlpatterns = [
     path("", include("config.admin.home_urls")),
 ]
 
+handler403 = "config.admin.rights.forbidden"
 handler404 = "config.api.pages.not_found"
 handler500 = "config.api.pages.broken"
 handler400 = "config.api.pages.bad_request"

@@ -184,6 +184,54 @@ def test_support_works_the_hold_desk(held):
         assert tab.complaints == []
 
 
+@pytest.fixture
+def purse(desk):
+    """The wallet of the desk's user, its member of staff also in the role Finance."""
+    from django.contrib.auth.models import Group, User
+
+    from grants.models import Wallet
+
+    account, username = desk
+    User.objects.get(username=username).groups.set(
+        [Group.objects.get(name="Support"), Group.objects.get(name="Finance")]
+    )
+    return Wallet.objects.get(account=account), username
+
+
+def test_finance_credits_takes_back_and_reads_the_running_balance(purse):
+    wallet, username = purse
+    with running_server() as base, browser() as chromium:
+        tab = Desk(chromium, base)
+        page = tab.page
+        tab.sign_in(username)
+        page.goto(f"{base}/admin/grants/wallet/{wallet.pk}/change/")
+        tab.sees("“Give a grant” needs the right grants.give_grant (Ops or Approver).")
+
+        page.click("a[href$='/do/credit/']")
+        page.fill("#id_amount_xusd", "1,234.50")
+        page.fill("#id_source_ref", "INV-1")
+        page.fill("#id_reason", "paid by transfer")
+        page.fill("#id_ticket_id", "FIN-1")
+        page.click("#command_form button[type=submit]")
+        tab.sees("Credit, INV-1")
+        page.click("#command_form button[type=submit]")
+        tab.sees("mia was credited $1,234.50.")
+
+        page.goto(f"{base}/admin/grants/wallet/{wallet.pk}/do/adjust/")
+        page.check("input[value=take]")
+        page.fill("#id_amount_xusd", "1,234.50")
+        page.fill("#id_reference", "FIX-1")
+        page.fill("#id_reason", "the transfer was another customer's")
+        page.fill("#id_ticket_id", "FIN-2")
+        page.click("#command_form button[type=submit]")
+        tab.sees("from then on this adjustment cannot be undone")
+        page.click("#command_form button[type=submit]")
+        tab.sees("The wallet of mia was adjusted by -$1,234.50.")
+        tab.sees("$1,234.50, of which $1,234.50 was taken back by adjustment")
+        tab.sees("Taken back by adjustment")
+        assert tab.complaints == []
+
+
 def test_reversed_window_is_refused_on_its_field(desk):
     account, username = desk
     with running_server() as base, browser() as chromium:

@@ -24,7 +24,7 @@ class RealmDefinitionAdmin(DefinitionAdmin):
     """
 
     folded_group: ClassVar[str] = ""
-    viewed_as: ClassVar[Mapping[str, str]] = {}
+    viewed_as: ClassVar[Mapping[str | tuple[str, ...], str]] = {}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return what a new definition's form starts with."""

@@ -139,7 +139,7 @@ class MeterPriceAdmin(RecordAdmin):
 
     @display(description="Exact price")
     def exact_price(self, price: MeterPrice) -> Any:
-        """Return the amount in dollars and XUSD."""
+        """Return the amount in dollars."""
         return money(price.unit_price_xusd)
 
     @display(description="Of which base")
@@ -154,5 +154,5 @@ class MeterPriceAdmin(RecordAdmin):
 
     @display(description="Exact cost")
     def exact_cost(self, price: MeterPrice) -> Any:
-        """Return the provider's amount in dollars and XUSD."""
+        """Return the provider's amount in dollars."""
         return money(price.unit_cost_xusd)

@@ -28,14 +28,16 @@ def moment(at: datetime | None) -> SafeString | str:
 
 
 def money(xusd: int | None) -> SafeString | str:
-    """Return an amount in dollars, its exact XUSD beside it; a dash for none."""
+    """Return an amount in dollars, its XUSD where the pointer rests; a dash for none.
+
+    The dollars are exact to the millionth: XUSD are for who compares with the API.
+    """
     if xusd is None:
         return NOTHING
     return format_html(
-        '<span class="whitespace-nowrap">{} <span class="plangate-muted">{} XUSD</span>'
-        "</span>",
-        format_xusd(xusd),
+        '<span class="whitespace-nowrap" title="{} XUSD">{}</span>',
         xusd,
+        format_xusd(xusd),
     )
 
 

@@ -24,7 +24,7 @@ An app above adds a part to a screen of an app below: `extend` (`config.admin.pa
 from unfold.enums import ActionVariant
 
 from config.admin.commands import Done, Preview, Table, command
-from config.admin.dashboard import Figure, add_figure
+from config.admin.dashboard import Figure, add_figure, add_news
 from config.admin.definitions import DefinitionAdmin, InUse
 from config.admin.fields import JsonField, LinesField, UtcDateTimeField
 from config.admin.forms import CommandForm, TimedForm
@@ -70,6 +70,7 @@ __all__ = [
     "TimedForm",
     "UtcDateTimeField",
     "add_figure",
+    "add_news",
     "add_page",
     "command",
     "extend",

@@ -28,6 +28,7 @@ from unfold.enums import ActionVariant
 from config.admin.forms import CommandForm
 from config.admin.once import claim_once, note_sent
 from config.admin.refusals import attempt
+from config.admin.rights import MissingRight
 from config.admin.untyped import GroupedForm
 from config.admin.widgets import dress
 from config.kernel.clock import now
@@ -144,7 +145,7 @@ class Pressed:
     def respond(self) -> HttpResponseBase:
         """Return the form page, or what follows the verb."""
         if not self.request.user.has_perm(self.spec.permission):
-            raise PermissionDenied
+            raise MissingRight(self.spec.permission)
         if not self.spec.on_list:
             away = self._find_subject()
             if away is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from django.contrib import admin
@@ -45,7 +46,20 @@ class Figure:
     order: int = 100
 
 
+News = Callable[[HttpRequest, int], list[dict[str, Any]]]
+"""Returns so many of the newest changes that no history keeps, as a visitor may see.
+
+Each has what `recent_changes` tells of a change.
+"""
+
 _figures: list[Figure] = []
+_news: list[News] = []
+
+
+def add_news(source: News) -> None:
+    """Let the first page tell, among what changed lately, what an app records."""
+    if source not in _news:
+        _news.append(source)
 
 
 def add_figure(figure: Figure) -> None:
@@ -64,7 +78,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "figures": [
             _counted(figure, at) for figure in _figures if _seen(figure, request)
         ],
-        "recent": recent_changes(request),
+        "recent": lately(request),
     }
 
 
@@ -84,6 +98,14 @@ def _counted(figure: Figure, at: datetime) -> dict[str, Any]:
         "link": f"{reverse(figure.url_name)}{f'?{query}' if query else ''}",
         "icon": figure.icon,
     }
+
+
+def lately(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the newest of all that changed, whoever keeps it."""
+    found = recent_changes(request)
+    for source in _news:
+        found += source(request, RECENT)
+    return sorted(found, key=itemgetter("recorded_at"), reverse=True)[:RECENT]
 
 
 def recent_changes(request: HttpRequest) -> list[dict[str, Any]]:

@@ -17,13 +17,16 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
 
     Attributes:
         export_fields: the columns, in order; None is every column but binary ones.
-        export_texts: columns after these that are stored nowhere: by name, what
-            returns a row's text.
+        export_texts: columns that are stored nowhere: by name, what returns a row's
+            text. They stand where `export_fields` names them, else after these.
+        export_labels: what a column is headed by, where its name does not say it
+            plainly: by name.
 
     """
 
     export_fields: ClassVar[Sequence[str] | None] = None
     export_texts: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    export_labels: ClassVar[Mapping[str, str]] = {}
     export_form_class = ExportForm
     formats = [CSV, XLSX]
 
@@ -41,7 +44,7 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
             for field in self.opts.concrete_fields
             if not isinstance(field, models.BinaryField)
         ]
-        order = [*fields, *self.export_texts]
+        order = list(dict.fromkeys([*fields, *self.export_texts]))
         resource: Any = resource_of(
             self.model,
             meta_options={"fields": order, "export_order": order},
@@ -50,4 +53,6 @@ class ExportableAdmin(Exporter):  # type: ignore[misc]
             },
             dehydrate_methods=dict(self.export_texts),
         )
+        for name, label in self.export_labels.items():
+            resource.fields[name].column_name = label
         return [resource]

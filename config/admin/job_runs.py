@@ -200,7 +200,8 @@ def idle_sentences(*, at: datetime) -> dict[str, str]:
         "to be down: start `manage.py worker`."
         if newest and silent
         else "",
-        "never_ran": f"Not run yet, or not within 7 days: {', '.join(missing)}."
+        "never_ran": f"Not run yet, or not within 7 days: {', '.join(missing)}. Each "
+        "runs when its time comes; some do so at night only."
         if missing
         else "",
     }

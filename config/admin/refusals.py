@@ -1,5 +1,6 @@
 """Refusals, told beside the field they are about."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,13 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from config.api.constraints import refusal_of
 from config.api.errors import LOCK_NOT_AVAILABLE, RETRYABLE, sqlstate
 from config.kernel.errors import DomainError, Unavailable
+from config.kernel.money import format_xusd
 
 METADATA_SEPARATOR = "__"
 """Joins a metadata field's name and the steps to a key in the name of its field."""
+
+_INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|\+00:00)")
+_AMOUNT = re.compile(r"(?<![\w.])(-?\d+) xusd\b")
 
 
 def as_refusal(error: DomainError | DatabaseError) -> DomainError | None:
@@ -32,7 +37,21 @@ def as_refusal(error: DomainError | DatabaseError) -> DomainError | None:
 def add_refusal(form: forms.BaseForm, refusal: DomainError) -> None:
     """Show a refusal on the form: on its field where the form has it, else on top."""
     for path, sentence in _problems(refusal):
-        form.add_error(field_for(form, path), sentence)
+        form.add_error(field_for(form, path), for_people(sentence))
+
+
+def for_people(sentence: str) -> str:
+    """Return a refusal with times and money as the admin shows them.
+
+    The API says the same in its own units: `2026-03-10T12:00:00Z`, `1250000 xusd`.
+    """
+    told = _INSTANT.sub(_instant_text, sentence)
+    return _AMOUNT.sub(lambda found: format_xusd(int(found[1])), told)
+
+
+def _instant_text(found: re.Match[str]) -> str:
+    fraction = (found[3] or "").rstrip("0")
+    return f"{found[1]} {found[2]}{f'.{fraction}' if fraction else ''} UTC"
 
 
 def field_for(form: forms.BaseForm, path: str | None) -> str | None:

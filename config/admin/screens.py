@@ -70,7 +70,7 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     }
 
     def __init__(self, model: type[models.Model], admin_site: Any) -> None:
-        buttons = _commands(type(self))
+        self.commands = buttons = _commands(type(self))
         on_list = [name for name, spec in buttons.items() if spec.on_list]
         on_row = [name for name, spec in buttons.items() if not spec.on_list]
         self.actions_list = (*self.actions_list, *on_list)

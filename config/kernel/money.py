@@ -144,9 +144,9 @@ def xusd_to_usd_text(xusd: int) -> str:
 
 
 def format_xusd(xusd: int) -> str:
-    """Return millionths of a dollar for people, such as `$1.234567` or `-$0.50`.
+    """Return millionths of a dollar for people, such as `$1,234.567` or `-$0.50`.
 
     Refuses, with Invalid on `xusd`, what is not an integer.
     """
-    sign = "-" if type(xusd) is int and xusd < 0 else ""
-    return f"{sign}${xusd_to_usd_text(xusd).removeprefix('-')}"
+    dollars, _, decimals = xusd_to_usd_text(xusd).removeprefix("-").partition(".")
+    return f"{'-' if xusd < 0 else ''}${int(dollars):,}.{decimals}"

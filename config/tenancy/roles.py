@@ -92,11 +92,22 @@ ROLE_PERMISSIONS: dict[str, tuple[str, ...]] = {
         *_TAKEN_AWAY,
         "billing.assign_plan",
         "grants.give_grant",
+        "grants.credit_wallet",
+        "grants.adjust_wallet",
         "grants.approve_grant",
     ),
     AUDITOR: (*_READ, "*.export_*"),
 }
 ROLES = tuple(ROLE_PERMISSIONS)
+
+
+def roles_with(permission: str) -> tuple[str, ...]:
+    """Return the roles that have a permission (`app.codename`)."""
+    return tuple(
+        role
+        for role, patterns in ROLE_PERMISSIONS.items()
+        if any(fnmatchcase(permission, pattern) for pattern in patterns)
+    )
 
 
 class RoleBackend(BaseBackend):
@@ -105,9 +116,7 @@ class RoleBackend(BaseBackend):
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         """Return whether one of the user's roles grants `perm` (`app.codename`)."""
         return user_obj.is_active and any(
-            fnmatchcase(perm, pattern)
-            for role in _roles_of(user_obj)
-            for pattern in ROLE_PERMISSIONS.get(role, ())
+            role in _roles_of(user_obj) for role in roles_with(perm)
         )
 
     def has_module_perms(self, user_obj: Any, app_label: str) -> bool:

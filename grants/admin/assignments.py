@@ -25,8 +25,8 @@ from config.kernel.audit import AuditContext
 from config.kernel.errors import Invalid
 from config.kernel.money import format_xusd
 from grants.admin.assignment_page import AssignmentPage
-from grants.admin.credits import APPROVE, money_preview
-from grants.admin.giving import GiveForm
+from grants.admin.credits import APPROVE
+from grants.admin.giving import GIVE, GIVING, GiveForm, gift_preview
 from grants.models import GrantAssignment, GrantStatus
 from grants.selectors.terms import terms_of
 from grants.services.assignment_changes import (
@@ -34,8 +34,6 @@ from grants.services.assignment_changes import (
     pause_assignment,
     resume_assignment,
 )
-
-GIVE = "grants.give_grant"
 
 
 def _is(*statuses: str) -> Any:
@@ -50,6 +48,7 @@ class GrantAssignmentAdmin(AssignmentPage):
     """Grant assignments."""
 
     menu = Menu(GRANTS, icon="assignment_turned_in", order=45)
+    tells_missing = True
     empty_message = (
         "Nobody is assigned to a program like that. A plan, a purchase, a campaign or "
         "a program's own rule does it, or press “Give a grant” above."
@@ -96,9 +95,9 @@ class GrantAssignmentAdmin(AssignmentPage):
         at: datetime,
         by: AuditContext,
     ) -> Preview:
-        """Return what the user has then."""
+        """Return how much is given how often, and what the user has then."""
         form.may_approve = request.user.has_perm(APPROVE)
-        return money_preview(form, at=at, by=by)
+        return gift_preview(form, at=at, by=by)
 
     @command(
         "Give a grant",
@@ -106,8 +105,7 @@ class GrantAssignmentAdmin(AssignmentPage):
         permission=GIVE,
         icon="redeem",
         variant=ActionVariant.PRIMARY,
-        description="Gives a program's grants to one user, from now or a later time "
-        "on. Above the limit of this installation an approver has to press.",
+        description=GIVING,
         on_list=True,
         preview=preview_gift,
     )

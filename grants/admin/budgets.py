@@ -99,7 +99,7 @@ class BudgetAdmin(RecordAdmin):
             {
                 "fields": ("limit", "consumed", "held", "left", "beyond"),
                 "description": "Left is the limit, less what was consumed, less what "
-                "is held. XUSD are millionths of a US dollar. Held is kept by holds "
+                "is held. All amounts are US dollars. Held is kept by holds "
                 "until they are committed, canceled or expire.",
             },
         ),

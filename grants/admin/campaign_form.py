@@ -7,15 +7,13 @@ from django import forms
 from billing.models import BillingAccount
 from config.admin.bases import LinesField, UtcDateTimeField, metadata_form
 from config.kernel.metadata import CampaignMetadata
+from grants.admin.grant_rows import ADVANCED, GrantRowsForm
 from grants.models import GrantCampaign
 
-EXAMPLE = {
-    "grants": [{"grant_program_code": "one_time_xusd", "amount_xusd": 5_000_000}]
-}
 TARGETS = "billing_account_ids"
 
 
-class CampaignForm(metadata_form(CampaignMetadata)):  # type: ignore[misc]
+class CampaignForm(GrantRowsForm, metadata_form(CampaignMetadata)):  # type: ignore[misc]
     """What a campaign gives, to whom, and when."""
 
     window_start = UtcDateTimeField(label="Starts")
@@ -55,21 +53,11 @@ class CampaignForm(metadata_form(CampaignMetadata)):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        campaign = self.instance
-        if campaign._state.adding:
-            self.initial[self.metadata_field] = EXAMPLE
-        elif "principals" in self.fields:
-            self.initial["principals"] = principals_of(campaign)
+        if "principals" in self.fields and not self.instance._state.adding:
+            self.initial["principals"] = principals_of(self.instance)
         if self.metadata_field in self.fields:
-            self.fields[self.metadata_field].label = "What it gives"
-            self.fields[self.metadata_field].help_text = (
-                "A JSON object. <code>grants</code> lists what is given: "
-                "<code>grant_program_code</code>, a program's code, and "
-                "<code>amount_xusd</code>, in millionths of a US dollar: 5000000 is "
-                "$5. Other keys of a grant, such as <code>binding_window_end</code>, "
-                "stand in the documentation of metadata. Any other key is your own "
-                "annotation."
-            )
+            self.fields[self.metadata_field].label = "Advanced"
+            self.fields[self.metadata_field].help_text = ADVANCED
 
     def clean_event_type(self) -> str | None:
         """Return the event's name; an empty box is none."""

@@ -20,14 +20,16 @@ from config.admin.bases import (
     CommandForm,
     InUse,
     Menu,
+    Preview,
     command,
     known_fields,
 )
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
-from config.kernel.metadata import CampaignMetadata, check_metadata
-from config.kernel.money import format_xusd
+from config.kernel.metadata import CampaignMetadata
 from grants.admin.campaign_form import CampaignForm, principals_of
+from grants.admin.campaign_reach import gives_text, reach_table
+from grants.admin.grant_rows import ROW_FIELDS
 from grants.admin.words import counted
 from grants.models import CampaignStatus, GrantAssignment, GrantCampaign
 from grants.services.campaigns import (
@@ -69,7 +71,7 @@ class CampaignAdmin(RealmDefinitionAdmin):
         "Add the first one."
     )
     form = CampaignForm
-    viewed_as = {"principals": "targets"}
+    viewed_as = {"principals": "targets", ROW_FIELDS[0]: "gives"}
     deletable = True
     list_display = (
         "name", "state", "gives", "to_whom", "starts", "ends", "given", "realm",
@@ -103,8 +105,9 @@ class CampaignAdmin(RealmDefinitionAdmin):
         (
             "What it gives",
             {
-                "fields": known_fields(CampaignMetadata),
-                "description": "A change holds for those enrolled from then on; what "
+                "fields": (*ROW_FIELDS, *known_fields(CampaignMetadata)),
+                "description": "A program and an amount per row; rows that you do not "
+                "need stay empty. A change holds for those enrolled from then on; what "
                 "was given stays.",
             },
         ),
@@ -144,11 +147,7 @@ class CampaignAdmin(RealmDefinitionAdmin):
     @display(description="Gives")
     def gives(self, campaign: GrantCampaign) -> str:
         """Return what it gives, per program."""
-        known = check_metadata(CampaignMetadata, campaign.metadata).known
-        return ", ".join(
-            f"{format_xusd(grant.amount_xusd or 0)} of {grant.grant_program_code}"
-            for grant in known.grants
-        )
+        return gives_text(campaign)
 
     @display(description="To whom")
     def to_whom(self, campaign: GrantCampaign) -> str:
@@ -210,12 +209,25 @@ class CampaignAdmin(RealmDefinitionAdmin):
                 "page instead."
             )
 
+    def preview_turn(
+        self,
+        _request: HttpRequest,
+        campaign: GrantCampaign,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return how many people it is about, and how much money."""
+        return [reach_table(campaign)]
+
     @command(
         "Start",
         permission=CHANGE,
         icon="play_circle",
         description="It gives from now on, as soon as its own start has come.",
         available=_is(CampaignStatus.SCHEDULED, CampaignStatus.PAUSED),
+        preview=preview_turn,
     )
     def start(
         self,
@@ -236,6 +248,7 @@ class CampaignAdmin(RealmDefinitionAdmin):
         icon="pause_circle",
         description="It gives nothing until it is started again. What it gave stays.",
         available=_is(CampaignStatus.SCHEDULED, CampaignStatus.ACTIVE),
+        preview=preview_turn,
     )
     def pause(
         self,
@@ -259,6 +272,7 @@ class CampaignAdmin(RealmDefinitionAdmin):
         available=_is(
             CampaignStatus.SCHEDULED, CampaignStatus.ACTIVE, CampaignStatus.PAUSED
         ),
+        preview=preview_turn,
     )
     def end(
         self,

@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 
 from billing.models import BillingUser
 from config.admin.bases import CommandForm, Preview, Table, TimedForm, instant_text
@@ -13,7 +15,7 @@ from config.kernel.money import format_xusd
 from grants.admin.money import UsdField
 from grants.admin.people import UserNamedForm
 from grants.admin.sources import source_words
-from grants.admin.words import signed
+from grants.admin.words import signed, until_text
 from grants.models import GrantLot, LedgerKind, Posting
 from grants.selectors.wallets import Wallet, wallet_of
 from grants.services.adjustments import adjust_wallet
@@ -109,7 +111,9 @@ class AdjustForm(CommandForm):
     amount_xusd = UsdField(
         label="Amount (US dollars)",
         help_text="Like 25, 1250.50 or 0.000125: kept exactly, to the millionth. No "
-        "more can be taken than is left to spend.",
+        "more can be taken than is left to spend. What is given ends by itself, after "
+        "as long as the program “One-time credit” says: a year, unless it was changed. "
+        "The preview shows the day. For money without an end press “Credit” instead.",
     )
     reference = forms.CharField(
         max_length=MAX_REFERENCE,
@@ -173,17 +177,22 @@ def _adjustment(user: BillingUser, reference: str) -> Posting:
 
 
 def money_preview(form: Any, *, at: datetime, by: AuditContext) -> Preview:
-    """Return what a form changes of a wallet: perform it, to be rolled back."""
+    """Return what a form changes of a wallet."""
+    return wallet_preview(form, at=at, by=by)[1]
+
+
+def wallet_preview(form: Any, *, at: datetime, by: AuditContext) -> tuple[Any, Preview]:
+    """Return what a form makes, and changes of a wallet; to be rolled back."""
     user = form.user()
     before = wallet_of(user=user, at=at)
-    form.perform(at=at, by=by)
+    made = form.perform(at=at, by=by)
     after = wallet_of(user=user, at=at)
     parts = (
         ("Left on grants that can be spent", "gross_xusd"),
         ("Owed", "outstanding_xusd"),
         ("Available to spend", "available_xusd"),
     )
-    return [
+    return made, [
         Table(
             title=f"Wallet of {user} in the account {user.account}",
             headers=("", "Now", "After"),
@@ -197,19 +206,37 @@ def money_preview(form: Any, *, at: datetime, by: AuditContext) -> Preview:
             ],
         ),
         _changed_grants(before, after),
+        *_emptied(before, after),
     ]
+
+
+def _emptied(before: Wallet, after: Wallet) -> list[SafeString]:
+    """Return what follows for grants of which a form takes all that was left."""
+    had = {lot.pk for lot in before.lots if lot.remaining_xusd > 0}
+    empty = [lot for lot in after.lots if lot.pk in had and lot.remaining_xusd <= 0]
+    if not empty:
+        return []
+    names = "; ".join(f"{lot.program}, {source_words(lot.source_ref)}" for lot in empty)
+    message = (
+        f"Nothing is left then of: {names}. A grant that is empty closes within a few "
+        "minutes, and from then on this adjustment cannot be undone by “Reverse”. To "
+        "put it right later, give the amount back by a new adjustment."
+    )
+    warning = "unfold/helpers/messages/warning.html"
+    return [render_to_string(warning, {"message": message})]
 
 
 def _changed_grants(before: Wallet, after: Wallet) -> Table:
     earlier = {lot.pk: lot.available_xusd for lot in before.lots}
     return Table(
         title="Grants that change",
-        headers=("Grant", "Left now", "Left after"),
+        headers=("Grant", "Left now", "Left after", "Can be spent until (UTC)"),
         rows=[
             (
                 f"{lot.program}, {source_words(lot.source_ref)}",
                 format_xusd(earlier[lot.pk]) if lot.pk in earlier else "New",
                 format_xusd(lot.available_xusd),
+                until_text(lot.window_end),
             )
             for lot in after.lots
             if earlier.get(lot.pk) != lot.available_xusd

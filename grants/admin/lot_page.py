@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import Prefetch
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
@@ -12,8 +13,21 @@ from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.sources import source_text
 from grants.admin.wallet_page import posted_text
-from grants.admin.words import STATE_COLORS, lot_state, signed, table
-from grants.models import GrantLot, LedgerEntry, LotKind
+from grants.admin.words import (
+    MAIN_BALANCE,
+    PROMOTIONAL,
+    STATE_COLORS,
+    can_be_spent_xusd,
+    given_text,
+    happened,
+    lot_state,
+    rest_text,
+    side_text,
+    signed,
+    table,
+)
+from grants.models import GrantLot, LedgerEntry, LedgerKind, LotKind, Posting
+from grants.selectors.movements import HOLDINGS, with_changes
 
 LATEST = 50
 
@@ -31,9 +45,10 @@ class LotPage(RecordAdmin):
             "Money",
             {
                 "fields": ("given", "used", "held", "left", "repaid", "closed"),
-                "description": "Left is what was given, less what was used, less what "
-                "is held. Held is kept for work under way, until it is committed, "
-                "canceled or expires. XUSD are millionths of a US dollar.",
+                "description": "What can be spent is what was given, less what was "
+                "taken back, used and held, while the grant is open. Held is kept for "
+                "work under way, until it is committed, canceled or expires. All "
+                "amounts are US dollars.",
             },
         ),
         (
@@ -46,7 +61,7 @@ class LotPage(RecordAdmin):
                         "ledger_side", "given_at")},
         ),
         ("What used it", {"fields": ("uses",)}),
-        ("Ledger", {"fields": ("entries",)}),
+        ("Movements", {"fields": ("entries",)}),
         (
             "For engineers",
             {
@@ -80,8 +95,8 @@ class LotPage(RecordAdmin):
 
     @display(description="Given", ordering="amount_xusd")
     def given(self, lot: GrantLot) -> Any:
-        """Return what was given."""
-        return money(lot.amount_xusd)
+        """Return what was given, and what adjustments took back of it."""
+        return given_text(lot)
 
     @display(description="Used", ordering="consumed_xusd")
     def used(self, lot: GrantLot) -> Any:
@@ -93,12 +108,12 @@ class LotPage(RecordAdmin):
         """Return what leases hold of it."""
         return money(lot.reserved_xusd)
 
-    @display(description="Left")
+    @display(description="Can be spent now")
     def left(self, lot: GrantLot) -> Any:
-        """Return what is left of it; of overage, that nothing is."""
+        """Return what new uses may take of it; of overage, that they may not."""
         if lot.kind == LotKind.FALLBACK:
             return "Nothing: it was not given, and is owed"
-        return money(lot.available_xusd)
+        return money(can_be_spent_xusd(lot, at=now()))
 
     @display(description="Owed")
     def repaid(self, lot: GrantLot) -> Any:
@@ -111,11 +126,10 @@ class LotPage(RecordAdmin):
     @display(description="What became of the rest")
     def closed(self, lot: GrantLot) -> str:
         """Return what became of what was left when it closed."""
+        rest = rest_text(lot, at=now())
         if lot.closed_at is None:
-            return "It is open"
-        rest = format_xusd(lot.closed_remaining_xusd or 0)
-        kind = lot.get_closure_kind_display() if lot.closure_kind else "Closed"
-        return f"{kind}, with {rest} left, on {instant_text(lot.closed_at)}"
+            return rest or "It is open"
+        return f"{rest}, on {instant_text(lot.closed_at)}"
 
     @display(description="From")
     def begins(self, lot: GrantLot) -> str:
@@ -169,7 +183,7 @@ class LotPage(RecordAdmin):
         """Return which money it is in the ledger."""
         if lot.kind == LotKind.FALLBACK:
             return "Owed"
-        return "Paid money" if lot.on_ledger else "Promotional credit"
+        return MAIN_BALANCE if lot.on_ledger else PROMOTIONAL
 
     @display(description="Given on")
     def given_at(self, lot: GrantLot) -> str:
@@ -194,25 +208,29 @@ class LotPage(RecordAdmin):
             empty="Nothing was used of it yet.",
         )
 
-    @display(description=f"Latest {LATEST} entries")
+    @display(description=f"Latest {LATEST} movements")
     def entries(self, lot: GrantLot) -> Any:
-        """Return the newest ledger entries about the lot."""
-        booked = LedgerEntry.objects.in_realm(lot.realm_id).filter(lot=lot)
-        newest = booked.select_related("posting", "ledger_account").order_by("-id")
+        """Return what came into the lot and went out of it, the newest first."""
+        booked = LedgerEntry.objects.in_realm(lot.realm_id).filter(
+            lot=lot, ledger_account__kind__in=(*HOLDINGS, LedgerKind.OUTSTANDING)
+        )
+        why = Prefetch("posting", with_changes(Posting.objects.all()))
+        newest = booked.select_related("ledger_account").prefetch_related(why)
         return table(
-            ("When (UTC)", "Movement", "Ledger account", "Amount", "Balance then"),
+            ("When (UTC)", "What happened", "In (+) or out (-)", "Counts as",
+             "Balance of that then"),
             [
                 (
                     moment(entry.occurred_at),
-                    linked(entry.posting, entry.posting.get_reason_display()),
-                    entry.ledger_account.get_kind_display(),
+                    linked(entry.posting, happened(entry.posting)),
                     signed(entry.amount_xusd),
+                    side_text(entry.ledger_account.kind),
                     format_xusd(entry.balance_xusd),
                 )
-                for entry in newest[:LATEST]
+                for entry in newest.order_by("-id")[:LATEST]
             ],
             empty="Nothing was booked about it yet.",
-        )
+        )  # fmt: skip
 
 
 def wallet_text(row: Any) -> Any:

@@ -1,6 +1,6 @@
 """Grants: money for one period, given to one user."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from catalog.admin.filters import TimeFilter
 from catalog.admin.words import moment, unbroken
 from config.admin.bases import (
     GRANTS,
+    NOTHING,
     ActionVariant,
     CommandForm,
     Figure,
@@ -26,12 +27,16 @@ from config.admin.bases import (
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
+from grants.admin.lot_filters import StateFilter, ending
 from grants.admin.lot_page import LotPage
-from grants.models import ENDED, OPEN, SPENDABLE, GrantLot, LotKind, LotStatus
+from grants.admin.words import can_be_spent_xusd, rest_text, taken_text
+from grants.models import OPEN, SPENDABLE, GrantLot, LotKind, LotStatus
+from grants.selectors.movements import with_taken_back
+from grants.selectors.wallets import Wallet, wallet_of
 from grants.services.lots import resume_lot, revoke_lot, suspend_lot
 
 MANAGE = "grants.manage_lots"
-SOON = timedelta(days=7)
+HELD_OF_IT = "Of that held for work under way, which nothing pays then"
 
 
 def _was_given(lot: GrantLot) -> bool:
@@ -53,55 +58,19 @@ def can_revoke(lot: GrantLot) -> bool:
     return _was_given(lot) and lot.status in OPEN
 
 
-class StateFilter(admin.SimpleListFilter):
-    """How grants stand now."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: Any, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the choices."""
-        return [
-            ("spendable", "Can be spent"),
-            ("ahead", "Begins later"),
-            ("soon", "Ends within 7 days"),
-            ("suspended", "Suspended"),
-            ("owed", "Owed"),
-            ("over", "Closed or revoked"),
-        ]
-
-    def queryset(self, request: Any, queryset: Any) -> Any:
-        """Return the lots that stand so now."""
-        at = now()
-        given = queryset.exclude(kind=LotKind.FALLBACK)
-        found = {
-            "spendable": given.effective(at).filter(status__in=SPENDABLE),
-            "ahead": given.filter(status__in=SPENDABLE, window_start__gt=at),
-            "soon": _ending(given, at),
-            "suspended": given.filter(status=LotStatus.SUSPENDED),
-            "owed": queryset.owed(),
-            "over": queryset.filter(status__in=ENDED),
-        }
-        return found.get(self.value() or "", queryset)
-
-
-def _ending(lots: Any, at: datetime) -> Any:
-    """Return what can be spent at `at` and ends soon after."""
-    return lots.effective(at).filter(status__in=SPENDABLE, window_end__lte=at + SOON)
-
-
 @admin.register(GrantLot)
 class LotAdmin(LotPage):
     """Grants."""
 
     menu = Menu(GRANTS, icon="redeem", order=20)
+    tells_missing = True
     empty_message = (
         "No grant like that. A grant appears when a plan, a purchase, a campaign or a "
         "person gives a user something: press “Credit a user” among the wallets."
     )
     list_display = (
-        "program_text", "wallet_link", "account_link", "state", "left_text",
-        "given_text", "starts", "ends", "source_kind", "realm",
+        "program_text", "wallet_link", "account_link", "state", "left_text", "rest",
+        "given_amount", "starts", "ends", "source_kind", "realm",
     )  # fmt: skip
     list_display_links = ("program_text",)
     changes_lately = False
@@ -130,22 +99,30 @@ class LotAdmin(LotPage):
         "closed_remaining_xusd", "created_at",
     )  # fmt: skip
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[GrantLot]:
+        """Return the grants with what adjustments took back of each."""
+        return with_taken_back(super().get_queryset(request))
+
     @display(description="Program", ordering="program__program_code")
     def program_text(self, lot: GrantLot) -> Any:
         """Return the program it was given by."""
         return unbroken(lot.program)
 
-    @display(description="Left")
+    @display(description="Can be spent now")
     def left_text(self, lot: GrantLot) -> str:
-        """Return what is left of it, in dollars; of overage what is owed, below 0."""
-        if lot.kind == LotKind.FALLBACK:
-            return format_xusd(lot.remaining_xusd)
-        return format_xusd(lot.available_xusd)
+        """Return what new uses may take of it, in dollars."""
+        return format_xusd(can_be_spent_xusd(lot, at=now()))
+
+    @display(description="What became of the rest")
+    def rest(self, lot: GrantLot) -> str:
+        """Return what became of what nobody spent and cannot be spent now."""
+        told = (rest_text(lot, at=now()), taken_text(lot))
+        return "; ".join(filter(None, told)) or NOTHING
 
     @display(description="Given", ordering="amount_xusd")
-    def given_text(self, lot: GrantLot) -> str:
-        """Return what was given, in dollars."""
-        return format_xusd(lot.amount_xusd)
+    def given_amount(self, lot: Any) -> str:
+        """Return what was given at first, in dollars."""
+        return format_xusd(lot.amount_xusd + lot.taken_back_xusd)
 
     @display(description="From (UTC)", ordering="window_start")
     def starts(self, lot: GrantLot) -> Any:
@@ -157,6 +134,21 @@ class LotAdmin(LotPage):
         """Return the instant from which it cannot be spent."""
         return moment(lot.window_end)
 
+    def preview_suspend(
+        self,
+        _request: HttpRequest,
+        lot: GrantLot,
+        _form: CommandForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return what the user cannot spend then: suspend it, to be rolled back."""
+        before = wallet_of(user=lot.user, at=at)
+        suspend_lot(lot=lot, at=at, by=by)
+        after = wallet_of(user=lot.user, at=at)
+        return [suspension_table(lot, before, after)]
+
     @command(
         "Suspend",
         permission=MANAGE,
@@ -164,6 +156,7 @@ class LotAdmin(LotPage):
         description="Nothing more is spent of it until it is resumed, also nothing of "
         "what is held. Its window runs on.",
         available=can_suspend,
+        preview=preview_suspend,
     )
     def suspend(
         self,
@@ -216,10 +209,7 @@ class LotAdmin(LotPage):
                 rows=[
                     ("Stays spent", format_xusd(done.consumed_xusd)),
                     ("Is taken back", format_xusd(done.closed_remaining_xusd or 0)),
-                    (
-                        "Of that held for work under way, which nothing pays then",
-                        format_xusd(done.reserved_xusd),
-                    ),
+                    (HELD_OF_IT, format_xusd(done.reserved_xusd)),
                 ],
             )
         ]
@@ -248,9 +238,30 @@ class LotAdmin(LotPage):
         return f"The grant is revoked: {taken} was taken back."
 
 
+def suspension_table(lot: GrantLot, before: Wallet, after: Wallet) -> Table:
+    """Return a user's wallet before and after one of the grants is suspended."""
+    return Table(
+        title=f"{lot}: 1 person, of the account {lot.account}",
+        headers=("", "Now", "After"),
+        rows=[
+            (
+                "Available to spend, of all grants",
+                format_xusd(before.available_xusd),
+                format_xusd(after.available_xusd),
+            ),
+            (
+                "Left on this grant, to be spent once it is resumed",
+                NOTHING,
+                format_xusd(lot.available_xusd),
+            ),
+            (HELD_OF_IT, NOTHING, format_xusd(lot.reserved_xusd)),
+        ],
+    )
+
+
 def _soon(at: datetime) -> QuerySet[GrantLot]:
     given = GrantLot.objects.exclude(kind=LotKind.FALLBACK)
-    found: QuerySet[GrantLot] = _ending(given, at)
+    found: QuerySet[GrantLot] = ending(given, at)
     return found
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from config.kernel.money import INT64_MAX, xusd_to_usd_text
+from config.kernel.money import INT64_MAX, format_xusd, xusd_to_usd_text
 
 DECIMALS = 6
-_AMOUNT = re.compile(r"\$?\s*([0-9]+)(?:\.([0-9]+))?")
+_AMOUNT = re.compile(r"\$?\s*([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.([0-9]+))?")
 
 
 class UsdField(forms.CharField):
@@ -41,10 +41,10 @@ class UsdField(forms.CharField):
         found = _AMOUNT.fullmatch(text)
         if found is None:
             raise ValidationError(
-                "Write the amount in digits, with a point before the cents and no "
-                "commas, like 1250.50."
+                "Write the amount in digits, with a point before the cents, like "
+                "1250.50 or 1,250.50."
             )
-        dollars, decimals = found[1], found[2] or ""
+        dollars, decimals = found[1].replace(",", ""), found[2] or ""
         if len(decimals) > DECIMALS:
             raise ValidationError(
                 f"{text} has {len(decimals)} decimals; the most is {DECIMALS}, because "
@@ -54,9 +54,7 @@ class UsdField(forms.CharField):
         too_long = len(dollars) > len(str(INT64_MAX))
         xusd = int(f"{dollars[:20]}{decimals:0<{DECIMALS}}")
         if too_long or xusd > INT64_MAX:
-            raise ValidationError(
-                f"The largest amount is ${xusd_to_usd_text(INT64_MAX)}."
-            )
+            raise ValidationError(f"The largest amount is {format_xusd(INT64_MAX)}.")
         if xusd == 0 and not self.zero:
             raise ValidationError("The amount must be more than $0.")
         return xusd

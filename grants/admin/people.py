@@ -17,7 +17,9 @@ class UserNamedForm(forms.Form):
         label="Account", help_text="The principal: the customer's own id."
     )
     user_id = forms.CharField(
-        label="User", help_text="The user's own id in that account."
+        label="User",
+        help_text="The user's own id in that account. Where you do not know it, search "
+        "for the person among the wallets: the same button is on their wallet.",
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:

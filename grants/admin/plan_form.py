@@ -13,6 +13,7 @@ from config.admin.bases import CommandForm, Preview, Table
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
+from grants.admin.grant_rows import GrantRowsForm
 from grants.admin.words import counted
 from grants.services.plan_templates import held_assignments
 from grants.services.resync import (
@@ -27,13 +28,13 @@ UNDERSTOOD = "holders_keep"
 SHOWN = 200
 
 
-class PlanWithGrantsForm(PlanForm):
+class PlanWithGrantsForm(GrantRowsForm, PlanForm):
     """A plan's definition. A change of its grants says first whom it does not reach."""
 
     holders_keep = forms.BooleanField(
         label="I know: who holds the plan keeps the grants they have",
         required=False,
-        help_text="To be ticked where you change <code>grants</code> above.",
+        help_text="To be ticked where you change what the plan gives.",
     )
 
     def clean(self) -> dict[str, Any]:

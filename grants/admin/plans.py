@@ -17,6 +17,7 @@ from config.admin.bases import (
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
+from grants.admin.grant_rows import ROW_FIELDS
 from grants.admin.plan_form import (
     UNDERSTOOD,
     ApplyForm,
@@ -27,6 +28,7 @@ from grants.admin.words import counted, table
 from grants.services.plan_templates import grants_of_plan
 
 GROUP = "Grants"
+SHOWN_OF_STORED = ("gives", "held_by")
 
 
 @extend(Plan)
@@ -34,16 +36,18 @@ class PlanGrants(DefinitionAdmin):
     """The part of a plan's screen that is about what the plan gives."""
 
     form = PlanWithGrantsForm
-    readonly_fields = ("gives", "held_by")
+    readonly_fields = SHOWN_OF_STORED
     fieldsets: Any = (
         (
             GROUP,
             {
-                "fields": ("gives", "held_by", UNDERSTOOD),
-                "description": "Who is assigned the plan is given its grants as they "
-                "are then. A change of <code>grants</code> reaches new holders only: "
-                "who holds the plan keeps what they have, until “Apply to holders” is "
-                "pressed.",
+                "fields": (*SHOWN_OF_STORED, *ROW_FIELDS, UNDERSTOOD),
+                "description": "A program and an amount per row; rows that you do not "
+                "need stay empty. Grants with further keys are listed as "
+                "<code>grants</code> in “Other keys” above, instead of in rows. Who is "
+                "assigned the plan is given its grants as they are then. A change "
+                "reaches new holders only: who holds the plan keeps what they have, "
+                "until “Apply to holders” is pressed.",
             },
         ),
     )
@@ -51,9 +55,13 @@ class PlanGrants(DefinitionAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the groups; nobody holds a new plan."""
         groups: Any = super().get_fieldsets(request, obj)
-        if obj is None:
-            return [group for group in groups if group[0] != GROUP]
-        return groups
+        if obj is not None:
+            return groups
+        own = {"fields": ROW_FIELDS}
+        return [
+            (title, options | own if title == GROUP else options)
+            for title, options in groups
+        ]
 
     @display(description="Gives now, to new holders")
     def gives(self, plan: Plan) -> Any:

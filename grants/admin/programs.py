@@ -63,7 +63,7 @@ class ProgramForm(CodeForm, forms.ModelForm):  # type: ignore[type-arg]
             "grant_kind": "Kind",
             "window_kind": "A grant can be spent for",
             "window_default_seconds": "A grant lasts (seconds)",
-            "on_ledger": "Counts as paid money",
+            "on_ledger": "Counts in the main balance",
             "periodic_accounting": "Accounted for per period",
             "accrual_mode": "Earned",
             "eligibility_kind": "Given by itself to",

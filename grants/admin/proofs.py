@@ -1,5 +1,6 @@
 """The proof of a balance, as people read it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,9 +24,10 @@ def proof_panel(user: BillingUser, *, at: datetime) -> Any:
         # A use between two of its reads looks like a gap: once.
         proof = prove_balance(user=user, at=at)
     return format_html(
-        '<div class="plangate-wide flex flex-col gap-3"><p>{}</p>{}</div>',
+        '<div class="plangate-wide flex flex-col gap-3"><p>{}</p>{}{}</div>',
         _verdict(proof),
-        _lots(proof),
+        _failing(proof),
+        _rules(proof),
     )
 
 
@@ -48,14 +50,50 @@ def _verdict(proof: BalanceProof) -> Any:
     )
 
 
-def _lots(proof: BalanceProof) -> Any:
-    # What does not add up comes first: `False` sorts before `True`.
-    lots = sorted(proof.lots, key=lambda each: each.holds)
+def _rules(proof: BalanceProof) -> Any:
+    """Return a line per rule: of how many grants it holds, and what they come to."""
+    lots, wallet = proof.lots, proof.wallet
+    booked = [each.expected_ledger_xusd == each.ledger_xusd for each in lots]
+    used = [each.lot.consumed_xusd == each.allocated_xusd for each in lots]
+    should = format_xusd(sum(each.expected_ledger_xusd for each in lots))
+    stands = format_xusd(sum(each.ledger_xusd for each in lots))
+    consumed = format_xusd(sum(each.lot.consumed_xusd for each in lots))
+    allocated = format_xusd(sum(each.allocated_xusd for each in lots))
+    counted = proof.counted_xusd == wallet.available_xusd
     return table(
-        ("Grant", "Adds up", "Should stand in the ledger", "Stands in the ledger",
-         "Used", "Uses add up to"),
-        [_row(each) for each in lots[:SHOWN]],
-        empty="No grant was ever given.",
+        ("Rule", "Holds", "Should be", "Is"),
+        [
+            ("What is available follows from the grants", _yes(holds=counted),
+             format_xusd(wallet.available_xusd), format_xusd(proof.counted_xusd)),
+            ("All ledger accounts add up to $0", _yes(holds=proof.ledger_xusd == 0),
+             format_xusd(0), format_xusd(proof.ledger_xusd)),
+            ("Each grant stands in the ledger as it should", _of(booked), should,
+             stands),
+            ("The uses of each grant add up", _of(used), consumed, allocated),
+        ],
+        empty="",
+    )  # fmt: skip
+
+
+def _of(held: Sequence[bool]) -> Any:
+    number = f"{sum(held):,} of {len(held):,} grants"
+    return number if all(held) else format_html("<strong>{}</strong>", number)
+
+
+def _yes(*, holds: bool) -> Any:
+    return "Yes" if holds else format_html("<strong>{}</strong>", "No")
+
+
+def _failing(proof: BalanceProof) -> Any:
+    """Return the grants that do not add up; nothing where all do."""
+    failing = [each for each in proof.lots if not each.holds]
+    if not failing:
+        return ""
+    return table(
+        ("Grant that does not add up", "Should stand in the ledger",
+         "Stands in the ledger", "Used", "Uses add up to"),
+        [_row(each) for each in failing[:SHOWN]],
+        empty="",
     )  # fmt: skip
 
 
@@ -64,7 +102,6 @@ def _row(proof: LotProof) -> tuple[Any, ...]:
     name = "Overage" if lot.kind == LotKind.FALLBACK else lot.program
     return (
         linked(lot, f"{name}, {source_words(lot.source_ref)}"),
-        "Yes" if proof.holds else format_html("<strong>{}</strong>", "No"),
         format_xusd(proof.expected_ledger_xusd),
         format_xusd(proof.ledger_xusd),
         format_xusd(lot.consumed_xusd),

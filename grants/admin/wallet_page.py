@@ -7,24 +7,25 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.decorators import display
 
-from catalog.admin.words import linked, moment, money, unbroken
+from catalog.admin.words import linked, moment, money
 from config.admin.bases import RecordAdmin
 from config.kernel.clock import now
 from config.kernel.money import format_xusd
 from grants.admin.proofs import proof_panel
 from grants.admin.sources import source_text
-from grants.admin.words import lot_state, minute, table, until_text
-from grants.models import (
-    GrantAllocation,
-    GrantLot,
-    LedgerAccount,
-    LotKind,
-    Wallet,
+from grants.admin.wallet_tables import (
+    MOVEMENTS,
+    ended_table,
+    ledger_table,
+    movements_table,
+    spendable_table,
+    waiting_table,
 )
+from grants.admin.words import table
+from grants.models import GrantAllocation, GrantLot, LotKind, Wallet
 from grants.selectors.wallets import wallet_of
 
 LATEST = 20
-OPEN_LOTS = 50
 PROVE = "prove"
 """In the address of the page: show the proof too, which reads all uses."""
 
@@ -41,25 +42,34 @@ class WalletPage(RecordAdmin):
                 "description": "Available is what is left on grants that can be spent "
                 "now, less what is owed, and never below $0. Held is kept for work "
                 "under way, until it is committed, canceled or expires; what is left "
-                "is without it. XUSD are millionths of a US dollar.",
+                "is without it. All amounts are US dollars.",
             },
         ),
         (
             "Grants",
             {
-                "fields": ("grants",),
-                "description": "In the order in which they are spent: what ends first, "
-                "then the higher priority, then the older one.",
+                "fields": ("grants", "waiting", "ended"),
+                "description": "What ends first is spent first, then the higher "
+                "priority, then the older one.",
             },
         ),
         ("What is owed", {"fields": ("debts",)}),
+        (
+            "Movements of money",
+            {
+                "fields": ("movements",),
+                "description": "Uses are booked together, a few minutes after they are "
+                "made: those of the last minutes may be missing here.",
+            },
+        ),
         ("Latest uses", {"fields": ("uses",)}),
         (
             "Ledger",
             {
                 "fields": ("ledger",),
-                "description": "Every movement, booked twice: the balances add up to "
-                "$0. Uses of the last minutes may not be booked yet.",
+                "description": "All that ever happened, added up. What was given, or "
+                "is owed, is in the wallet or was used, has expired, was refunded or "
+                "was taken back.",
             },
         ),
         ("Proof of the balance", {"fields": ("proof",)}),
@@ -91,43 +101,34 @@ class WalletPage(RecordAdmin):
         """Return what the lots that pay new uses have left."""
         return money(user.state.gross_xusd)
 
-    @display(description="Paid money in the ledger")
+    @display(description="Main balance in the ledger")
     def paid_money(self, user: Any) -> Any:
-        """Return the ledger's balance of paid money."""
+        """Return the ledger's balance of what is no promotional credit."""
         return format_html(
-            "{} Without promotional credit, and behind by uses that are not booked "
-            "yet.",
+            "{} Without promotional credit, with grants that cannot be spent yet, and "
+            "behind by uses that are not booked yet.",
             money(user.state.ledger_xusd),
         )
 
-    @display(description="In the order of spending")
+    @display(description="Can be spent now, in this order")
     def grants(self, user: Any) -> Any:
-        """Return the open lots, each with what is left, its window, and why."""
-        at, lots = user.state.as_of, user.state.lots
-        every = f"{reverse('admin:grants_grantlot_changelist')}?user={user.pk}"
-        return table(
-            ("Grant", "State", "Left", "Held", "Given", "From (UTC)", "Until (UTC)",
-             "Why"),
-            [
-                (
-                    linked(lot, lot.program),
-                    unbroken(lot_state(lot, at=at)),
-                    format_xusd(lot.available_xusd),
-                    format_xusd(lot.reserved_xusd),
-                    format_xusd(lot.amount_xusd),
-                    minute(lot.window_start),
-                    until_text(lot.window_end),
-                    format_html(
-                        "{}: {}",
-                        lot.get_source_kind_display(),
-                        source_text(lot.source_ref),
-                    ),
-                )
-                for lot in lots[:OPEN_LOTS]
-            ],
-            empty="Nothing that is still open. Press “Credit” above, or give a grant.",
-            more=(every, "Every grant of this user, also those that are over"),
-        )  # fmt: skip
+        """Return the lots that pay new uses, the one that pays next first."""
+        return spendable_table(user.state.lots, at=user.state.as_of)
+
+    @display(description="Open, but cannot be spent now")
+    def waiting(self, user: Any) -> Any:
+        """Return the other open lots, and why nothing is spent of them."""
+        return waiting_table(user.state.lots, at=user.state.as_of)
+
+    @display(description="Ended lately")
+    def ended(self, user: Any) -> Any:
+        """Return the lots that ended last, and what became of their rest."""
+        return ended_table(user, at=user.state.as_of)
+
+    @display(description=f"Latest {MOVEMENTS}")
+    def movements(self, user: Any) -> Any:
+        """Return what came in and went out last, who did it, and why."""
+        return movements_table(user)
 
     @display(description="Overage")
     def debts(self, user: Wallet) -> Any:
@@ -178,24 +179,10 @@ class WalletPage(RecordAdmin):
             empty="Nothing was used yet.",
         )
 
-    @display(description="Balances")
+    @display(description="Sums")
     def ledger(self, user: Wallet) -> Any:
-        """Return the ledger accounts, and the way to the postings."""
-        accounts = LedgerAccount.objects.in_realm(user.realm_id).filter(user=user)
-        every = f"{reverse('admin:grants_posting_changelist')}?user={user.pk}"
-        return table(
-            ("Ledger account", "Balance", "Entries"),
-            [
-                (
-                    account.get_kind_display(),
-                    format_xusd(account.balance_xusd),
-                    f"{account.entry_count:,}",
-                )
-                for account in accounts.order_by("id")
-            ],
-            empty="No movement was booked yet.",
-            more=(every, "Every movement, to filter and export"),
-        )
+        """Return what the ledger comes to, side by side."""
+        return ledger_table(user)
 
     @display(description="Does it add up?")
     def proof(self, user: Any) -> Any:

@@ -21,7 +21,7 @@ from config.admin.bases import (
 )
 from config.kernel.audit import AuditContext
 from config.kernel.clock import now
-from config.kernel.money import format_xusd
+from config.kernel.money import format_xusd, xusd_to_usd_text
 from grants.admin.credits import (
     APPROVE,
     AdjustForm,
@@ -30,6 +30,7 @@ from grants.admin.credits import (
     adjusted_xusd,
     money_preview,
 )
+from grants.admin.giving import GIVE, GIVING, GrantForm, gift_preview
 from grants.admin.wallet_page import WalletPage
 from grants.admin.words import signed
 from grants.models import Wallet
@@ -37,8 +38,10 @@ from grants.selectors.purses import with_sums
 
 CREDIT, ADJUST = "grants.credit_wallet", "grants.adjust_wallet"
 _DESCRIPTION = (
-    "Gives credit without an end; it can be spent at once. A mistake is put right by "
-    "“Revoke” on the grant, or by “Adjust” on the wallet."
+    "Gives something new, once: money without an end that can be spent at once. To put "
+    "a wrong amount right, up or down, press “Adjust” on the wallet; to give by a "
+    "program, again and again or until a day, “Give a grant”. A mistake is undone by "
+    "“Revoke” on the grant."
 )
 
 
@@ -52,6 +55,7 @@ class WalletAdmin(WalletPage):
     """Wallets."""
 
     menu = Menu(GRANTS, icon="account_balance_wallet", order=10)
+    tells_missing = True
     empty_message = (
         "No user yet. A wallet appears with its user: when a service first acts for "
         "one, or by the API."
@@ -70,12 +74,22 @@ class WalletAdmin(WalletPage):
     search_help_text = "Principal, user id, e-mail or billing user id"
     ordering = ("-id",)
     export_fields = (
-        "id", "realm", "account__billing_principal_id", "business_user_id",
+        "account__billing_principal_id", "business_user_id", "available_usd",
+        "owed_usd", "held_usd", "realm", "id",
     )  # fmt: skip
     export_texts = {
-        "available_xusd": lambda user: str(_available(user)),
-        "owed_xusd": lambda user: str(user.owed_xusd),
-        "held_xusd": lambda user: str(user.held_xusd),
+        "available_usd": lambda user: xusd_to_usd_text(_available(user)),
+        "owed_usd": lambda user: xusd_to_usd_text(user.owed_xusd),
+        "held_usd": lambda user: xusd_to_usd_text(user.held_xusd),
+    }
+    export_labels = {
+        "account__billing_principal_id": "Account",
+        "business_user_id": "User",
+        "available_usd": "Available (USD)",
+        "owed_usd": "Owed (USD)",
+        "held_usd": "Held (USD)",
+        "realm": "Realm",
+        "id": "Billing user id",
     }
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
@@ -171,9 +185,11 @@ class WalletAdmin(WalletPage):
         form=AdjustForm,
         permission=ADJUST,
         icon="tune",
-        description="Corrects what the user has. What is given is a new grant; what is "
-        "taken is taken from the grants that would be spent next. It can be reversed "
-        "from its movement.",
+        description="Puts right what the user has, up or down, where an amount was "
+        "wrong. To give something new press “Credit”; to give again and again, “Give a "
+        "grant”. What is given here is a new grant; what is taken is taken back from "
+        "the grants that would be spent next. “Reverse” on its movement undoes it, as "
+        "long as those grants are open.",
         preview=preview_money,
     )
     def adjust(
@@ -189,6 +205,42 @@ class WalletAdmin(WalletPage):
         form.may_approve = request.user.has_perm(APPROVE)
         posting = form.perform(at=at, by=by)
         return f"The wallet of {user} was adjusted by {signed(adjusted_xusd(posting))}."
+
+    def preview_gift(
+        self,
+        request: HttpRequest,
+        _user: Wallet,
+        form: GrantForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> Preview:
+        """Return how much is given how often, and what the user has then."""
+        form.may_approve = request.user.has_perm(APPROVE)
+        return gift_preview(form, at=at, by=by)
+
+    @command(
+        "Give a grant",
+        form=GrantForm,
+        permission=GIVE,
+        icon="redeem",
+        description=GIVING,
+        preview=preview_gift,
+    )
+    def give(
+        self,
+        request: HttpRequest,
+        user: Wallet,
+        form: GrantForm,
+        *,
+        at: datetime,
+        by: AuditContext,
+    ) -> str:
+        """Give a grant to the user."""
+        form.may_approve = request.user.has_perm(APPROVE)
+        made = form.perform(at=at, by=by)
+        amount = format_xusd(made.amount_xusd or 0)
+        return f"{user} is given {amount} of {made.program}."
 
 
 add_related(

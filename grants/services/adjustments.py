@@ -10,7 +10,7 @@ from django.db.models import Sum
 from billing.models import BillingUser
 from config.kernel.audit import AuditContext
 from config.kernel.errors import Conflict, Invalid, Misconfigured
-from config.kernel.money import INT64_MAX, parse_posint
+from config.kernel.money import INT64_MAX, format_xusd, parse_posint
 from grants.models import (
     OPEN,
     SPEND_ORDER,
@@ -200,12 +200,13 @@ def _in_order(lots: Iterable[UUID]) -> list[GrantLot]:
 def _undo(lot: GrantLot, gave_xusd: int, *, at: datetime, by: AuditContext) -> None:
     if lot.status not in OPEN:
         raise LotEnded(
-            f"The grant {lot.pk} is {lot.get_status_display().lower()} by now; adjust "
-            "the wallet anew instead."
+            f"The grant {lot} is {lot.get_status_display().lower()} by now, so nothing "
+            "can be put back on it; adjust the wallet anew instead."
         )
     if gave_xusd > lot.remaining_xusd:
         raise AdjustmentSpent(
-            f"Of {gave_xusd} xusd that were given, {lot.remaining_xusd} are left."
+            f"Of the {format_xusd(gave_xusd)} that were given, only "
+            f"{format_xusd(lot.remaining_xusd)} is left: the rest is spent or held."
         )
     _change_amount(lot, -gave_xusd, at=at, by=by)
 

@@ -206,6 +206,11 @@ def _enroll_some(
             swept.place = Place(campaign.pk, run.after)
 
 
+def lacking_users(campaign: GrantCampaign) -> QuerySet[BillingUser]:
+    """Return the active users it targets who lack some of what it gives, unordered."""
+    return _targeted(campaign).filter(_lacks(campaign))
+
+
 def targets(campaign: GrantCampaign) -> Q:
     """Return the condition that a user is of an account that the campaign targets."""
     named = campaign.target_filter.get("billing_account_ids")

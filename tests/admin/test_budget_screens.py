@@ -69,7 +69,7 @@ def test_a_budget_shows_its_use_its_limit_and_what_is_left(ops, gate):
     listed, page = text_of(ops.get(BUDGETS)), text_of(ops.get(change_url(budget)))
 
     for told in (listed, page):
-        for amount in ("$0.75 750000 XUSD", "$0.50 500000 XUSD", "$3.75 3750000 XUSD"):
+        for amount in ("$0.75", "$0.50", "$3.75"):
             assert amount in told
     assert "Trip to Rome" in listed
     assert "It never ends by itself" in page

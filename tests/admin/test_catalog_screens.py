@@ -417,7 +417,7 @@ def test_price_is_shown_before_it_is_set(ops, meter):
     shown = text_of(preview)
     assert "No price" in shown
     assert "$2.00 per 1,000 tokens" in shown
-    assert "1,000,000 tokens — $2000.00" in shown
+    assert "1,000,000 tokens — $2,000.00" in shown
     assert done.status_code == 302
     assert messages_of(done) == [
         ("success", "From now on chat.reply costs $2.00 per 1,000 tokens.")

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from config.admin.refusals import for_people
 from config.admin.widgets import is_dressed
 from config.kernel.clock import now
 from config.tenancy.models import Realm
@@ -242,3 +243,30 @@ def test_record_is_read_only(ops, realm):
     assert ops.post(change_url(realm), {"name": "New"}).status_code == 403
     assert ops.get(f"{LIST}add/").status_code == 403
     assert named(realm) != "New"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        (
+            "It ends at 2026-03-10T12:00:00.000000Z already.",
+            "It ends at 2026-03-10 12:00:00 UTC already.",
+        ),
+        (
+            "Not before 2026-03-10T12:00:00.250000Z.",
+            "Not before 2026-03-10 12:00:00.25 UTC.",
+        ),
+        ("2026-03-10T12:00:00+00:00", "2026-03-10 12:00:00 UTC"),
+        (
+            "The balance has 1250000 xusd available; 2500000000 xusd are needed.",
+            "The balance has $1.25 available; $2,500.00 are needed.",
+        ),
+        (
+            "The program one_time_xusd is unknown.",
+            "The program one_time_xusd is unknown.",
+        ),
+        ("amount_xusd must be 1 or more.", "amount_xusd must be 1 or more."),
+    ],
+)
+def test_refusal_is_told_in_the_units_of_the_admin(sentence, told):
+    assert for_people(sentence) == told

@@ -8,6 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
+from billing.models import BillingUser
 from billing.services.accounts import ensure_account
 from billing.services.users import ensure_user
 from config.admin.commands import CONFIRM
@@ -255,7 +256,7 @@ def test_who_may_do_what(staff, realm, user, give, campaign, role):
     assert {path: client.get(path).status_code for path in may} == {
         path: 200 if allowed else 403 for path, allowed in may.items()
     }
-    assert ("Give a grant" in client.get(ASSIGNMENTS).text) == gives
+    assert ("do/give/" in client.get(ASSIGNMENTS).text) == gives
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -311,6 +312,85 @@ def test_bad_campaign_is_refused(ops, realm, campaign, own, field):
     assert GrantCampaign.objects.count() == 1
 
 
+def row(number, code, amount):
+    return {f"grant_{number}_program": code, f"grant_{number}_amount": amount}
+
+
+def test_campaign_says_what_it_gives_in_rows_of_dollars(ops, realm):
+    rows = row(1, "one_time_xusd", "1,234.50") | row(3, "daily_xusd", "0.25")
+
+    done = ops.post(
+        f"{CAMPAIGNS}add/",
+        campaign_answers(realm, metadata='{"team": "growth"}', **rows),
+    )
+
+    assert done.status_code == 302, errors_of(done)
+    made = GrantCampaign.objects.get()
+    assert made.metadata == {
+        "team": "growth",
+        "grants": [*grants(1_234_500_000), *grants(250_000, "daily_xusd")],
+    }
+    form = ops.get(change_url(made)).context["adminform"].form
+    assert form["grant_1_program"].value() == "one_time_xusd"
+    assert form["grant_2_program"].value() == "daily_xusd"
+    assert 'value="1234.50"' in str(form["grant_1_amount"])
+    assert form["metadata"].value() == '{\n  "team": "growth"\n}'
+
+
+def test_saving_the_rows_as_they_are_changes_nothing_that_is_given(
+    ops, realm, campaign
+):
+    running = campaign()
+    same = campaign_answers(
+        realm, name="Late spring", metadata="{}", **row(1, "one_time_xusd", "2.00")
+    )
+
+    ops.post(change_url(running), same)
+
+    running.refresh_from_db()
+    assert (running.name, running.metadata) == ("Late spring", {"grants": grants()})
+
+
+def test_grants_that_rows_cannot_tell_stay_in_the_json(ops, realm, campaign):
+    [grant] = grants()
+    more = {**grant, "binding_window_end": "2999-01-01T00:00:00Z"}
+    running = campaign(metadata={"grants": [more]})
+
+    form = ops.get(change_url(running)).context["adminform"].form
+
+    assert not form["grant_1_program"].value()
+    assert "binding_window_end" in form["metadata"].value()
+
+
+@pytest.mark.parametrize(
+    ("own", "field", "sentence"),
+    [
+        (
+            row(1, "one_time_xusd", "2"),
+            "metadata",
+            "Say what it gives in the rows or as `grants` here, not in both.",
+        ),
+        (
+            row(1, "one_time_xusd", "") | {"metadata": "{}"},
+            "grant_1_amount",
+            "Say how much the program gives.",
+        ),
+        (
+            row(2, "", "5") | {"metadata": "{}"},
+            "grant_2_program",
+            "Choose the program that gives it.",
+        ),
+    ],
+)
+def test_row_that_says_too_little_or_too_much_is_refused(
+    ops, realm, own, field, sentence
+):
+    refused = ops.post(f"{CAMPAIGNS}add/", campaign_answers(realm, **own))
+
+    assert errors_of(refused)[field] == [sentence]
+    assert not GrantCampaign.objects.exists()
+
+
 def test_campaign_is_changed_by_its_form(ops, realm, campaign):
     running = campaign()
     data = campaign_answers(realm, name="Late spring")
@@ -328,14 +408,46 @@ def test_campaign_is_paused_started_and_ended(ops, campaign):
 
     for button, status in (("pause", "paused"), ("start", "active"), ("end", "ended")):
         assert f"do/{button}/" in ops.get(change_url(running)).text
-        done = ops.post(command_url(running, button), why())
-        next_request()
+        _, done = confirmed(ops, command_url(running, button), why())
         running.refresh_from_db()
         assert (messages_of(done)[-1][0], running.status) == ("success", status)
 
     page = ops.get(change_url(running))
     assert 'name="name"' not in page.text
     assert "do/start/" not in page.text
+
+
+def test_ending_a_campaign_shows_how_many_people_and_how_much_money(
+    ops, realm, user, campaign, at, by
+):
+    running = campaign()
+    enroll_targets(running, at=at, by=by)
+    next_request()
+    for name in ("globex", "initech"):
+        account = ensure_account(realm=realm, principal_id=name, at=at, by=by)
+        ensure_user(account=account, business_user_id="u-1", at=at, by=by)
+    BillingUser.objects.update(status="active")
+
+    shown = text_of(ops.post(command_url(running, "end"), why()))
+
+    assert "Spring gives $2.00 of one_time_xusd to each" in shown
+    assert "Was given so far; that stays 1 $2.00" in shown
+    assert "Is still to be given, while it runs (per period) 2 $4.00" in shown
+    running.refresh_from_db()
+    assert running.status == "active"
+
+
+def test_pausing_a_campaign_by_event_says_what_each_would_be_given(ops, campaign):
+    running = campaign(
+        event_type="billing_user.activated", assignment_trigger="first_match"
+    )
+
+    shown = text_of(ops.post(command_url(running, "pause"), why()))
+
+    assert "Was given so far; that stays 0 $0.00" in shown
+    assert (
+        "Whoever billing_user.activated is about while it runs — $2.00 of one_time_xusd"
+    ) in shown
 
 
 def test_campaign_that_gave_stays_on_record(ops, user, campaign, at, by):
@@ -380,6 +492,43 @@ def test_grant_is_shown_before_it_is_given(ops, realm, user):
     assert lot.amount_xusd == 3_500_000
     assert change_url(lot) in ops.get(change_url(given)).text
     assert change_url(Wallet.objects.get(pk=user.pk)) in ops.get(change_url(given)).text
+
+
+@pytest.mark.parametrize(
+    ("code", "end", "told"),
+    [
+        ("one_time_xusd", "", "How often Once From {from} Until Nobody said"),
+        ("one_time_xusd", "", "In all $3.50"),
+        ("monthly_xusd", "2999-04-01", "In all $10.50, in 3 grants"),
+        ("daily_xusd", "2999-04-01", "In all $315.00, in 90 grants"),
+        ("daily_xusd", "", "there is no total"),
+        ("daily_xusd", "3009-01-01", "More than $1,750.00, in 500 grants"),
+    ],
+)
+def test_preview_of_a_grant_says_how_often_and_how_much(
+    ops, realm, user, code, end, told
+):
+    program = program_named(realm, code)
+    begins = {"window_start_0": "2999-01-01", "window_start_1": "00:00"}
+    ends = {"window_end_0": end, "window_end_1": "00:00"} if end else {}
+    data = gift(realm, program=str(program.pk), **begins, **ends)
+
+    shown = text_of(ops.post(GIVE, data))
+
+    assert f"{program} for u-1 Each time $3.50" in shown
+    assert told.replace("{from}", "2999-01-01 00:00:00 UTC") in shown
+
+
+def test_person_who_was_found_is_given_a_grant_without_typing_ids(ops, realm, user):
+    wallet = Wallet.objects.get(pk=user.pk)
+    asked = {"realm", "principal", "user_id"}
+    data = {name: said for name, said in gift(realm).items() if name not in asked}
+
+    preview, done = confirmed(ops, command_url(wallet, "give"), data)
+
+    assert "In all $3.50" in text_of(preview)
+    assert messages_of(done) == [("success", "u-1 is given $3.50 of One-time credit.")]
+    assert GrantLot.objects.get(user=user).amount_xusd == 3_500_000
 
 
 def test_preview_of_a_grant_gives_nothing(ops, realm, user):

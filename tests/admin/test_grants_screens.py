@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -12,6 +11,7 @@ from django.utils.html import strip_tags
 from billing.services.accounts import ensure_account
 from billing.services.users import create_user, ensure_user
 from config.admin.commands import CONFIRM
+from config.kernel.clock import now
 from config.kernel.money import INT64_MAX
 from config.tenancy.history import auditing
 from config.tenancy.roles import ROLES
@@ -19,6 +19,7 @@ from grants import options
 from grants.admin.money import UsdField
 from grants.models import GrantLot, Posting, PostingReason, Wallet
 from grants.services import funding
+from grants.services.closing import close_ended_lots
 from grants.services.credits import credit_balance
 from grants.services.settlement import settle_user
 from tests.admin.pages import (
@@ -142,7 +143,8 @@ def test_empty_list_says_what_to_do(finance, realm, path):
 def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     client = staff(role)
     posting = Posting.objects.get()
-    credits_, adjusts = role in {"Finance", "Ops"}, role == "Finance"
+    credits_ = role in {"Finance", "Ops", "Approver"}
+    adjusts, manages = role in {"Finance", "Approver"}, role in {"Finance", "Ops"}
 
     looked = [
         client.get(path).status_code
@@ -161,11 +163,17 @@ def test_every_role_looks_and_some_press(staff, lot, wallet, role):
     ]
 
     assert looked == [200] * 6
-    may = {**dict.fromkeys(pressed, credits_), "adjust": adjusts}
+    may = {
+        "credit": credits_,
+        "on list": credits_,
+        "suspend": manages,
+        "revoke": manages,
+        "adjust": adjusts,
+    }
     assert {name: page.status_code for name, page in pressed.items()} == {
         name: 200 if allowed else 403 for name, allowed in may.items()
     }
-    assert ("Credit a user" in client.get(WALLETS).text) == credits_
+    assert ("do/credit-user/" in client.get(WALLETS).text) == credits_
     assert typed_over == [403] * 3
     assert Posting.objects.count() == 1
 
@@ -185,9 +193,9 @@ def test_lists_leave_with_those_who_may_export(staff, lot, role):
             path: answer.content.decode().splitlines()[1]
             for path, answer in answers.items()
         }
-        assert "acme,u-1,1250000,0,0" in rows[WALLETS]
+        assert rows[WALLETS].startswith("acme,u-1,1.25,0.00,0.00,")
         assert "acme,u-1,credit,ready,credit,ops.manual,INV-1,1250000,0" in rows[LOTS]
-        assert "acme,u-1,issue,INV-1,ada@example.com" in rows[POSTINGS]
+        assert "acme,u-1,Given,1.25,0.00,INV-1,ada@example.com" in rows[POSTINGS]
 
 
 def test_wallet_shows_what_it_is_made_of(finance, user, lot, wallet, at):
@@ -199,16 +207,17 @@ def test_wallet_shows_what_it_is_made_of(finance, user, lot, wallet, at):
 
     assert held.amounts == [250_000]
     # 1.25 - 0.25 held - 0.05 used - 0.07 owed.
-    row = "u-1 acme $0.88 880000 XUSD $0.07 70000 XUSD $0.25 250000 XUSD"
+    row = "u-1 acme $0.88 $0.07 $0.25"
     assert row in listed
-    assert "Available $0.88 880000 XUSD" in page
-    assert "Left on grants that can be spent $0.95 950000 XUSD" in page
-    assert "Credit Can be spent $0.95 $0.25 $1.25 2026-03-10 12:00 No end" in page
+    assert "Available $0.88" in page
+    assert "Left on grants that can be spent $0.95" in page
+    assert "Credit $0.95 $0.25 $1.25 2026-03-10 12:00 No end" in page
     assert "Support or operations: INV-1" in page
     assert "Not booked yet Latest uses $0.07 $0.00 $0.07" in page
     assert "2026-03-10 12:00:00 $0.05 report-7 Credit Not yet" in page
     assert "$0.07 report-7 Nobody yet: it is owed Not yet" in page
-    assert "Given -$1.25 1" in page
+    assert "Main balance, in the wallet now $1.25 1" in page
+    assert "Given so far $1.25 1" in page
 
 
 def test_settled_use_leads_to_its_movement(finance, user, wallet, at, by):
@@ -243,28 +252,40 @@ def test_balance_is_proved_on_demand(finance, user, wallet, at, by):
         "Holds: $1.199999 left on grants, less $0.07 owed, is $1.129999 available. "
         "Every grant adds up, and the ledger comes to $0."
     ) in proved
-    assert "Credit, INV-1 Yes $1.20 $1.20 $0.050001 $0.050001" in proved
+    assert "Each grant stands in the ledger as it should 2 of 2 grants" in proved
+    assert "The uses of each grant add up 2 of 2 grants" in proved
+    assert "Grant that does not add up" not in proved
 
 
-def test_balance_that_its_rows_do_not_prove_is_told(finance, wallet, lot, at, by):
+def test_balance_that_its_rows_do_not_prove_is_told(
+    finance, user, wallet, lot, credit, at, by
+):
+    credit(user, amount_xusd=1, source_ref="INV-2")
     with auditing(by, at=at):
         GrantLot.objects.filter(pk=lot.pk).update(amount_xusd=2_000_000)
 
     proved = text_of(finance.get(change_url(wallet), {"prove": "1"}))
 
-    assert "Does not hold. $2.00 left on grants" in proved
+    assert "Does not hold. $2.000001 left on grants" in proved
     assert "tell the engineers before anything is changed" in proved
-    assert "Credit, INV-1 No $2.00 $1.25 $0.00 $0.00" in proved
+    failing = proved.index("Credit, INV-1 $2.00 $1.25 $0.00 $0.00")
+    rule = (
+        "Each grant stands in the ledger as it should 1 of 2 grants $2.000001 $1.250001"
+    )
+    assert failing < proved.index(rule)
 
 
 def test_wallet_of_nobodys_money_says_so(finance, user):
     page = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
 
     for sentence in (
-        "Nothing that is still open. Press “Credit” above, or give a grant.",
+        "Nothing can be spent. Press “Credit” above, or give a grant.",
+        "No grant waits, is suspended or is about to close.",
+        "No grant has ended yet.",
         "Nothing is owed.",
         "Nothing was used yet.",
         "No movement was booked yet.",
+        "Nothing was booked yet.",
     ):
         assert sentence in page
 
@@ -296,7 +317,7 @@ def test_credit_is_shown_before_it_is_given(finance, user, wallet):
     shown = text_of(preview)
     assert "Wallet of u-1 in the account acme" in shown
     assert "Available to spend $1.25 $13.595678" in shown
-    assert "Credit, INV-2 New $12.345678" in shown
+    assert "Credit, INV-2 New $12.345678 No end" in shown
     assert messages_of(done) == [("success", "u-1 was credited $12.345678.")]
     posting = Posting.objects.get(source_ref="INV-2")
     assert (posting.operator, posting.explanation, posting.ticket_id) == (
@@ -307,8 +328,8 @@ def test_credit_is_shown_before_it_is_given(finance, user, wallet):
 
 
 @pytest.mark.parametrize("button", ["credit", "adjust"])
-def test_more_than_the_limit_needs_who_may_approve(
-    finance, wallet, monkeypatch, button
+def test_more_than_the_limit_is_given_by_an_approver_alone(
+    finance, staff, wallet, monkeypatch, button
 ):
     url, data = command_url(wallet, button), {"credit": sent, "adjust": adjustment}
     monkeypatch.setenv(options.APPROVAL_LIMIT, "1000000")
@@ -316,8 +337,7 @@ def test_more_than_the_limit_needs_who_may_approve(
     try:
         refused = finance.post(url, data[button]())
         next_request()
-        finance.user.groups.add(Group.objects.get(name="Approver"))
-        _, done = confirmed(finance, url, data[button]())
+        _, done = confirmed(staff("Approver"), url, data[button]())
     finally:
         monkeypatch.undo()
         options.approval_limit_xusd.cache_clear()
@@ -422,6 +442,93 @@ def test_wallet_is_adjusted_downwards_from_what_pays_next(finance, wallet, lot):
     assert lot.amount_xusd == 250_000
 
 
+def test_what_was_taken_is_told_as_taken_back(finance, wallet, lot):
+    url = command_url(wallet, "adjust")
+    confirmed(finance, url, adjustment(direction="take", amount_xusd="1"))
+
+    told = "$1.25, of which $1.00 was taken back by adjustment"
+    assert f"Credit $0.25 $0.00 {told}" in text_of(finance.get(change_url(wallet)))
+    assert f"Given {told}" in text_of(finance.get(change_url(lot)))
+    assert "Can be spent $0.25 $1.00 was taken back by adjustment $1.25" in text_of(
+        finance.get(LOTS)
+    )
+
+
+def test_emptying_a_grant_is_told_before_it_cannot_be_undone(
+    finance, user, wallet, lot, at, by
+):
+    url = command_url(wallet, "adjust")
+    preview, _ = confirmed(
+        finance, url, adjustment(direction="take", amount_xusd="1.25")
+    )
+    close_ended_lots(at=now(), by=by)
+    taken = Posting.objects.get(reason=PostingReason.ADJUSTMENT)
+
+    refused = finance.post(command_url(taken, "reverse"), why())
+
+    assert (
+        "Nothing is left then of: Credit, INV-1. A grant that is empty closes within a "
+        "few minutes, and from then on this adjustment cannot be undone"
+    ) in text_of(preview)
+    assert "It cannot be undone any more" in text_of(finance.get(change_url(taken)))
+    [sentence] = errors_of(refused)["__all__"]
+    assert "adjust the wallet anew" in sentence
+    ended = text_of(finance.get(change_url(wallet)))
+    assert "Credit Nothing was left $0.00 $1.25, of which $1.25 was taken" in ended
+
+
+def test_taking_a_part_is_told_without_a_warning(finance, wallet):
+    data = adjustment(direction="take", amount_xusd="1.24")
+
+    preview = finance.post(command_url(wallet, "adjust"), data)
+
+    assert "cannot be undone" not in text_of(preview)
+
+
+def test_movements_say_what_came_in_and_went_out(finance, user, wallet, at, by):
+    url = command_url(wallet, "adjust")
+    use(user, 50_000, "report-7", at=at, owed_xusd=70_000)
+    settle_user(user=user, at=at, by=by)
+    confirmed(finance, url, adjustment(direction="take", amount_xusd="1"))
+    confirmed(finance, url, adjustment(amount_xusd="2000", reference="FIX-2"))
+
+    listed = text_of(finance.get(POSTINGS))
+    running = text_of(finance.get(change_url(wallet)))
+    file = finance.post(f"{POSTINGS}export/", {"format": "0", "resource": ""})
+
+    for row in (
+        "Given by adjustment +$2,000.00 — FIX-2",
+        "Taken back by adjustment -$1.00 — FIX-1",
+        "Used -$0.05 +$0.07 Uses since",
+        "Given +$1.25 — INV-1",
+    ):
+        assert row in listed
+    for row in (
+        "Given by adjustment +$2,000.00 $2,000.20 FIX-2",
+        "Taken back by adjustment -$1.00 $0.20 FIX-1",
+        "Used -$0.05, $0.07 more owed $1.20 Uses since",
+        "Given +$1.25 $1.25 INV-1 ada@example.com asked for in the ticket (T-1001)",
+    ):
+        assert row in running
+    header, newest, *_ = file.content.decode().splitlines()
+    assert header.startswith("When (UTC),Account,User,What happened,In (+) or out (-)")
+    assert "acme,u-1,Given by adjustment,2000.00,0.00," in newest
+
+
+def test_what_ended_is_no_money_to_spend(finance, user, credit, at, by):
+    ends = now() - timedelta(days=1)
+    lot = credit(user)
+    with auditing(by, at=at):
+        GrantLot.objects.filter(pk=lot.pk).update(window_end=ends)
+    before = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
+    close_ended_lots(at=now(), by=by)
+    after = text_of(finance.get(change_url(Wallet.objects.get(pk=user.pk))))
+
+    assert "Ended, about to close $1.25 can be spent no more $0.00 $1.25" in before
+    assert "Credit $1.25 expired $0.00 $1.25" in after
+    assert "$0.00 $1.25 expired $1.25" in text_of(finance.get(LOTS))
+
+
 def test_no_more_is_taken_than_is_left(finance, wallet):
     refused = finance.post(
         command_url(wallet, "adjust"), adjustment(direction="take", amount_xusd="1.26")
@@ -445,6 +552,17 @@ def test_reference_adjusts_once(finance, wallet, amount):
     [sentence] = errors_of(refused)["reference"]
     assert sentence.startswith("FIX-1 already adjusted this wallet by +$2.00 on ")
     assert Posting.objects.filter(reason=PostingReason.ADJUSTMENT).count() == 1
+
+
+def test_adjusting_says_until_when_what_it_gives_can_be_spent(finance, wallet):
+    url = command_url(wallet, "adjust")
+
+    asked = text_of(finance.get(url))
+    shown = text_of(finance.post(url, adjustment()))
+
+    ends = now() + timedelta(days=365)
+    assert "a year, unless it was changed" in asked
+    assert f"One-time credit, FIX-1 New $2.00 {ends:%Y-%m-%d}" in shown
 
 
 def test_adjustment_is_reversed_once_from_its_movement(finance, wallet):
@@ -500,12 +618,52 @@ def test_revocation_leads_back_to_its_grant(finance, lot):
 
 
 def test_first_page_leaves_out_what_jobs_change_all_day(finance, lot):
-    finance.post(command_url(lot, "suspend"), why())
+    confirmed(finance, command_url(lot, "suspend"), why())
 
     changed = [each["what"] for each in finance.get("/admin/").context["recent"]]
 
     assert changed
     assert not [what for what in changed if what.startswith("Grant $")]
+
+
+def test_first_page_tells_money_that_people_moved(finance, staff, wallet):
+    confirmed(finance, command_url(wallet, "adjust"), adjustment())
+
+    told = text_of(finance.get("/admin/"))
+
+    assert "+$2.00 for u-1 of acme given by adjustment by" in told
+    assert "for u-1 of acme" not in text_of(staff().get("/admin/"))
+
+
+def test_support_is_told_why_a_money_button_is_missing(staff, lot, wallet):
+    posting, support = Posting.objects.get(), staff("Support")
+
+    on_wallet = text_of(support.get(change_url(wallet)))
+    on_list = text_of(support.get(WALLETS))
+    on_movement = text_of(support.get(change_url(posting)))
+
+    for sentence in (
+        "“Credit” needs the right grants.credit_wallet (Finance, Ops or Approver).",
+        "“Adjust” needs the right grants.adjust_wallet (Finance or Approver).",
+        "“Give a grant” needs the right grants.give_grant (Ops or Approver).",
+    ):
+        assert sentence in on_wallet
+    assert "“Credit a user” needs the right grants.credit_wallet" in on_list
+    # Nobody can reverse what is no adjustment.
+    assert "needs the right" not in on_movement
+    assert "needs the right" not in text_of(staff("Approver").get(change_url(wallet)))
+
+
+def test_page_that_is_forbidden_says_which_right_is_missing(staff, wallet):
+    page = staff("Support").get(command_url(wallet, "adjust"))
+
+    assert page.status_code == 403
+    told = text_of(page)
+    assert (
+        "It needs the right grants.adjust_wallet , which none of your roles has" in told
+    )
+    assert "Who has it: Finance or Approver." in told
+    assert "Grants and money" in told
 
 
 def test_credit_has_no_button_to_reverse_it(finance, lot):
@@ -516,8 +674,12 @@ def test_credit_has_no_button_to_reverse_it(finance, lot):
 
 
 def test_lot_is_suspended_and_resumed(finance, lot):
-    finance.post(command_url(lot, "suspend"), why())
+    preview, _ = confirmed(finance, command_url(lot, "suspend"), why())
+    shown = text_of(preview)
     lot.refresh_from_db()
+    assert "1 person, of the account acme" in shown
+    assert "Available to spend, of all grants $1.25 $0.00" in shown
+    assert "Left on this grant, to be spent once it is resumed — $1.25" in shown
     assert lot.status == "suspended"
     assert "do/resume/" in finance.get(change_url(lot)).text
 
@@ -540,7 +702,8 @@ def test_revoking_shows_what_is_lost(finance, user, lot, at):
     lot.refresh_from_db()
     assert lot.status == "canceled"
     page = text_of(finance.get(change_url(lot)))
-    assert "Forfeited, with $1.00 left, on " in page
+    assert "Can be spent now $0.00" in page
+    assert "What became of the rest $1.00 was revoked, on " in page
     assert "do/revoke/" not in finance.get(change_url(lot)).text
 
 
@@ -550,8 +713,7 @@ def test_lot_page_lists_uses_and_entries(finance, user, lot, at):
     page = text_of(finance.get(change_url(lot)))
 
     assert "2026-03-10 12:00:00 $0.25 report Not yet" in page
-    assert "Given Paid money +$1.25 $1.25" in page
-    assert "Given Given -$1.25 -$1.25" in page
+    assert "Given +$1.25 Main balance $1.25" in page
 
 
 @pytest.mark.parametrize(
@@ -609,6 +771,8 @@ def test_money_is_found_by_what_people_say(
         ("1250.5", 1_250_500_000),
         ("0.000001", 1),
         ("$ 3.10", 3_100_000),
+        ("1,250.50", 1_250_500_000),
+        ("$1,234,567.89", 1_234_567_890_000),
         (" 7.000000 ", 7_000_000),
         ("9223372036854.775807", INT64_MAX),
     ],
@@ -622,14 +786,16 @@ def test_dollars_are_read_exactly(typed, xusd):
     [
         ("0.0000001", "0.0000001 has 7 decimals; the most is 6"),
         ("1.0000000", "has 7 decimals"),
-        ("1,250.50", "no commas"),
+        ("12,50", "in digits"),
+        ("1250,500", "in digits"),
+        ("1,250,5", "in digits"),
         ("1e3", "in digits"),
         ("-5", "in digits"),
         (".5", "in digits"),
         ("5.", "in digits"),
         ("٣", "in digits"),
         ("0.00", "more than $0"),
-        ("9223372036854.775808", "The largest amount is $9223372036854.775807"),
+        ("9223372036854.775808", "The largest amount is $9,223,372,036,854.775807"),
         ("9" * 5000, "The largest amount is"),
         ("", "required"),
     ],

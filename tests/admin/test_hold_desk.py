@@ -124,7 +124,7 @@ def test_row_reads_in_words(ops, gate):
     page = text_of(ops.get(LEASES))
 
     assert "5 minutes" in page
-    assert "200 tokens $0.40 400000 XUSD in 11 hours 5" in page
+    assert "200 tokens $0.40 in 11 hours 5" in page
     assert "job-77, app: web, team: a" in page
 
 
@@ -333,7 +333,7 @@ def test_hold_is_read_in_words(ops, gate):
     page = text_of(ops.get(change_url(held)))
 
     assert "Quantity held 200 tokens" in page
-    assert "Money held $0.40 400000 XUSD" in page
+    assert "Money held $0.40" in page
     assert "Lease job-77 The reference that callers know it by. Labels team: a" in page
     assert "Ended Not yet How it ended Not yet" in page
     assert "Admitted by policy Daily tokens" in page
@@ -364,10 +364,10 @@ def test_commit_shows_what_it_comes_to_before_it_is_saved(staff, gate, held):
     preview = text_of(shown)
     assert "Nothing is saved yet" in preview
     assert "Quantity 200 tokens 150 tokens 50 tokens" in preview
-    assert "Money $0.40 400000 XUSD $0.30 300000 XUSD $0.10 100000 XUSD" in preview
+    assert "Money $0.40 $0.30 $0.10" in preview
     assert "Price of all that was used $0.30" in preview
     assert "Owed $0.00" in preview
-    assert "Available $9.60 9600000 XUSD $9.70 9700000 XUSD" in preview
+    assert "Available $9.60 $9.70" in preview
     page = text_of(done)
     assert f"{held} is committed: $0.30 charged." in page
     assert (
@@ -496,7 +496,7 @@ def test_many_are_released_one_by_one_each_with_its_result(staff, gate):
     assert form_of(asked).fields["reason"].required
     preview = text_of(shown)
     assert preview.count("Will be released") == 2
-    assert "20 tokens $0.04 40000 XUSD" in preview
+    assert "20 tokens $0.04" in preview
     assert "Has ended by itself" in preview
     page = text_of(done)
     assert "Release selected holds: done" in page

@@ -16,6 +16,7 @@ from tests.admin.pages import change_url
 
 RUNS = "/admin/tenancy/jobrun/"
 RED = "bg-red-100 text-red-700"
+AMBER = "bg-orange-100"
 
 
 @pytest.fixture
@@ -114,8 +115,15 @@ def test_jobs_that_never_ran_are_named(ops):
 
     page = text_of(ops.get(RUNS))
 
-    assert "Not run yet, or not within 7 days: Seal ledger." in page
+    assert "Not run yet, or not within 7 days: Seal ledger. Each runs when" in page
     assert "The worker seems to be down" not in page
+
+
+def test_new_installation_is_not_warned_of_jobs_that_never_ran(ops):
+    page = ops.get(RUNS)
+
+    assert "Not run yet" in text_of(page)
+    assert AMBER not in page.text
 
 
 def test_list_reads_the_same_for_one_job_and_three(ops):

@@ -5,6 +5,7 @@ import json
 import pytest
 from django.utils.html import strip_tags
 
+from billing.models import Plan
 from billing.services.accounts import ensure_account
 from billing.services.assignments import Identity, assign_plan
 from billing.services.plans import upsert_plan
@@ -12,6 +13,7 @@ from billing.services.users import ensure_user
 from config.admin.commands import CONFIRM
 from config.kernel.windows import Window
 from config.tenancy.roles import ROLES
+from grants.admin.grant_rows import ROW_FIELDS
 from grants.models import GrantAssignment
 from tests.admin.pages import (
     answers,
@@ -124,6 +126,54 @@ def test_other_changes_of_a_held_plan_ask_nothing(ops, plan, hold):
     saved = ops.post(change_url(plan), edited(plan.metadata, priority="7"))
 
     assert saved.status_code == 302, errors_of(saved)
+
+
+def test_plan_says_what_it_gives_in_rows_of_dollars(ops, plan, hold):
+    hold("acme")
+    form = ops.get(change_url(plan)).context["adminform"].form
+    shown = [form[name].value() for pair in ROW_FIELDS[:3] for name in pair]
+    rows = {
+        "grant_1_program": "monthly_xusd",
+        "grant_1_amount": "7.50",
+        "grant_2_program": "daily_xusd",
+        "grant_2_amount": "0.10",
+    }
+
+    asked = ops.post(change_url(plan), edited({}, **rows))
+    saved = ops.post(change_url(plan), edited({}, holders_keep="on", **rows))
+
+    plan.refresh_from_db()
+    assert shown[::2] == ["monthly_xusd", "daily_xusd", None]
+    assert "grants" not in form["metadata"].value()
+    assert list(errors_of(asked)) == ["holders_keep"]
+    assert saved.status_code == 302, errors_of(saved)
+    assert plan.metadata == grants(monthly_xusd=7_500_000, daily_xusd=100_000)
+
+
+def test_rows_of_a_held_plan_that_stay_ask_nothing(ops, plan, hold):
+    hold("acme")
+    rows = {
+        "grant_1_program": "monthly_xusd",
+        "grant_1_amount": "5",
+        "grant_2_program": "daily_xusd",
+        "grant_2_amount": "0.1",
+    }
+
+    saved = ops.post(change_url(plan), edited({}, priority="7", **rows))
+
+    assert saved.status_code == 302, errors_of(saved)
+
+
+def test_new_plan_gives_what_its_rows_say(ops, realm):
+    rows = {"grant_1_program": "monthly_xusd", "grant_1_amount": "20"}
+    new = {"realm": realm.pk, "plan_code": "lite", "name": "Lite"}
+
+    saved = ops.post("/admin/billing/plan/add/", edited({}, **new, **rows))
+
+    assert saved.status_code == 302, errors_of(saved)
+    assert Plan.objects.get(plan_code="lite").metadata == grants(
+        monthly_xusd=20_000_000
+    )
 
 
 def test_plan_page_says_what_it_gives_and_who_holds_it(staff, plan, hold):

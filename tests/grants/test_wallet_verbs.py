@@ -302,7 +302,8 @@ def test_undoing_what_was_spent(user, lots, at, by):
     use(user, 1, at=at, lot=GrantLot.objects.get(issue_key="adjustment:k"))
 
     with pytest.raises(
-        AdjustmentSpent, match="Of 70 xusd that were given, 69 are left"
+        AdjustmentSpent,
+        match=r"Of the \$0.00007 that were given, only \$0.000069 is left",
     ):
         reverse_adjustment(posting=posting, at=at, by=by)
 
