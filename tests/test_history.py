@@ -15,6 +15,7 @@ from django.db import DatabaseError, transaction
 
 from config.kernel.audit import Actor
 from config.tenancy.history import auditing
+from grants.models import IssuanceCursor
 from tests.conftest import make_realm
 from tests.tools.context import AT, BY
 from tests.tools.server import database_url
@@ -270,6 +271,8 @@ class Target:
             self.spare = self.twin()
             with auditing(BY, at=AT):
                 self.spare.save(force_insert=True)
+            # A binding's cursor is begun with it, and refers to it.
+            IssuanceCursor.objects.filter(pk=self.spare.pk).delete()
 
 
 def save_new(target):
