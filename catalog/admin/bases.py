@@ -1,6 +1,6 @@
 """What the screens of definitions in a realm have in common, in this app and above."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
@@ -18,13 +18,10 @@ class RealmDefinitionAdmin(DefinitionAdmin):
 
     Attributes:
         folded_group: the title of the group of metadata, folded while there is none.
-        viewed_as: what stands in place of a form's field on a page that only shows:
-            the name of a display, or nothing ("").
 
     """
 
     folded_group: ClassVar[str] = ""
-    viewed_as: ClassVar[Mapping[str | tuple[str, ...], str]] = {}
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Return what a new definition's form starts with."""
@@ -37,13 +34,9 @@ class RealmDefinitionAdmin(DefinitionAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the groups, that of the metadata folded while there is none."""
         groups: Any = super().get_fieldsets(request, obj)
-        edited = self.can_edit(request, obj)
         for title, options in groups:
             if title == self.folded_group and not (obj and obj.metadata):
                 options["classes"] = ("collapse",)
-            if not edited:
-                shown = (self.viewed_as.get(name, name) for name in options["fields"])
-                options["fields"] = [name for name in shown if name]
         return groups
 
 

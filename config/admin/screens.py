@@ -45,6 +45,8 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
             change more than people do.
         prose_fields: text fields that hold several lines.
         empty_message: what to say while the table is empty.
+        viewed_as: what stands in place of a form's field, or row of fields, on a page
+            that only shows: the name of a display, or nothing ("").
         list_select_related: the foreign keys that rows show or are named by; read
             with the rows on every page, so that no name costs a query of its own.
 
@@ -55,6 +57,7 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     changes_lately: ClassVar[bool] = True
     prose_fields: ClassVar[Sequence[str]] = ()
     empty_message: ClassVar[str] = ""
+    viewed_as: ClassVar[Mapping[str | tuple[str, ...], str]] = {}
 
     list_per_page = 50
     list_select_related: Sequence[str] = ()
@@ -235,9 +238,13 @@ class PlangateAdmin(ExportableAdmin, ThemedAdmin):  # type: ignore[misc]
     def _viewed(self, names: Sequence[Any]) -> list[Any]:
         """Return what a read-only page shows for the names of a form."""
         viewed: list[Any] = []
-        for name in names:
+        for each in names:
+            key = tuple(each) if isinstance(each, list) else each
+            name = self.viewed_as.get(key, each)
+            if name == "":
+                continue
             if isinstance(name, list | tuple):
-                viewed.append(tuple(self._viewed(name)))
+                viewed += filter(None, [tuple(self._viewed(name))])
             elif not isinstance(name, str):
                 viewed.append(name)
             elif hasattr(self, f"{SHOWN}{name}"):

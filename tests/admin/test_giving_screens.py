@@ -351,6 +351,15 @@ def test_saving_the_rows_as_they_are_changes_nothing_that_is_given(
     assert (running.name, running.metadata) == ("Late spring", {"grants": grants()})
 
 
+def test_who_may_only_look_sees_what_a_campaign_gives_to_whom(staff, campaign):
+    running = campaign()
+
+    page = text_of(staff("Finance").get(f"{CAMPAIGNS}{running.pk}/change/"))
+
+    assert "Gives $2.00 of one_time_xusd" in page
+    assert "Gives by the program" not in page
+
+
 def test_grants_that_rows_cannot_tell_stay_in_the_json(ops, realm, campaign):
     [grant] = grants()
     more = {**grant, "binding_window_end": "2999-01-01T00:00:00Z"}
