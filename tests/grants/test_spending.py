@@ -25,6 +25,7 @@ from tests.grants import spender
 from tests.tools.context import BY
 from tests.tools.purse import store_lot
 from tests.tools.tables import rows, run
+from tests.tools.verification import note
 
 DAY = timedelta(days=1)
 STATUSES = ("ready", "ready", "active", "suspended", "pending_close")
@@ -162,6 +163,10 @@ def test_lots_pay_as_plain_python_says(make_user, realm, at, stories):
         taken = GrantAllocation.objects.filter(user=user, lot__isnull=False)
         consumed = GrantLot.objects.filter(user=user).aggregate(x=Sum("consumed_xusd"))
         assert (consumed["x"] or 0) == (taken.aggregate(x=Sum("amount_xusd"))["x"] or 0)
+    note(
+        "lots beside plain Python",
+        f"seed {seed}, {stories} stories of 25 steps, differences 0",
+    )
 
 
 def test_overage_is_taken_off_what_is_available_but_not_off_what_lots_have(
