@@ -271,8 +271,9 @@ class Target:
             self.spare = self.twin()
             with auditing(BY, at=AT):
                 self.spare.save(force_insert=True)
-            # A binding's cursor is begun with it, and refers to it.
-            IssuanceCursor.objects.filter(pk=self.spare.pk).delete()
+            if self.table == "grant_assignments":
+                # A binding's cursor is begun with it, and refers to it.
+                IssuanceCursor.objects.filter(pk=self.spare.pk).delete()
 
 
 def save_new(target):

@@ -128,7 +128,7 @@ class Posting(Row):
 
     class Meta:
         db_table = "ledger_postings"
-        verbose_name = "posting"
+        verbose_name = "movement"
         constraints = [
             models.UniqueConstraint(
                 fields=["realm", "account", "user", "id"], name="posting_of_one_user"

@@ -369,7 +369,7 @@ def test_explanation_tells_where_the_price_comes_from(priced, api):
     lease = priced.row(priced.lease(10))
     sentence = (
         f"Priced under the contract {priced.contract.pk}, by its term from "
-        "2026-03-10T12:00:00Z: 80 XUSD for 1, where the catalog says 100 XUSD for 1."
+        "2026-03-10 12:00:00 UTC: 80 XUSD for 1, where the catalog says 100 XUSD for 1."
     )
 
     answer = api.get(f"gate/decisions/{lease.pk}/explain").json()["data"]
