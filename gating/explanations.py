@@ -5,7 +5,7 @@ beside it: the same checks, each `passed`, `failed` or `not_reached`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from config.kernel.money import format_xusd
@@ -45,6 +45,16 @@ class Explanation:
     verdict: Verdict
     headline: str
     checks: Sequence[Check]
+
+    def also(self, name: str, sentences: Sequence[str]) -> "Explanation":
+        """Return the explanation with more to say about one check."""
+        checks = [
+            replace(check, sentences=[*check.sentences, *sentences])
+            if check.name == name
+            else check
+            for check in self.checks
+        ]
+        return replace(self, checks=checks)
 
 
 def explain(ask: Ask, facts: Facts) -> Explanation:

@@ -1,5 +1,6 @@
 """Denials in words: the thing, the rule and the numbers. Pure."""
 
+import re
 from datetime import datetime
 
 from config.kernel.money import format_xusd
@@ -9,6 +10,17 @@ from gating.facts import BudgetFact, Facts, Funding, PolicyWindow, SeatWindow
 def instant(at: datetime) -> str:
     """Return a whole-second aware UTC instant as `2026-01-10 00:00:00 UTC`."""
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+_MACHINE_INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)Z")
+
+
+def told_today(sentence: str) -> str:
+    """Return a stored sentence with its instants as `instant` writes them today.
+
+    Before December 2026 they were written `2026-01-10T00:00:00Z`.
+    """
+    return _MACHINE_INSTANT.sub(r"\1 \2 UTC", sentence)
 
 
 def feature_unknown(code: str) -> str:

@@ -13,7 +13,9 @@ from gating.explanations import Explanation, explain
 from gating.facts import Ask, Facts
 from gating.models import Denial, Lease
 from gating.rules import Seen, facts_of
+from gating.selectors.idle_plans import idle_plans
 from gating.selectors.rules import stored_rules
+from gating.sentences import told_today
 
 log = structlog.get_logger("plangate.gate")
 
@@ -98,10 +100,15 @@ def decision_on_denial(denial: Denial) -> Decision:
     ask = read_ask(denial.evidence["ask"])
     facts = read_facts(denial.evidence["facts"])
     again = explain(ask, facts)
+    if denial.reason == "entitlement_required":
+        plans = idle_plans(
+            account=denial.account, user_id=denial.user_id, at=denial.first_at
+        )
+        again = again.also("entitlement", plans)
     told = again.verdict.denial
     agrees = told is not None and (told.reason, told.sentence) == (
         denial.reason,
-        denial.sentence,
+        told_today(denial.sentence),
     )
     return _checked(
         Decision(

@@ -7,6 +7,7 @@ from uuid import UUID
 from gating.facts import Ask, Facts, PolicyWindow, SeatWindow
 from gating.projection import PolicyFact
 from gating.rules import MeterRule, Rules, Seen, facts_of
+from gating.sentences import told_today
 from gating.settle import CommitFacts
 from gating.verdicts import Verdict
 
@@ -66,7 +67,7 @@ class Recorded:
         """Return whether a verdict is the recorded one, and would take the same."""
         if verdict.denial is not None:
             told = (verdict.denial.reason, verdict.denial.sentence)
-            return told == (self.reason, self.sentence)
+            return told == (self.reason, told_today(self.sentence))
         held = max((hold.quantity_minor for hold in verdict.holds), default=0)
         return self.admitted and (held, verdict.wallet_xusd) == (
             self.held_minor,

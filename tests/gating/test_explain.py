@@ -1,14 +1,24 @@
 """Why the gate decided as it did, told and made again."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 
+from billing.models import PlanAssignment
+from billing.services.assignment_changes import (
+    pause_assignment,
+    resume_assignment,
+)
+from billing.services.assignments import Identity, assign_plan
 from config.kernel.errors import NotFound
+from config.kernel.windows import Window
 from gating.explanations import ORDER, explain
 from gating.models import Denial
 from gating.selectors.decisions import decision_of
+from gating.selectors.idle_plans import idle_plans
 from tests.gating import build
 from tests.gating.mutants import mutated
 from tests.gating.refusals import refusal
@@ -76,6 +86,61 @@ def test_a_lease_and_a_denial_are_explained_and_agree(gate):
     assert (admitted.agrees, admitted.stored) == (True, "")
     assert (denied.agrees, denied.stored) == (True, "quota_exhausted")
     assert denial.sentence in denied.explanation.headline
+
+
+def test_a_denial_told_in_the_earlier_spelling_of_instants_agrees(gate):
+    gate.feature()
+    gate.quota(0)
+    refusal(gate.authorize)
+    (denial,) = gate.denials()
+    earlier = denial.sentence.replace("2026-03-11 00:00:00 UTC", "2026-03-11T00:00:00Z")
+    Denial.objects.filter(pk=denial.pk).update(sentence=earlier)
+
+    assert earlier != denial.sentence
+    assert decision_of(gate.realm, str(denial.pk)).agrees
+
+
+def test_a_denial_for_want_of_a_plan_tells_how_the_plans_stood_then(gate):
+    gate.feature(entitlement_required=True)
+    gate.quota(100)
+    gate.plan("pro")
+    default, pro = PlanAssignment.objects.filter(account=gate.account).order_by("id")
+    pause_assignment(assignment=default, at=gate.at, by=gate.by)
+    pause_assignment(assignment=pro, at=gate.at, by=gate.by)
+    refusal(gate.authorize)
+    (denial,) = gate.denials()
+    later = gate.at + timedelta(hours=1)
+    by = replace(gate.by, effective_at=later)
+    resume_assignment(assignment=pro, at=later, by=by)
+
+    found = decision_of(gate.realm, str(denial.pk))
+
+    (failed,) = [c for c in found.explanation.checks if c.outcome == "failed"]
+    assert failed.name == "entitlement"
+    assert list(failed.sentences) == [
+        "No plan in effect allows the feature chat.",
+        f"The plan pro ({pro.source_ref}) was paused then.",
+        f"The plan {default.plan.name} ({default.source_ref}) was paused then.",
+    ]
+    assert found.agrees
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        (1, None, "begins only at 2026-03-11 12:00:00 UTC"),
+        (-2, -1, "ended at 2026-03-09 12:00:00 UTC"),
+    ],
+)
+def test_plans_outside_their_windows_are_told(gate, start, end, why):
+    plan = gate.plan("pro", assign=False)
+    days = [gate.at + timedelta(days=n) if n else None for n in (start, end)]
+    identity = Identity(gate.account, None, plan, "ops.manual", "order-9")
+    assign_plan(identity=identity, window=Window(*days), at=gate.at, by=gate.by)
+
+    plans = idle_plans(account=gate.account, user_id=gate.user.pk, at=gate.at)
+
+    assert plans == [f"The plan pro (order-9) {why}."]
 
 
 def test_the_callers_ids_lead_to_the_explanation(gate, signed, api):
