@@ -1,7 +1,9 @@
 """Whom a campaign is about, before somebody starts, pauses or ends it."""
 
+from collections.abc import Sequence
+
 from config.admin.bases import NOTHING, Table
-from config.kernel.metadata import CampaignMetadata, check_metadata
+from config.kernel.metadata import CampaignMetadata, GrantBinding, check_metadata
 from config.kernel.money import format_xusd
 from grants.models import GrantCampaign
 from grants.selectors.campaigns import given_by
@@ -13,11 +15,14 @@ COUNTED = 10_000
 
 def gives_text(campaign: GrantCampaign) -> str:
     """Return what it gives, per program."""
-    known = check_metadata(CampaignMetadata, campaign.metadata).known
     return ", ".join(
         f"{format_xusd(grant.amount_xusd or 0)} of {grant.grant_program_code}"
-        for grant in known.grants
+        for grant in _grants(campaign)
     )
+
+
+def _grants(campaign: GrantCampaign) -> Sequence[GrantBinding]:
+    return check_metadata(CampaignMetadata, campaign.metadata).known.grants
 
 
 def reach_table(campaign: GrantCampaign) -> Table:
@@ -38,8 +43,7 @@ def _to_come(campaign: GrantCampaign) -> tuple[str, str, str]:
     if campaign.event_type:
         about = f"Whoever {campaign.event_type} is about while it runs"
         return about, NOTHING, f"{gives_text(campaign) or 'Nothing'} each"
-    known = check_metadata(CampaignMetadata, campaign.metadata).known
-    each = sum(grant.amount_xusd or 0 for grant in known.grants)
+    each = sum(grant.amount_xusd or 0 for grant in _grants(campaign))
     waiting = lacking_users(campaign)[: COUNTED + 1].count()
     label = "Is still to be given, while it runs (per period)"
     if waiting > COUNTED:
