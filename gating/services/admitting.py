@@ -1,6 +1,6 @@
 """Authorize's items, admitted in one stride where that is plain, decided else."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,13 @@ import orjson
 from config.kernel.money import INT64_MAX
 from gating.plain import Plain, Windows, plain_rules
 from gating.selectors.rules import stored_rules
-from gating.services.functions import Admitted, Document, gate_admit, gate_authorize
+from gating.services.functions import (
+    Admitted,
+    Document,
+    gate_admit,
+    gate_admit_many,
+    gate_authorize,
+)
 from gating.services.known import learn, likely_rules, names_of
 
 
@@ -48,8 +54,7 @@ def _admitted(
     version: int | None,
 ) -> list[Document] | None:
     """Return the answers of `gate_admit`; None where it, or an item, is not plain."""
-    family = plain.rules.feature.feature_family_code
-    if not _are_plain(items, family):
+    if not _are_plain(items, _family(plain)):
         return None
     held = [item["estimate"] or 1 for item in items]
     wallets = [plain.wallet_xusd(each) for each in held]
@@ -58,19 +63,72 @@ def _admitted(
         return None
     told = gate_admit(
         {
-            **_subject(items[0], rule_set_id, plain, plain.windows(at)),
+            **_subject(items[0]),
+            **_governing(items[0], rule_set_id, plain, plain.windows(at)),
             **_first(items[0]),
             "needs": plain.needs(total, len(items)),
             "count": str(len(items)),
             "held": str(total),
             "wallet": str(sum(wallets)),
             "purse": str(purse),
-            "items": _all(items, held, wallets) if len(items) > 1 else None,
+            "items": _written(zip(items, held, wallets, strict=True))
+            if len(items) > 1
+            else None,
             "version": None if version is None else str(version),
         },
         at=at,
     )
     return None if told is None else _answers(rule_set_id, plain, told, held, wallets)
+
+
+def alike(item: Document) -> Hashable | None:
+    """Return what items share that one call can admit; None for one on its own."""
+    rule_set_id = likely_rules(item)
+    plain = _plain(rule_set_id) if rule_set_id else None
+    if plain is None or not _are_plain([item], _family(plain)):
+        return None
+    return item["realm"], item["feature"], item["bound"], rule_set_id
+
+
+def admit_many(
+    items: Sequence[Document], *, at: datetime, version: int | None = None
+) -> list[Document | None]:
+    """Return what `authorize_items` answers to items that are `alike`, one per user.
+
+    None for one that is to be asked for by itself.
+    """
+    answers: list[Document | None] = [None] * len(items)
+    rule_set_id = likely_rules(items[0])
+    plain = _plain(rule_set_id) if rule_set_id else None
+    if rule_set_id is None or plain is None:
+        return answers
+    sent = []
+    for place, item in enumerate(items):
+        held = item["estimate"] or 1
+        wallet = plain.wallet_xusd(held)
+        # Another answer may have changed which rules are likely since they were alike.
+        if max(held, wallet) <= INT64_MAX and _are_plain([item], _family(plain)):
+            sent.append((place, item, held, wallet))
+    if not sent:
+        return answers
+    told = gate_admit_many(
+        {
+            **_governing(items[0], rule_set_id, plain, plain.windows(at)),
+            "items": _written([(item, held, wallet) for _, item, held, wallet in sent]),
+            "version": None if version is None else str(version),
+        },
+        at=at,
+    )
+    for number, (place, _, held, wallet) in enumerate(sent):
+        if number in told:
+            (answers[place],) = _answers(
+                rule_set_id, plain, told[number], [held], [wallet]
+            )
+    return answers
+
+
+def _family(plain: Plain) -> str:
+    return plain.rules.feature.feature_family_code
 
 
 def _first(item: Document) -> dict[str, Any]:
@@ -104,18 +162,20 @@ def _are_plain(items: Sequence[Document], family: str) -> bool:
     return len(keys) == len(items) and len(set(leases)) == len(leases)
 
 
-def _subject(
+def _subject(item: Document) -> dict[str, Any]:
+    return {"principal": item["principal"], "business_user": item["user"]}
+
+
+def _governing(
     item: Document, rule_set_id: UUID, plain: Plain, windows: Windows
 ) -> dict[str, Any]:
     rules = plain.rules
     return {
         "realm": item["realm"],
-        "principal": item["principal"],
-        "user": item["user"],
         "bound": item["bound"],
         "feature": item["feature"],
         "rules": rule_set_id,
-        "family": rules.feature.feature_family_code,
+        "family": _family(plain),
         "mode": rules.billing_mode,
         "zero_cost": rules.zero_cost,
         "policy": rules.policies[0].policy_id,
@@ -132,12 +192,17 @@ def _subject(
     }
 
 
-def _all(items: Sequence[Document], held: Sequence[int], wallets: Sequence[int]) -> str:
-    kept = ("key", "hash", "lease", "id", "labels", "trace", "estimate")
+_KEPT = (
+    "principal", "user", "key", "hash", "lease", "id", "labels", "trace", "estimate",
+)  # fmt: skip
+
+
+def _written(items: Iterable[tuple[Document, int, int]]) -> str:
+    """Return items, each with what it holds of quantity and balance, as JSON."""
     return orjson.dumps(
         [
-            {name: item[name] for name in kept} | {"held": each, "wallet": wallet}
-            for item, each, wallet in zip(items, held, wallets, strict=True)
+            {name: item[name] for name in _KEPT} | {"held": held, "wallet": wallet}
+            for item, held, wallet in items
         ]
     ).decode()
 

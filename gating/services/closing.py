@@ -152,7 +152,7 @@ def _subject(rules: UUID, item: Document, version: int | None) -> dict[str, Any]
     return {
         "realm": item["realm"],
         "principal": item["principal"],
-        "user": item["user"],
+        "business_user": item["user"],
         "bound": item["bound"],
         "feature": item["feature"],
         "rules": rules,

@@ -5,6 +5,10 @@ calls for one account wait for its lock. Under load the threads of a web worker
 therefore share calls: one that finds nobody leading sends what is waiting, its own
 request with it, as one batch; the others wait for their answers. Nobody waits for
 company: where no other request is there, a batch is one item.
+
+First those of one user and feature meet: they would wait for the account's lock
+anyhow. One that is alone there meets those of other users under the same rules. What
+that call leaves out is asked for by its own thread: nobody waits for another's account.
 """
 
 import threading
@@ -16,9 +20,9 @@ from datetime import datetime
 from django.db import DatabaseError
 from psycopg import Error
 
-from gating.services.admitting import authorize_items
+from gating.services.admitting import admit_many, alike, authorize_items
 from gating.services.closing import commit_items
-from gating.services.functions import Document, Function, GateMoved
+from gating.services.functions import Document, Function, GateMoved, Partial
 from gating.services.known import names_of
 
 LEADERS = 2
@@ -31,18 +35,20 @@ MOST = 64
 class _Waiter:
     """One request, until it has its answer or is asked to lead."""
 
-    __slots__ = ("answer", "at", "error", "item", "leads", "version", "woken")
+    __slots__ = (
+        "answer", "at", "error", "is_alone", "item", "leads", "version", "woken",
+    )  # fmt: skip
 
     def __init__(self, item: Document, at: datetime, version: int | None) -> None:
         self.item, self.at, self.version = item, at, version
         self.answer: Document | None = None
         self.error: BaseException | None = None
-        self.leads = False
+        self.is_alone = self.leads = False
         self.woken = threading.Event()
 
     @property
     def is_done(self) -> bool:
-        return self.answer is not None or self.error is not None
+        return self.is_alone or self.answer is not None or self.error is not None
 
 
 @dataclass(slots=True)
@@ -54,24 +60,28 @@ class _Line:
 
 
 def _any_item(_item: Document) -> Hashable:
-    return None
+    return "any"
 
 
 class Coalescer:
     """Sends the requests of many threads to one function, together where they meet.
 
     Only items of the same `kind` are sent together, in at most `leaders` batches at
-    once for each kind.
+    once for each kind. One that met nobody is sent to `alone`; so is, by its thread,
+    one whose kind is None, each of a batch that failed, and each that the function
+    answered with None.
     """
 
     def __init__(
         self,
-        function: Function,
+        function: Partial,
         *,
+        alone: Function | None = None,
         kind: Callable[[Document], Hashable] = _any_item,
         leaders: int = LEADERS,
     ) -> None:
         self._function = function
+        self._alone: Partial = alone or function
         self._kind, self._leaders = kind, leaders
         self._lock = threading.Lock()
         self._lines: dict[Hashable, _Line] = {}
@@ -87,6 +97,8 @@ class Coalescer:
         (item,) = items
         waiter = _Waiter(item, at, version)
         kind = self._kind(item)
+        if kind is None:
+            return self._asked_alone(items, at=at, version=version)
         with self._lock:
             line = self._lines.setdefault(kind, _Line())
             line.queue.append(waiter)
@@ -106,7 +118,15 @@ class Coalescer:
                 del self._lines[kind]
         if waiter.error is not None:
             raise waiter.error
-        return [waiter.answer] if waiter.answer is not None else []
+        if waiter.answer is not None:
+            return [waiter.answer]
+        return self._asked_alone(items, at=at, version=version)
+
+    def _asked_alone(
+        self, items: Sequence[Document], *, at: datetime, version: int | None
+    ) -> list[Document]:
+        answers = self._alone(items, at=at, version=version)
+        return [answer for answer in answers if answer is not None]
 
     def _lead(self, line: _Line, own: _Waiter) -> None:
         """Send batches until the own request is answered, or sent by another leader."""
@@ -143,12 +163,10 @@ class Coalescer:
         try:
             self._answer(batch)
         except (DatabaseError, Error, GateMoved) as error:
-            if len(batch) == 1:
-                batch[0].error = error
-            else:
-                # One of them is at fault: each by itself.
-                for waiter in batch:
-                    self._send([waiter])
+            # Of several, one is at fault: each by itself.
+            for waiter in batch:
+                waiter.is_alone = len(batch) > 1
+                waiter.error = None if waiter.is_alone else error
         except BaseException as error:  # noqa: BLE001 - every waiter must be told.
             for waiter in batch:
                 waiter.error = error
@@ -159,10 +177,17 @@ class Coalescer:
     def _answer(self, batch: list[_Waiter]) -> None:
         at = max(waiter.at for waiter in batch)
         items = [waiter.item for waiter in batch]
-        answers = self._function(items, at=at, version=batch[0].version)
+        function = self._function if len(batch) > 1 else self._alone
+        answers = function(items, at=at, version=batch[0].version)
         for waiter, answer in zip(batch, answers, strict=True):
-            waiter.answer = answer | {"sent_at": at}
+            waiter.is_alone = answer is None
+            waiter.answer = None if answer is None else {"sent_at": at} | answer
 
 
-authorize_together = Coalescer(authorize_items, kind=names_of, leaders=1)
+_authorize_alike = Coalescer(admit_many, alone=authorize_items, kind=alike, leaders=1)
+
+
+authorize_together = Coalescer(
+    authorize_items, alone=_authorize_alike, kind=names_of, leaders=1
+)
 commit_together = Coalescer(commit_items, kind=names_of, leaders=1)

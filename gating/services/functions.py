@@ -18,35 +18,40 @@ ATTEMPTS = 3
 _AUTHORIZE = "SELECT gate_authorize(%s::jsonb, %s, %s, %s, false, %s)::text"
 _PREFLIGHT = "SELECT gate_preflight(%s::jsonb, %s, %s, %s, true, %s)::text"
 _COMMIT = "SELECT gate_commit(%s::jsonb, %s, %s, %s, %s)::text"
-# What the one-stride functions take, in their order: {name: type}.
-_WHOSE = {
-    "realm": "text", "principal": "text", "user": "text", "bound": "boolean",
-    "feature": "text", "rules": "uuid",
-}  # fmt: skip
+# What the one-stride functions take: {name: type}.
+_USER = {"principal": "text", "business_user": "text"}
+_RULES = {"bound": "boolean", "feature": "text", "rules": "uuid"}
 _METER = {
     "meter": "text", "unit": "text", "price": "bigint", "per": "bigint",
     "cost": "bigint", "cost_per": "bigint", "rate": "text", "cost_rate": "text",
 }  # fmt: skip
+_WHOSE = {"realm": "text"} | _USER | _RULES
+_POLICIES = {
+    "family": "text", "mode": "text", "zero_cost": "boolean", "policy": "uuid",
+    "own": "boolean[]", "tails": "text[]", "starts": "timestamptz[]",
+    "ends": "timestamptz[]", "limits": "bigint[]", "uses": "bigint[]",
+    "reserves": "boolean[]", "quota_limits": "bigint[]", "quota_held": "boolean[]",
+    "pays": "boolean",
+}  # fmt: skip
 _WHEN = {"at": "timestamptz", "grace": "interval", "version": "bigint"}
+_ADMITTING = _WHEN | {"ttl": "interval", "alone": "boolean"}
 
 
 def _call(function: str, kinds: Mapping[str, str]) -> str:
-    """Return the statement that calls a function with named parameters of types."""
-    given = ", ".join(f"%({name})s::{kind}" for name, kind in kinds.items())
+    """Return the statement that calls a function with parameters of types, by name."""
+    given = ", ".join(f"p_{name} => %({name})s::{kind}" for name, kind in kinds.items())
     return f"SELECT {function}({given})::text"
 
 
-_ADMIT = _call("gate_admit", _WHOSE | {
-    "family": "text", "mode": "text", "zero_cost": "boolean", "policy": "uuid",
-    "own": "boolean[]", "tails": "text[]", "starts": "timestamptz[]",
-    "ends": "timestamptz[]", "limits": "bigint[]", "needs": "bigint[]",
-    "uses": "bigint[]", "reserves": "boolean[]", "quota_limits": "bigint[]",
-    "quota_held": "boolean[]", "pays": "boolean", "count": "bigint", "held": "bigint",
-    "wallet": "bigint", "purse": "bigint", "key": "text", "hash": "text",
-    "lease": "text", "id": "uuid", "labels": "jsonb", "trace": "text",
-    "estimate": "bigint", "items": "jsonb", "at": "timestamptz", "ttl": "interval",
-    "grace": "interval", "version": "bigint", "alone": "boolean",
+_ADMIT = _call("gate_admit", _WHOSE | _POLICIES | _ADMITTING | {
+    "needs": "bigint[]", "count": "bigint", "held": "bigint", "wallet": "bigint",
+    "purse": "bigint", "key": "text", "hash": "text", "lease": "text", "id": "uuid",
+    "labels": "jsonb", "trace": "text", "estimate": "bigint", "items": "jsonb",
 })  # fmt: skip
+_ADMIT_MANY = _call(
+    "gate_admit_many",
+    {"realm": "text", "items": "jsonb"} | _RULES | _POLICIES | _ADMITTING,
+)
 _CLOSE = _call("gate_close", _WHOSE | _METER | {
     "lease": "text", "quantity": "bigint", "used": "bigint", "key": "text",
     "hash": "text", "id": "uuid", "operation": "text", "labels": "jsonb",
@@ -59,6 +64,9 @@ _BOOK = "SELECT gate_ingest_book(%s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
 Document = dict[str, Any]
 Function = Callable[..., list[Document]]
 """One of these, or what sends its items together (`gating.services.coalescing`)."""
+
+Partial = Callable[..., Sequence[Document | None]]
+"""One that answers None to an item which is to be sent by itself."""
 
 
 class GateMoved(Unavailable):
@@ -100,12 +108,34 @@ def gate_admit(arguments: Mapping[str, Any], *, at: datetime) -> Admitted | None
 
     `arguments` are those of the function by name, but for the deployment's.
     """
-    ttl, grace = options().lease_ttl, options().lease_grace
-    alone = not connection.in_atomic_block
-    given = {**arguments, "at": at, "ttl": ttl, "grace": grace, "alone": alone}
-    told: str | None = prepared(_ADMIT, given)
-    if told is None:
-        return None
+    told: str | None = prepared(_ADMIT, _admitting(arguments, at))
+    return None if told is None else _admitted(told)
+
+
+def gate_admit_many(
+    arguments: Mapping[str, Any], *, at: datetime
+) -> dict[int, Admitted]:
+    """Return what `gating/sql/admit_many.sql` answers at `at`, by an item's place.
+
+    `arguments` are those of the function by name, but for the deployment's. An item
+    that is not in the answer is to be asked for by itself.
+    """
+    told: str | None = prepared(_ADMIT_MANY, _admitting(arguments, at))
+    answers = [each.partition(",") for each in told.split(";")] if told else []
+    return {int(place): _admitted(answer) for place, _, answer in answers}
+
+
+def _admitting(arguments: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    return {
+        **arguments,
+        "at": at,
+        "ttl": options().lease_ttl,
+        "grace": options().lease_grace,
+        "alone": not connection.in_atomic_block,
+    }
+
+
+def _admitted(told: str) -> Admitted:
     outcome, account, user, available, *seen = told.split(",")
     return Admitted(
         fits=outcome == "0",

@@ -27,7 +27,7 @@ from gating.pricing import MeterRate
 from gating.projection import PolicyFact, counter_of
 from gating.rules import MeterRule, Rules, ranked
 from gating.services import functions
-from gating.services.admitting import authorize_items
+from gating.services.admitting import admit_many, alike, authorize_items
 from gating.services.closing import commit_items
 from gating.services.functions import GateMoved
 from gating.services.known import learn
@@ -461,8 +461,14 @@ class Story:
         with deployed(self.twin):
             for _ in range(steps):
                 what = self.chance.choices(
-                    [self.authorizes, self.commits, self.previews, self.waits],
-                    [4, 4, 1, 2],
+                    [
+                        self.authorizes,
+                        self.meets,
+                        self.commits,
+                        self.previews,
+                        self.waits,
+                    ],
+                    [4, 1, 4, 1, 2],
                 )[0]
                 what()
         self.compare_rows()
@@ -543,15 +549,48 @@ class Story:
             answers = call(
                 functions._AUTHORIZE, given, self.now, self.twin.ttl, self.twin.grace
             )
+        self.authorized(asked, answers)
+
+    def authorized(self, asked, answers):
         swept = set()
         for (person, item), answer in zip(asked, answers, strict=True):
             expected = self.twin.authorize(person, ask_of(item), item, self.now, swept)
             self.check(expected, answer, person, item)
 
+    def meets(self):
+        """Ask for several at once who met by chance, then for each that was left out."""
+        usual = {"feature": "chat", "family": None, "budget": None}
+        if self.chance.random() < 0.7:
+            usual["estimate"] = self.chance.choice([None, 1, 2, 3, 5])
+        asked = [
+            (person, self.asked(person) | usual)
+            for person in self.chance.sample(self.people, len(self.people))
+        ]
+        kind = alike(asked[0][1])
+        if kind is None:
+            return
+        asked = [pair for pair in asked if alike(pair[1]) == kind]
+        answers = self.by_services(admit_many, [item for _, item in asked])
+        found = list(zip(asked, answers, strict=True))
+        together = [(pair, answer) for pair, answer in found if answer is not None]
+        for (_, item), answer in together:
+            self.tally[f"met {answer['o']}"] += 1
+            self.tally[f"met {answer['o']} with others"] += len(together) > 1
+            assert answer["o"] in {"admitted", "denied"}, item
+        self.tally["met, and was left out"] += len(found) - len(together)
+        self.authorized(
+            [pair for pair, _ in together], [answer for _, answer in together]
+        )
+        for pair, answer in found:
+            if answer is None:
+                self.authorized([pair], self.by_services(authorize_items, [pair[1]]))
+
     def by_services(self, verb, items):
         """Ask as the services do: what is plain is decided in one stride."""
         answers = verb(items, at=self.now)
         for answer in answers:
+            if answer is None:
+                continue
             # Only the long way tells these as text.
             if isinstance(answer.get("rules"), UUID):
                 self.tally[f"plain {answer['o']}"] += 1

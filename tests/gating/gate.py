@@ -25,7 +25,8 @@ from gating.models import (
     Seat,
 )
 from gating.services.admissions import AuthorizeRequest
-from gating.services.authorize import authorize, preflight
+from gating.services.admitting import admit_many
+from gating.services.authorize import authorize, item_of, preflight
 from gating.services.batches import commit_batch
 from gating.services.bundles import upsert_bundle
 from gating.services.commits import CommitRequest, commit_lease
@@ -303,6 +304,16 @@ class Gate:
             at=self.at,
             by=self.by,
         )
+
+    def meet(self, others=(), estimate=None, *, key=None, feature="chat"):
+        """Ask as requests that met: for this user, and one of each other principal."""
+        request = AuthorizeRequest(Ask(feature, estimate_minor=estimate))
+        items = [
+            Subject.of(gate.account, gate.user).item(feature)
+            | item_of(request, key or f"m-{next(_numbers)}", self.by)
+            for gate in (self, *map(self.of_principal, others))
+        ]
+        return admit_many(items, at=self.at)
 
     def know(self, rule_set_id, feature="chat"):
         """Let this process know what governs, as an earlier answer would have."""

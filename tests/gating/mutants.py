@@ -13,6 +13,7 @@ from django.db import connection
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "admit": ROOT / "gating/sql/admit.sql",
+    "admit_many": ROOT / "gating/sql/admit_many.sql",
     "authorize": ROOT / "gating/sql/authorize.sql",
     "close": ROOT / "gating/sql/close.sql",
     "close_all": ROOT / "gating/sql/close_all.sql",
@@ -153,7 +154,7 @@ def guarded(*, lock=True, guarded=True, pause_seconds=0.0):
     found = {}
     if changes:
         found = {"authorize": chained(*changes), "commit": chained(*changes)}
-        found |= {"admit": long_way, **LONG_WAYS}
+        found |= {"admit": long_way, "admit_many": long_way, **LONG_WAYS}
     if not guarded:
         found |= {
             name: without_marked("guard")

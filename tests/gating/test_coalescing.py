@@ -6,16 +6,20 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from django.db import DatabaseError
 
-from gating.models import Lease
+from gating.models import Lease, Projection
+from gating.services import admitting
+from gating.services.admissions import Admission
 from gating.services.authorize import authorize_as
 from gating.services.coalescing import LEADERS, MOST, Coalescer
 from gating.services.commits import commit_as
 from gating.services.denials import GateDenied
 from gating.services.subjects import Subject
-from tests.gating.racing import arena, racers
+from tests.gating.mutants import at_point, chained, mutated, without_marked
+from tests.gating.racing import arena, deadlocks, racers, report
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -186,6 +190,118 @@ def test_shared_calls_admit_exactly_and_commit_once(at, by, rounds):
             assert (
                 Lease.objects.filter(account=gate.account, state="closed").count() == 6
             )
+
+
+def meeting(realm, racing, number):
+    """Sixteen authorizes of 75 by eight users of four accounts."""
+    users = []
+    for place in range(4):
+        gate = realm.of_principal(f"p-{number}-{place}")
+        users += [gate, gate.of_user("u-2")]
+    for user in users:
+        user.credit(10_000)
+        user.preflight()
+    # With counters and without, and always with rules that are known.
+    for user in users[:: 2 if number % 2 == 0 else 8]:
+        ask(user, "known")
+    return users, racing.race([lambda n=n: ask(users[n % 8], n) for n in range(16)])
+
+
+@pytest.fixture
+def met(monkeypatch):
+    """How many items each call for several users decided, of how many."""
+    calls, real = [], admitting.gate_admit_many
+
+    def counted(arguments, *, at):
+        answers = real(arguments, at=at)
+        calls.append((len(answers), len(orjson.loads(arguments["items"]))))
+        return answers
+
+    monkeypatch.setattr(admitting, "gate_admit_many", counted)
+    return calls
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=pytest.mark.soak)])
+def test_users_who_meet_are_admitted_exactly_and_nobody_else_is(at, by, rounds, met):
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(200, subject_scope="account")
+    with racers(16) as racing:
+        before = deadlocks()
+        for number in range(rounds):
+            users, results = meeting(realm, racing, number)
+
+            assert {type(r) for r in results} == {Admission, GateDenied}, results
+            for gate in users[::2]:
+                assert gate.used(subject_scope="account") == (0, 150)
+                leases = Lease.objects.filter(account=gate.account)
+                assert leases.count() == 2
+                held = sum(lease.reserved_xusd for lease in leases)
+                assert (
+                    held
+                    == 2 * 750
+                    == sum(u.balance()[1] for u in (gate, gate.of_user("u-2")))
+                )
+        report("users who meet", racing, rounds, Counter(met))
+        assert deadlocks() == before
+    assert sum(decided > 1 for decided, _ in met) > 0
+    assert sum(decided < asked for decided, asked in met) > 0
+
+
+def over_admitted(realm, racing, number):
+    """Let eight calls ask for the same four accounts at once; 100 are there of each.
+
+    Return how many accounts were given more.
+    """
+    names = [f"m-{number}-{place}" for place in range(4)]
+    gates = [realm.of_principal(name) for name in names]
+    for gate in gates:
+        gate.credit(10_000)
+        gate.preflight()
+    rules = Projection.objects.get(user=gates[0].user).rule_set_id
+    gates[0].know(str(rules))
+
+    calls = racing.race([lambda: gates[0].meet(names[1:], 75)] * 8)
+
+    over = 0
+    for gate, answers in zip(gates, zip(*calls, strict=True), strict=True):
+        admitted = sum(bool(a) and a["o"] == "admitted" for a in answers)
+        assert gate.used(subject_scope="account") == (0, 75 * admitted)
+        over += admitted > 1
+    return over
+
+
+METS = pytest.mark.parametrize(
+    "rounds", [10, pytest.param(300, marks=pytest.mark.soak)]
+)
+
+
+@pytest.mark.usefixtures("committed")
+@METS
+def test_calls_for_the_same_accounts_do_not_over_admit(at, by, rounds):
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(100, subject_scope="account")
+    with racers(8) as racing:
+        over = Counter(over_admitted(realm, racing, n) for n in range(rounds))
+        report("calls for the same accounts", racing, rounds, over)
+    assert over == {0: rounds}
+
+
+@pytest.mark.usefixtures("committed")
+@METS
+def test_control_without_the_accounts_locks_they_would(at, by, rounds):
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(100, subject_scope="account")
+    unlocked = chained(
+        without_marked("lock"), at_point("decided", "PERFORM pg_sleep(0.01);")
+    )
+    with racers(8) as racing, mutated({"admit_many": unlocked}):
+        over = Counter(over_admitted(realm, racing, n) for n in range(rounds))
+        report("control, the same accounts, no locks", racing, rounds, over)
+    assert sum(over.values()) > over[0]
 
 
 def ask(gate, number):

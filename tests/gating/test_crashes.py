@@ -172,6 +172,26 @@ def test_an_authorize_whose_database_dies_holds_nothing(
 
 
 @ROUNDS
+@pytest.mark.parametrize("point", ["decided", "held", "stored"])
+def test_who_met_when_the_database_died_hold_nothing(priced, crasher, point, rounds):
+    for number in range(rounds):
+        names = [f"p-{number}-{n}" for n in range(3)]
+        gates = [priced.of_principal(name) for name in names]
+        for gate in gates:
+            gate.credit(1000)
+            gate.preflight(1)  # Which resolves what governs the user.
+
+        with crashed_at("admit_many", point):
+            met = crasher.run(gates[0], "meet", names[1:], 75, key="k", plain=True)
+            assert met != 0
+
+        for gate in gates:
+            authorized_once(gate, before=False)
+        assert crasher.run(gates[0], "meet", names[1:], 20, key="l", plain=True) == 0
+        assert [gate.used(subject_scope="account") for gate in gates] == [(0, 95)] * 3
+
+
+@ROUNDS
 @pytest.mark.parametrize(
     ("function", "point"),
     [

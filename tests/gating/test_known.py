@@ -3,8 +3,10 @@
 import pytest
 
 from config.kernel.money import INT64_MAX
+from gating.models import Counter
 from gating.services import admitting, closing, known
 from gating.services.functions import Admitted
+from gating.services.subjects import Subject
 from tests.tools.tables import rows
 
 
@@ -73,6 +75,27 @@ def test_a_counters_key_of_any_text_is_counted_on(gate, taken):
 
     assert taken["admit"] == [True]
     assert gate.used() == (0, 7)
+
+
+def test_who_met_under_other_rules_than_was_thought_is_left_out(priced):
+    other = priced.of_principal("b")
+    priced.quota(7, bundle=priced.bundle("tight"))
+    other.plan("free", bundle="tight")
+    for gate in (priced, other):
+        gate.credit(1000)
+        gate.preflight(1)
+    priced.authorize(1)
+    other.know(str(known.likely_rules(known_as(priced))))
+
+    own, others = priced.meet(["b"], 2)
+
+    assert (own["o"], own["user"], others) == ("admitted", priced.user.pk, None)
+    assert priced.used() == (0, 3)
+    assert not Counter.objects.filter(account=other.account).exists()
+
+
+def known_as(gate):
+    return Subject.of(gate.account, gate.user).item("chat")
 
 
 def test_the_answer_names_account_and_user(priced, monkeypatch):
