@@ -49,6 +49,9 @@ class Rounds:
     def measure(self) -> None:
         """Take every round, unless told not to go on."""
         places = list(self._places())
+        if any(_subject(name) for name, _ in places):
+            self.tell("each customer once, untimed")
+            self.caller.call_each()
         for name, connections in places:
             self.tell(f"warm-up: {name} at {connections}")
             if not self.go_on():

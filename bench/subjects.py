@@ -65,6 +65,15 @@ class Caller:
         secrets.SystemRandom().shuffle(shuffled)
         return list(itertools.islice(itertools.cycle(shuffled), count))
 
+    def call_each(self) -> None:
+        """Authorize for every customer once, untimed.
+
+        The first call of a customer reads its pages, and logs them whole.
+        """
+        for callers, expected in ((self.admitted, OK), (self.denied, DENIED)):
+            requests = [self.post(AUTHORIZE, ask(), caller) for caller in callers]
+            self.set_up(Load(requests, expected))
+
     def probe(self) -> None:
         """Find out which batch addresses the server does not know."""
         for path in (AUTHORIZE_BATCH, COMMIT_BATCH):

@@ -10,5 +10,9 @@ os.environ.setdefault("PLANGATE_DATABASE_ROLE", "app")
 django.setup(set_prefix=False)
 
 from config.api.requests import Handler  # noqa: E402 - after the setup.
+from config.cores import keep_to_a_core  # noqa: E402
+
+if os.environ.get("PLANGATE_KEEP_TO_CORES") == "1":
+    keep_to_a_core()
 
 application = Handler()

@@ -54,4 +54,5 @@ class Command(BaseCommand):
         self.stdout.write(f"http://{options['host']}:{options['port']}/admin/")
         self.stdout.flush()
         os.environ["PLANGATE_DATABASE_ROLE"] = "app"
+        os.environ.setdefault("PLANGATE_KEEP_TO_CORES", "1")
         os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter.
