@@ -11,14 +11,9 @@ import orjson
 from config.kernel.money import INT64_MAX
 from gating.plain import Plain, Windows, plain_rules
 from gating.selectors.rules import stored_rules
-from gating.services.functions import (
-    Admitted,
-    Document,
-    gate_admit,
-    gate_admit_many,
-    gate_authorize,
-)
+from gating.services.functions import Document, gate_authorize
 from gating.services.known import learn, likely_rules, names_of
+from gating.services.strides import Admitted, gate_admit, gate_admit_many
 
 
 def authorize_items(

@@ -1,6 +1,6 @@
 """Commit's items, settled in one stride where that is plain, item by item else."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -12,13 +12,9 @@ from config.kernel.money import INT64_MAX
 from gating.pricing import rate_identity
 from gating.rules import MeterRule
 from gating.selectors.rules import stored_rules
-from gating.services.functions import (
-    Document,
-    gate_close,
-    gate_close_all,
-    gate_commit,
-)
+from gating.services.functions import Document, gate_commit
 from gating.services.known import learn, likely_rules, names_of
+from gating.services.strides import gate_close, gate_close_all, gate_close_many
 
 
 def commit_items(
@@ -37,6 +33,43 @@ def commit_items(
     for item, answer in zip(items, answers, strict=True):
         learn(item, answer)
     return answers
+
+
+def alike(item: Document) -> Hashable | None:
+    """Return what items share that one call can close; None for one on its own."""
+    rules = likely_rules(item)
+    meter = None if rules is None else _meter(rules, item)
+    if meter is None:
+        return None
+    return item["realm"], item["feature"], item["bound"], rules, meter["meter"]
+
+
+def close_many(
+    items: Sequence[Document], *, at: datetime, version: int | None = None
+) -> list[Document | None]:
+    """Return what `commit_items` answers to items that are `alike`, one per user.
+
+    None for one that is to be committed by itself.
+    """
+    rules = likely_rules(items[0])
+    meter = None if rules is None else _meter(rules, items[0])
+    if rules is None or meter is None:
+        return [None] * len(items)
+    users = ({"principal": item["principal"], "user": item["user"]} for item in items)
+    told = gate_close_many(
+        {
+            **_governing(rules, items[0], version),
+            **meter,
+            "items": orjson.dumps(
+                [user | _used(item) for user, item in zip(users, items, strict=True)]
+            ).decode(),
+        },
+        at=at,
+    )
+    return [
+        _answer(rules, item, told[place]) if place in told else None
+        for place, item in enumerate(items)
+    ]
 
 
 @lru_cache(maxsize=4096)
@@ -149,10 +182,13 @@ def _meter(rules: UUID, item: Document) -> dict[str, Any] | None:
 
 
 def _subject(rules: UUID, item: Document, version: int | None) -> dict[str, Any]:
+    user = {"principal": item["principal"], "business_user": item["user"]}
+    return user | _governing(rules, item, version)
+
+
+def _governing(rules: UUID, item: Document, version: int | None) -> dict[str, Any]:
     return {
         "realm": item["realm"],
-        "principal": item["principal"],
-        "business_user": item["user"],
         "bound": item["bound"],
         "feature": item["feature"],
         "rules": rules,

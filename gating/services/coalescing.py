@@ -20,8 +20,7 @@ from datetime import datetime
 from django.db import DatabaseError
 from psycopg import Error
 
-from gating.services.admitting import admit_many, alike, authorize_items
-from gating.services.closing import commit_items
+from gating.services import admitting, closing
 from gating.services.functions import Document, Function, GateMoved, Partial
 from gating.services.known import names_of
 
@@ -184,10 +183,18 @@ class Coalescer:
             waiter.answer = None if answer is None else {"sent_at": at} | answer
 
 
-_authorize_alike = Coalescer(admit_many, alone=authorize_items, kind=alike, leaders=1)
-
-
-authorize_together = Coalescer(
-    authorize_items, alone=_authorize_alike, kind=names_of, leaders=1
+_authorize_alike = Coalescer(
+    admitting.admit_many,
+    alone=admitting.authorize_items,
+    kind=admitting.alike,
+    leaders=1,
 )
-commit_together = Coalescer(commit_items, kind=names_of, leaders=1)
+authorize_together = Coalescer(
+    admitting.authorize_items, alone=_authorize_alike, kind=names_of, leaders=1
+)
+_commit_alike = Coalescer(
+    closing.close_many, alone=closing.commit_items, kind=closing.alike, leaders=1
+)
+commit_together = Coalescer(
+    closing.commit_items, alone=_commit_alike, kind=names_of, leaders=1
+)

@@ -17,6 +17,7 @@ FILES = {
     "authorize": ROOT / "gating/sql/authorize.sql",
     "close": ROOT / "gating/sql/close.sql",
     "close_all": ROOT / "gating/sql/close_all.sql",
+    "close_many": ROOT / "gating/sql/close_many.sql",
     "store": ROOT / "gating/sql/store.sql",
     "book": ROOT / "gating/sql/book.sql",
     "commit": ROOT / "gating/sql/commit.sql",
@@ -119,7 +120,7 @@ def long_way(text):
     return text.replace("\nBEGIN\n", "\nBEGIN\n    RETURN NULL;\n", 1)
 
 
-LONG_WAYS = {"close": long_way, "close_all": long_way}
+LONG_WAYS = {"close": long_way, "close_all": long_way, "close_many": long_way}
 """The changes that leave every commit to gate_commit."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from config.kernel.money import INT64_MAX
 from gating.models import Counter
 from gating.services import admitting, closing, known
-from gating.services.functions import Admitted
+from gating.services.strides import Admitted
 from gating.services.subjects import Subject
 from tests.tools.tables import rows
 

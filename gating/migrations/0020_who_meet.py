@@ -1,4 +1,4 @@
-"""Users under the same rules are admitted by one call where they meet."""
+"""Users under the same rules are admitted, and commit, by one call where they meet."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ SQL = Path(__file__).resolve().parents[1] / "sql"
 class Migration(migrations.Migration):
     dependencies = [("gating", "0019_leases_hold_lots")]
     operations = [
-        migrations.RunSQL(
-            (SQL / "admit_many.sql").read_text(), "DROP FUNCTION gate_admit_many;"
-        ),
+        migrations.RunSQL((SQL / f"{name}.sql").read_text(), f"DROP FUNCTION gate_{name};")
+        for name in ("admit_many", "close_many")
     ]
