@@ -46,16 +46,14 @@ BEGIN
         array_agg(t.held), array_agg(t.wallet)
     INTO v_places, v_accounts, v_users, v_assignments, v_keys, v_leases, v_held, v_wallets
     FROM (
-        SELECT DISTINCT ON (l.account_id) l.* FROM (
-            SELECT i.n, i.key, i.lease, i.held, i.wallet, p.account_id, p.user_id,
-                p.plan_assignment_id
-            FROM ROWS FROM (jsonb_to_recordset(p_items) AS (
-                principal text, "user" text, key text, lease text, held bigint,
-                wallet bigint)) WITH ORDINALITY
-                AS i(principal, business_user, key, lease, held, wallet, n)
-            JOIN gate_projections p ON p.realm_id = p_realm
-                AND p.principal_id = i.principal AND p.business_user_id = i.business_user
-                AND p.feature_code = p_feature
+        SELECT DISTINCT ON (p.account_id) i.n, i.key, i.lease, i.held, i.wallet, p.*
+        FROM ROWS FROM (jsonb_to_recordset(p_items) AS (
+            principal text, "user" text, key text, lease text, held bigint, wallet bigint
+        )) WITH ORDINALITY AS i(principal, business_user, key, lease, held, wallet, n)
+        CROSS JOIN LATERAL (
+            -- A look-up per item: a join planned when nothing was there would read all.
+            SELECT p.account_id, p.user_id, p.plan_assignment_id
+            FROM gate_projections p
             JOIN gate_catalog_versions c
                 ON c.realm_id = p.realm_id AND c.version = p.catalog_version
             JOIN gate_account_versions a
@@ -63,12 +61,14 @@ BEGIN
             JOIN credential_versions v
                 ON v.id = 1 AND v.version = coalesce(p_version, v.version)
             JOIN gate_states s ON s.account_id = p.account_id
-            WHERE p.rule_set_id = p_rules AND p.valid_from <= p_at
+            WHERE p.realm_id = p_realm AND p.principal_id = i.principal
+                AND p.business_user_id = i.business_user AND p.feature_code = p_feature
+                AND p.rule_set_id = p_rules AND p.valid_from <= p_at
                 AND p_at < p.valid_until AND (p_bound OR p.user_active)
-            ORDER BY p.account_id
+            LIMIT 1
             FOR NO KEY UPDATE OF s SKIP LOCKED  -- lock
-        ) l
-        ORDER BY l.account_id, l.n
+        ) p
+        ORDER BY p.account_id, i.n
     ) t;
     IF v_places IS NULL THEN
         RETURN NULL;

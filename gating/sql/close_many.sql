@@ -39,14 +39,13 @@ BEGIN
     SELECT array_agg(t.n), array_agg(t.account_id), array_agg(t.user_id)
     INTO v_places, v_accounts, v_users
     FROM (
-        SELECT DISTINCT ON (l.account_id) l.* FROM (
-            SELECT i.n, p.account_id, p.user_id
-            FROM ROWS FROM (
-                jsonb_to_recordset(p_items) AS (principal text, "user" text)
-            ) WITH ORDINALITY AS i(principal, business_user, n)
-            JOIN gate_projections p ON p.realm_id = p_realm
-                AND p.principal_id = i.principal AND p.business_user_id = i.business_user
-                AND p.feature_code = p_feature
+        SELECT DISTINCT ON (p.account_id) i.n, p.*
+        FROM ROWS FROM (jsonb_to_recordset(p_items) AS (principal text, "user" text))
+            WITH ORDINALITY AS i(principal, business_user, n)
+        CROSS JOIN LATERAL (
+            -- A look-up per item: a join planned when nothing was there would read all.
+            SELECT p.account_id, p.user_id
+            FROM gate_projections p
             JOIN gate_catalog_versions c
                 ON c.realm_id = p.realm_id AND c.version = p.catalog_version
             JOIN gate_account_versions a
@@ -54,12 +53,14 @@ BEGIN
             JOIN credential_versions v
                 ON v.id = 1 AND v.version = coalesce(p_version, v.version)
             JOIN gate_states s ON s.account_id = p.account_id
-            WHERE p.rule_set_id = p_rules AND p.valid_from <= p_at
+            WHERE p.realm_id = p_realm AND p.principal_id = i.principal
+                AND p.business_user_id = i.business_user AND p.feature_code = p_feature
+                AND p.rule_set_id = p_rules AND p.valid_from <= p_at
                 AND p_at < p.valid_until AND (p_bound OR p.user_active)
-            ORDER BY p.account_id
+            LIMIT 1
             FOR NO KEY UPDATE OF s SKIP LOCKED  -- lock
-        ) l
-        ORDER BY l.account_id, l.n
+        ) p
+        ORDER BY p.account_id, i.n
     ) t;
     IF v_places IS NULL THEN
         RETURN NULL;

@@ -26,8 +26,8 @@ from gating.options import options
 from gating.pricing import MeterRate
 from gating.projection import PolicyFact, counter_of
 from gating.rules import MeterRule, Rules, ranked
-from gating.services import functions
-from gating.services.admitting import admit_many, alike, authorize_items
+from gating.services import admitting, closing, functions
+from gating.services.admitting import authorize_items
 from gating.services.closing import commit_items
 from gating.services.functions import GateMoved
 from gating.services.known import learn
@@ -465,10 +465,11 @@ class Story:
                         self.authorizes,
                         self.meets,
                         self.commits,
+                        self.commits_who_meet,
                         self.previews,
                         self.waits,
                     ],
-                    [4, 1, 4, 1, 2],
+                    [4, 1, 4, 1, 1, 2],
                 )[0]
                 what()
         self.compare_rows()
@@ -566,24 +567,35 @@ class Story:
             (person, self.asked(person) | usual)
             for person in self.chance.sample(self.people, len(self.people))
         ]
-        kind = alike(asked[0][1])
+        self.met(admitting, admitting.admit_many, asked, self.authorized)
+
+    def met(self, module, many, asked, compare):
+        """Ask for all who are like the first one, compare, then for who was left out."""
+        kind = module.alike(asked[0][1])
         if kind is None:
             return
-        asked = [pair for pair in asked if alike(pair[1]) == kind]
-        answers = self.by_services(admit_many, [item for _, item in asked])
+        asked = [pair for pair in asked if module.alike(pair[1]) == kind]
+        answers = self.by_services(many, [item for _, item in asked])
         found = list(zip(asked, answers, strict=True))
         together = [(pair, answer) for pair, answer in found if answer is not None]
         for (_, item), answer in together:
             self.tally[f"met {answer['o']}"] += 1
             self.tally[f"met {answer['o']} with others"] += len(together) > 1
-            assert answer["o"] in {"admitted", "denied"}, item
-        self.tally["met, and was left out"] += len(found) - len(together)
-        self.authorized(
-            [pair for pair, _ in together], [answer for _, answer in together]
-        )
+            assert answer["o"] in {"admitted", "denied", "committed"}, item
+        self.tally[f"left out by {many.__name__}"] += len(found) - len(together)
+        compare([pair for pair, _ in together], [answer for _, answer in together])
+        one = authorize_items if module is admitting else commit_items
         for pair, answer in found:
             if answer is None:
-                self.authorized([pair], self.by_services(authorize_items, [pair[1]]))
+                compare([pair], self.by_services(one, [pair[1]]))
+
+    def commits_who_meet(self):
+        """Commit a lease of each person at once, then those that were left out."""
+        asked = [
+            self.used(person, (), among=[person])
+            for person in self.chance.sample(self.people, len(self.people))
+        ]
+        self.met(closing, closing.close_many, asked, self.committed)
 
     def by_services(self, verb, items):
         """Ask as the services do: what is plain is decided in one stride."""
@@ -625,12 +637,18 @@ class Story:
             answers = call(
                 functions._COMMIT, given, self.now, self.twin.grace, self.twin.strict
             )
+        self.committed(asked, answers)
+
+    def committed(self, asked, answers):
         for (person, item), answer in zip(asked, answers, strict=True):
             expected = self.twin.commit(person, item, self.now)
             self.check(expected, answer, person, item)
 
-    def used(self, same, taken):
-        """What a person commits: `same`, of another lease than those taken, or anybody."""
+    def used(self, same, taken, among=None):
+        """What a person commits: `same`, of another lease than those taken, or anybody.
+
+        Who has no such lease is one of `among`, else of all.
+        """
         self.number += 1
         chance, choice = self.chance, self.chance.choice
         simply = chance.random() < (0.85 if same else 0.4)
@@ -648,7 +666,7 @@ class Story:
             leases,
             key=lambda lease: (lease.row["state"] != "active", chance.random()),
         )
-        person, reference, feature = choice(self.people), "nothing", "chat"
+        person, reference, feature = choice(among or self.people), "nothing", "chat"
         if open_first and chance.random() < 0.95:
             lease = open_first[0] if chance.random() < 0.8 else choice(open_first)
             reference, feature = lease.row["lease"], lease.row["feature_code"]

@@ -29,7 +29,9 @@ from gating.services.admitting import admit_many
 from gating.services.authorize import authorize, item_of, preflight
 from gating.services.batches import commit_batch
 from gating.services.bundles import upsert_bundle
+from gating.services.closing import close_many
 from gating.services.commits import CommitRequest, commit_lease
+from gating.services.commits import item_of as commit_item
 from gating.services.ingest import ingest
 from gating.services.ingest_requests import IngestRequest
 from gating.services.known import learn
@@ -314,6 +316,16 @@ class Gate:
             for gate in (self, *map(self.of_principal, others))
         ]
         return admit_many(items, at=self.at)
+
+    def commit_who_meet(self, leases, quantity, *, key=None, feature="chat"):
+        """Commit as requests that met: (principal, or None for this user, and lease)."""
+        items = []
+        for other, lease in leases:
+            gate = self.of_principal(other) if other else self
+            request = CommitRequest(lease, feature, quantity, [], {})
+            item = commit_item(request, key or f"c-{next(_numbers)}", self.by)
+            items.append(Subject.of(gate.account, gate.user).item(feature) | item)
+        return close_many(items, at=self.at)
 
     def know(self, rule_set_id, feature="chat"):
         """Let this process know what governs, as an earlier answer would have."""

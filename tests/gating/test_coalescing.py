@@ -11,7 +11,7 @@ import pytest
 from django.db import DatabaseError
 
 from gating.models import Lease, Projection
-from gating.services import admitting
+from gating.services import admitting, closing
 from gating.services.admissions import Admission
 from gating.services.authorize import authorize_as
 from gating.services.coalescing import LEADERS, MOST, Coalescer
@@ -247,6 +247,42 @@ def test_users_who_meet_are_admitted_exactly_and_nobody_else_is(at, by, rounds, 
         assert deadlocks() == before
     assert sum(decided > 1 for decided, _ in met) > 0
     assert sum(decided < asked for decided, asked in met) > 0
+
+
+@pytest.mark.usefixtures("committed")
+@pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=pytest.mark.soak)])
+def test_users_who_meet_commit_once_each(at, by, rounds, monkeypatch):
+    calls, real = [], closing.gate_close_many
+
+    def counted(arguments, *, at):
+        answers = real(arguments, at=at)
+        calls.append((len(answers), len(orjson.loads(arguments["items"]))))
+        return answers
+
+    monkeypatch.setattr(closing, "gate_close_many", counted)
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(500, subject_scope="account")
+    with racers(16) as racing:
+        before = deadlocks()
+        for number in range(rounds):
+            gates = [realm.of_principal(f"p-{number}-{place}") for place in range(8)]
+            for gate in gates:
+                gate.credit(10_000)
+            leases = [gate.lease(75) for gate in gates]
+
+            told = racing.race(
+                [lambda n=n: use(gates[n % 8], leases[n % 8], n) for n in range(16)]
+            )
+
+            applied = [t for t in told if t.data["application_status"] == "applied"]
+            assert len(applied) == 8, told
+            for gate in gates:
+                assert gate.used(subject_scope="account") == (60, 0)
+                assert gate.balance() == (9400, 0, 600)
+        report("users who meet, committing", racing, rounds, Counter(calls))
+        assert deadlocks() == before
+    assert sum(decided > 1 for decided, _ in calls) > 0
 
 
 def over_admitted(realm, racing, number):

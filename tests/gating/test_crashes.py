@@ -239,6 +239,35 @@ def test_a_batch_of_commits_whose_database_dies_takes_nothing(
         assert (ratings.count(), gate.balance()) == (3, (400, 0, 600))
 
 
+@ROUNDS
+@pytest.mark.parametrize("point", ["decided", "stored"])
+def test_commits_of_who_met_when_the_database_died_take_nothing(
+    priced, crasher, point, rounds
+):
+    for number in range(rounds):
+        gates = [priced.of_principal(f"p-{number}-{n}") for n in range(3)]
+        for gate in gates:
+            gate.credit(1000)
+        leases = [gate.lease(75) for gate in gates]
+        names = [None, *(gate.account.billing_principal_id for gate in gates[1:])]
+        held = list(zip(names, leases, strict=True))
+
+        with crashed_at("close_many", point):
+            met = crasher.run(
+                gates[0], "commit_who_meet", held, 60, key="k", plain=True
+            )
+            assert met != 0
+
+        for gate, lease in zip(gates, leases, strict=True):
+            committed_once(gate, lease, before=False)
+        again = [gate.lease(10) for gate in gates]
+        held = list(zip(names, again, strict=True))
+        assert (
+            crasher.run(gates[0], "commit_who_meet", held, 10, key="l", plain=True) == 0
+        )
+        assert [gate.used(subject_scope="account") for gate in gates] == [(70, 0)] * 3
+
+
 @KILLS
 def test_an_authorize_whose_caller_is_killed_is_all_or_nothing(
     priced, crasher, chance, rounds

@@ -113,12 +113,13 @@ def everything(gate):
     commit_all(gate, [*admitted[2:], admitted[0]])
     lease, late = gate.lease(3), gate.lease(3, budget="trip")
     gate.meet(estimate=3)
+    gate.commit_who_meet([(None, gate.lease(3))], 3)
     gate.preflight(3)
     gate.ingest(2)
     gate.preflight(3, budget="trip")
     gate.commit(lease, 3)
     gate.commit(late, 1)
-    return 6 + 3 + 4 + 5 + 1
+    return 6 + 3 + 4 + 5 + 3
 
 
 def authorize_all(gate, keys):
@@ -217,6 +218,7 @@ def test_without_its_setting_a_function_would_scan(empty):
                 "store",
                 "close",
                 "close_all",
+                "close_many",
                 "commit",
                 "expire",
                 "ingest",
