@@ -249,7 +249,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         # Refusals are answers, not warnings; unexpected errors are logged once by us.
-        "django.request": {"handlers": ["nowhere"], "propagate": False},
+        # Above every level: else each refusal makes a record that goes nowhere.
+        "django.request": {
+            "handlers": ["nowhere"],
+            "propagate": False,
+            "level": "CRITICAL",
+        },
         "axes": {"level": "ERROR"},
     },
 }

@@ -43,11 +43,25 @@ class _Waiter:
         self.answer: Document | None = None
         self.error: BaseException | None = None
         self.is_alone = self.leads = False
-        self.woken = threading.Event()
+        self.woken: threading.Event | None = None
 
     @property
     def is_done(self) -> bool:
         return self.is_alone or self.answer is not None or self.error is not None
+
+    def wait(self) -> None:
+        """Wait to be woken: sent, or asked to lead."""
+        if self.woken is None:
+            # A leader whose own request another one took: it may be answered already.
+            self.woken = threading.Event()
+        if not self.is_done:
+            self.woken.wait()
+            self.woken.clear()
+
+    def wake(self) -> None:
+        """Let the waiting thread look again; whoever is not waiting yet will look."""
+        if self.woken is not None:
+            self.woken.set()
 
 
 @dataclass(slots=True)
@@ -98,23 +112,13 @@ class Coalescer:
         kind = self._kind(item)
         if kind is None:
             return self._asked_alone(items, at=at, version=version)
-        with self._lock:
-            line = self._lines.setdefault(kind, _Line())
-            line.queue.append(waiter)
-            waiter.leads = line.leading < self._leaders
-            line.leading += waiter.leads
+        line = self._joined(kind, waiter)
         while not waiter.is_done:
             if waiter.leads:
                 self._lead(line, waiter)
             else:
-                waiter.woken.wait()
-                waiter.woken.clear()
-        if waiter.leads:
-            # Asked to lead when another leader had sent it already.
-            self._step_down(line, waiter)
-        with self._lock:
-            if not line.queue and not line.leading and self._lines.get(kind) is line:
-                del self._lines[kind]
+                waiter.wait()
+        self._leave(kind, line, waiter)
         if waiter.error is not None:
             raise waiter.error
         if waiter.answer is not None:
@@ -126,6 +130,26 @@ class Coalescer:
     ) -> list[Document]:
         answers = self._alone(items, at=at, version=version)
         return [answer for answer in answers if answer is not None]
+
+    def _joined(self, kind: Hashable, waiter: _Waiter) -> _Line:
+        """Put a request in the line of its kind, to lead where too few do."""
+        with self._lock:
+            line = self._lines.setdefault(kind, _Line())
+            waiter.leads = line.leading < self._leaders
+            if not waiter.leads:
+                # Made only for those who come to wait: most lead at once.
+                waiter.woken = threading.Event()
+            line.leading += waiter.leads
+            line.queue.append(waiter)
+        return line
+
+    def _leave(self, kind: Hashable, line: _Line, waiter: _Waiter) -> None:
+        if waiter.leads:
+            # Asked to lead when another leader had sent it already.
+            self._step_down(line, waiter)
+        with self._lock:
+            if not line.queue and not line.leading and self._lines.get(kind) is line:
+                del self._lines[kind]
 
     def _lead(self, line: _Line, own: _Waiter) -> None:
         """Send batches until the own request is answered, or sent by another leader."""
@@ -144,7 +168,7 @@ class Coalescer:
                 line.leading -= 1
             else:
                 heir.leads = True
-                heir.woken.set()
+                heir.wake()
 
     def _taken(self, line: _Line) -> list[_Waiter]:
         """Take what waits and was known by the same credentials, the first first."""
@@ -171,7 +195,7 @@ class Coalescer:
                 waiter.error = error
         finally:
             for waiter in batch:
-                waiter.woken.set()
+                waiter.wake()
 
     def _answer(self, batch: list[_Waiter]) -> None:
         at = max(waiter.at for waiter in batch)
