@@ -1,5 +1,6 @@
 """What the web server loads."""
 
+import gc
 import os
 
 import django
@@ -16,3 +17,6 @@ if os.environ.get("PLANGATE_KEEP_TO_CORES") == "1":
     keep_to_a_core()
 
 application = Handler()
+# What was loaded stays: looking through it for garbage took a tenth of a request.
+gc.collect()
+gc.freeze()

@@ -124,7 +124,7 @@ def rows(when, table, body):
 BUGS = {
     "a cancel that keeps its hold": rows("AFTER UPDATE", "gate_leases", "IF NEW.state = 'canceled' THEN UPDATE gate_counters SET reserved_minor = reserved_minor + NEW.reserved_minor WHERE id = ANY (NEW.counter_ids); END IF;"),
     "an expiry that gives back twice": rows("AFTER UPDATE", "gate_leases", "IF NEW.state = 'expired' THEN UPDATE gate_counters SET reserved_minor = greatest(0, reserved_minor - NEW.reserved_minor) WHERE id = ANY (NEW.counter_ids); END IF;"),
-    "an expiry that keeps the money": text("expire", "v_held.total, '{}'", "0, '{}'"),
+    "an expiry that keeps the money": text("expire", "PERFORM grants_release(v_lots, v_lots_held, p_at);", ""),
     "a remainder that is dropped": rows("BEFORE INSERT OR UPDATE", "gate_residual_buckets", "NEW.remainder_numer := 0;"),
     "a rate that counts twice": rows("BEFORE UPDATE", "gate_counters", "IF NEW.kind = 'rate' THEN NEW.used_minor := NEW.used_minor + 1; END IF;"),
     "a repeat that is decided again": rows("BEFORE INSERT", "gate_leases", "NEW.idempotency_key := gen_random_uuid();"),
