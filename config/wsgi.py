@@ -12,9 +12,10 @@ django.setup(set_prefix=False)
 
 from config.api.requests import Handler  # noqa: E402 - after the setup.
 from config.cores import keep_to_a_core  # noqa: E402
+from config.secrets import data_dir  # noqa: E402
 
 if os.environ.get("PLANGATE_KEEP_TO_CORES") == "1":
-    keep_to_a_core()
+    keep_to_a_core(data_dir() / "cores")
 
 application = Handler()
 # What was loaded stays: looking through it for garbage took a tenth of a request.

@@ -7,8 +7,8 @@ request with it, as one batch; the others wait for their answers. Nobody waits f
 company: where no other request is there, a batch is one item.
 
 First those of one user and feature meet: they would wait for the account's lock
-anyhow. One that is alone there meets those of other users under the same rules. What
-that call leaves out is asked for by its own thread: nobody waits for another's account.
+anyhow. One that is alone there meets those of other users under the same rules. That
+call waits for nobody's account: what it leaves out is asked for by its own thread.
 """
 
 import threading
@@ -17,15 +17,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import DatabaseError
-from psycopg import Error
-
 from gating.services import admitting, closing
-from gating.services.functions import Document, Function, GateMoved, Partial
+from gating.services.functions import Document, Function, Partial
 from gating.services.known import names_of
-
-LEADERS = 2
-"""Batches in flight per worker and function: one is prepared while another is on."""
 
 MOST = 64
 """Items of one batch."""
@@ -43,6 +37,7 @@ class _Waiter:
         self.answer: Document | None = None
         self.error: BaseException | None = None
         self.is_alone = self.leads = False
+        # Made only for those who come to wait: most lead at once.
         self.woken: threading.Event | None = None
 
     @property
@@ -51,51 +46,48 @@ class _Waiter:
 
     def wait(self) -> None:
         """Wait to be woken: sent, or asked to lead."""
-        if self.woken is None:
-            # A leader whose own request another one took: it may be answered already.
-            self.woken = threading.Event()
-        if not self.is_done:
+        if self.woken is not None:
             self.woken.wait()
             self.woken.clear()
 
     def wake(self) -> None:
-        """Let the waiting thread look again; whoever is not waiting yet will look."""
+        """Let the waiting thread look again."""
         if self.woken is not None:
             self.woken.set()
 
 
 @dataclass(slots=True)
 class _Line:
-    """Those who wait for one kind of batch, and how many lead."""
+    """Those who wait for one kind of batch.
+
+    `led` says that one of them sends batches, `passed` that one who met nobody is on
+    its way by itself.
+    """
 
     queue: deque[_Waiter] = field(default_factory=deque)
-    leading: int = 0
-
-
-def _any_item(_item: Document) -> Hashable:
-    return "any"
+    led: bool = False
+    passed: bool = False
 
 
 class Coalescer:
     """Sends the requests of many threads to one function, together where they meet.
 
-    Only items of the same `kind` are sent together, in at most `leaders` batches at
-    once for each kind. One that met nobody is sent to `alone`; so is, by its thread,
-    one whose kind is None, each of a batch that failed, and each that the function
-    answered with None.
+    Only items of the same `kind` are sent together, one batch of a kind at a time; a
+    batch of one goes to `one`. By its own thread goes to `alone`: an item whose kind
+    is None, each of a batch that failed, each that the function answered with None,
+    and, where there is no `one`, who finds nobody about.
     """
 
     def __init__(
         self,
         function: Partial,
         *,
-        alone: Function | None = None,
-        kind: Callable[[Document], Hashable] = _any_item,
-        leaders: int = LEADERS,
+        alone: Function,
+        kind: Callable[[Document], Hashable],
+        one: Function | None = None,
     ) -> None:
-        self._function = function
-        self._alone: Partial = alone or function
-        self._kind, self._leaders = kind, leaders
+        self._function, self._alone, self._one = function, alone, one
+        self._kind = kind
         self._lock = threading.Lock()
         self._lines: dict[Hashable, _Line] = {}
 
@@ -108,67 +100,71 @@ class Coalescer:
         function raised.
         """
         (item,) = items
-        waiter = _Waiter(item, at, version)
         kind = self._kind(item)
         if kind is None:
-            return self._asked_alone(items, at=at, version=version)
+            return self._alone(items, at=at, version=version)
+        if self._one is None and self._passes(kind):
+            try:
+                return self._alone(items, at=at, version=version)
+            finally:
+                self._left(kind)
+        waiter = _Waiter(item, at, version)
         line = self._joined(kind, waiter)
         while not waiter.is_done:
             if waiter.leads:
-                self._lead(line, waiter)
+                self._lead(kind, line, waiter)
             else:
                 waiter.wait()
-        self._leave(kind, line, waiter)
         if waiter.error is not None:
             raise waiter.error
         if waiter.answer is not None:
             return [waiter.answer]
-        return self._asked_alone(items, at=at, version=version)
+        return self._alone(items, at=at, version=version)
 
-    def _asked_alone(
-        self, items: Sequence[Document], *, at: datetime, version: int | None
-    ) -> list[Document]:
-        answers = self._alone(items, at=at, version=version)
-        return [answer for answer in answers if answer is not None]
+    def _passes(self, kind: Hashable) -> bool:
+        """Return whether nobody of the kind is about, and let them know that one is."""
+        with self._lock:
+            if kind in self._lines:
+                return False
+            self._lines[kind] = _Line(passed=True)
+            return True
+
+    def _left(self, kind: Hashable) -> None:
+        """Take note that who passed is through."""
+        with self._lock:
+            line = self._lines[kind]
+            line.passed = False
+            self._tidy(kind, line)
+
+    def _tidy(self, kind: Hashable, line: _Line) -> None:
+        if not (line.queue or line.led or line.passed):
+            del self._lines[kind]
 
     def _joined(self, kind: Hashable, waiter: _Waiter) -> _Line:
-        """Put a request in the line of its kind, to lead where too few do."""
+        """Put a request in the line of its kind, to lead where nobody does."""
         with self._lock:
             line = self._lines.setdefault(kind, _Line())
-            waiter.leads = line.leading < self._leaders
+            waiter.leads = not line.led
             if not waiter.leads:
-                # Made only for those who come to wait: most lead at once.
                 waiter.woken = threading.Event()
-            line.leading += waiter.leads
+            line.led = True
             line.queue.append(waiter)
         return line
 
-    def _leave(self, kind: Hashable, line: _Line, waiter: _Waiter) -> None:
-        if waiter.leads:
-            # Asked to lead when another leader had sent it already.
-            self._step_down(line, waiter)
-        with self._lock:
-            if not line.queue and not line.leading and self._lines.get(kind) is line:
-                del self._lines[kind]
-
-    def _lead(self, line: _Line, own: _Waiter) -> None:
-        """Send batches until the own request is answered, or sent by another leader."""
+    def _lead(self, kind: Hashable, line: _Line, own: _Waiter) -> None:
+        """Send batches until the own request is done; then let the next one lead."""
         try:
-            while not own.is_done and (batch := self._taken(line)):
-                self._send(batch)
+            while not own.is_done:
+                self._send(self._taken(line))
         finally:
-            self._step_down(line, own)
-
-    def _step_down(self, line: _Line, own: _Waiter) -> None:
-        """Let the first of those who wait lead, or nobody where none does."""
-        with self._lock:
-            own.leads = False
-            heir = next((waiter for waiter in line.queue if not waiter.leads), None)
-            if heir is None:
-                line.leading -= 1
-            else:
-                heir.leads = True
-                heir.wake()
+            with self._lock:
+                own.leads = False
+                if line.queue:
+                    line.queue[0].leads = True
+                    line.queue[0].wake()
+                else:
+                    line.led = False
+                    self._tidy(kind, line)
 
     def _taken(self, line: _Line) -> list[_Waiter]:
         """Take what waits and was known by the same credentials, the first first."""
@@ -185,14 +181,12 @@ class Coalescer:
     def _send(self, batch: list[_Waiter]) -> None:
         try:
             self._answer(batch)
-        except (DatabaseError, Error, GateMoved) as error:
-            # Of several, one is at fault: each by itself.
-            for waiter in batch:
-                waiter.is_alone = len(batch) > 1
-                waiter.error = None if waiter.is_alone else error
         except BaseException as error:  # noqa: BLE001 - every waiter must be told.
+            # Of several, one is at fault, whatever it is: each by itself.
+            several = len(batch) > 1 and isinstance(error, Exception)
             for waiter in batch:
-                waiter.error = error
+                waiter.answer, waiter.is_alone = None, several
+                waiter.error = None if several else error
         finally:
             for waiter in batch:
                 waiter.wake()
@@ -200,7 +194,9 @@ class Coalescer:
     def _answer(self, batch: list[_Waiter]) -> None:
         at = max(waiter.at for waiter in batch)
         items = [waiter.item for waiter in batch]
-        function = self._function if len(batch) > 1 else self._alone
+        function: Partial = self._function
+        if self._one is not None and len(batch) == 1:
+            function = self._one
         answers = function(items, at=at, version=batch[0].version)
         for waiter, answer in zip(batch, answers, strict=True):
             waiter.is_alone = answer is None
@@ -208,17 +204,17 @@ class Coalescer:
 
 
 _authorize_alike = Coalescer(
-    admitting.admit_many,
-    alone=admitting.authorize_items,
-    kind=admitting.alike,
-    leaders=1,
+    admitting.admit_many, alone=admitting.authorize_items, kind=admitting.alike
 )
 authorize_together = Coalescer(
-    admitting.authorize_items, alone=_authorize_alike, kind=names_of, leaders=1
+    admitting.authorize_items,
+    alone=_authorize_alike,
+    one=_authorize_alike,
+    kind=names_of,
 )
 _commit_alike = Coalescer(
-    closing.close_many, alone=closing.commit_items, kind=closing.alike, leaders=1
+    closing.close_many, alone=closing.commit_items, kind=closing.alike
 )
 commit_together = Coalescer(
-    closing.commit_items, alone=_commit_alike, kind=names_of, leaders=1
+    closing.commit_items, alone=_commit_alike, one=_commit_alike, kind=names_of
 )

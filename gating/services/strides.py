@@ -52,9 +52,9 @@ _CLOSE = _call("gate_close", _WHOSE | _METER | {
     "trace": "text", "entry": "uuid", "use": "uuid", "etag": "text",
 } | _WHEN)  # fmt: skip
 _CLOSE_ALL = _call("gate_close_all", _WHOSE | _METER | {"items": "jsonb"} | _WHEN)
-_CLOSE_MANY = _call(
-    "gate_close_many", {"realm": "text", "items": "jsonb"} | _RULES | _METER | _WHEN
-)
+_CLOSE_MANY = _call("gate_close_many", _RULES | _METER | _WHEN | {
+    "realm": "text", "items": "jsonb", "alone": "boolean",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,8 @@ def gate_close_many(
 
     An item that is not in the answer is to be committed by itself.
     """
-    told: list[Document] | None = _closed(_CLOSE_MANY, arguments, at)
+    given = {**arguments, "alone": not connection.in_atomic_block}
+    told: list[Document] | None = _closed(_CLOSE_MANY, given, at)
     return {answer.pop("place"): answer for answer in told or []}
 
 

@@ -2,7 +2,8 @@
 -- set of rules, one item each, where it plainly fits: what gate_admit does for each, in
 -- the statements of one. For callers that met by chance (gating/services/coalescing.py):
 -- an item that is not plain, or whose account is in use just now, is left out, and is to
--- be asked for by itself. Nobody waits for another's account here.
+-- be asked for by itself. Nobody waits for another's account here; should somebody else
+-- have a lot, hardly: then it raises, and all are to be asked for by themselves.
 --
 -- The parameters are those of gate_admit; p_items has what is the item's own:
 -- [{principal, user, key, hash, lease, id, labels, trace, estimate, held, wallet}].
@@ -20,7 +21,7 @@ CREATE OR REPLACE FUNCTION gate_admit_many(
     p_version bigint, p_alone boolean
 ) RETURNS text
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '50ms' AS $$
 DECLARE
     v_places bigint[];
     v_accounts uuid[];
@@ -109,14 +110,15 @@ BEGIN
                         WITH ORDINALITY AS s(account, usr, key, lease, held, i),
                         unnest(p_own, p_tails, p_limits, p_uses, p_reserves)
                         WITH ORDINALITY AS t(own, tail, most, use, reserves, place)
-                    WHERE NOT EXISTS (
-                            SELECT FROM gate_leases l
+                    -- A look-up for each: as EXISTS they might be planned as a join.
+                    WHERE (
+                            SELECT l.id FROM gate_leases l
                             WHERE l.realm_id = p_realm AND l.user_id = s.usr
-                                AND l.idempotency_key = s.key)
-                        AND NOT (s.lease IS NOT NULL AND EXISTS (
-                            SELECT FROM gate_leases l
+                                AND l.idempotency_key = s.key LIMIT 1) IS NULL
+                        AND (s.lease IS NULL OR (
+                            SELECT l.id FROM gate_leases l
                             WHERE l.realm_id = p_realm AND l.user_id = s.usr
-                                AND l.lease = s.lease))
+                                AND l.lease = s.lease LIMIT 1) IS NULL)
                         AND NOT coalesce((
                             SELECT l.expires_at FROM gate_leases l
                             WHERE l.realm_id = p_realm AND l.account_id = s.account

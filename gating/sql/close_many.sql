@@ -3,7 +3,8 @@
 -- gate_close does for each, in the statements of one. For callers that met by chance
 -- (gating/services/coalescing.py): an item that is not plain, or whose account is in use
 -- just now, is left out, and is to be committed by itself. Nobody waits for another's
--- account here.
+-- account here; should somebody else have a lot, hardly: then it raises, and all are to
+-- be committed by themselves.
 --
 -- The parameters are those of gate_close; p_items has what is the item's own:
 -- [{principal, user, lease, quantity, used, key, hash, id, operation, labels, trace,
@@ -12,17 +13,15 @@
 -- Returns what gate_close answers for each item committed, with its `place` in p_items;
 -- NULL for none.
 --
--- Order of locks: the accounts, free ones only; then counters, lots, leases. Those are
--- of one account, each, and their order among accounts is not fixed: nobody takes them
--- without the account but jobs, which are tried again.
+-- Order of locks: the accounts, free ones only, counters, lots, leases.
 CREATE OR REPLACE FUNCTION gate_close_many(
     p_realm text, p_bound boolean, p_feature text, p_rules uuid, p_meter text,
     p_unit text, p_price bigint, p_per bigint, p_cost bigint, p_cost_per bigint,
     p_rate text, p_cost_rate text, p_items jsonb, p_at timestamptz, p_grace interval,
-    p_version bigint
+    p_version bigint, p_alone boolean
 ) RETURNS jsonb
 LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = '50ms' AS $$
 DECLARE
     c_all CONSTANT bigint := 9223372036854775807;
     v_places bigint[];
@@ -131,10 +130,12 @@ BEGIN
             AND p_at <= l.expires_at AND l.budget IS NULL
             AND k.known > 0 AND k.known = cardinality(l.quota_counter_ids)
             AND k.room >= a.quantity AND greatest(m.revenue, m.spent) <= c_all
-            AND NOT EXISTS (
-                SELECT FROM gate_rating_keys r
+            -- A look-up for each: as EXISTS it might be planned as a join.
+            AND (
+                SELECT r.rating_id FROM gate_rating_keys r
                 WHERE r.realm_id = p_realm AND r.user_id = a.user_id
-                    AND r.operation = a.operation AND r.idempotency_key = a.key)
+                    AND r.operation = a.operation AND r.idempotency_key = a.key
+                LIMIT 1) IS NULL
     ), plain AS MATERIALIZED (
         SELECT p.* FROM (
             SELECT r.*, purse.o_lot AS lot, coalesce(purse.o_gross, 0) AS available,
@@ -227,14 +228,18 @@ BEGIN
             'evidence', t.evidence, 'amount', t.revenue, 'cost', t.spent,
             'numbers', jsonb_build_array(
                 t.revenue, t.spent, t.carried, t.next, t.cost_carried, t.cost_next))),
-        sum(t.known), (SELECT count(*) FROM counted), count(*),
-        (SELECT count(*) FROM closed),
-        -- These are done because they are counted.
-        (SELECT count(*) FROM taken), (SELECT count(*) FROM carried)
-    INTO v_answers, v_windows, v_counted, v_leases, v_closed, v_paid, v_kept
+        sum(t.known), count(*),
+        -- They are done as they are counted, and so in the order of locks.
+        (SELECT count(*) FROM counted), (SELECT count(*) FROM taken),
+        (SELECT count(*) FROM carried), (SELECT count(*) FROM closed)
+    INTO v_answers, v_windows, v_leases, v_counted, v_paid, v_kept, v_closed
     FROM told t;
     IF v_counted < v_windows OR v_closed < v_leases THEN
         RAISE EXCEPTION 'a counter or a lease moved' USING ERRCODE = 'serialization_failure';
+    END IF;
+    IF v_answers IS NULL AND p_alone THEN
+        -- Nothing was written that could be lost: the disk need not be waited for.
+        PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
     -- point: stored
     RETURN v_answers;

@@ -56,7 +56,7 @@ def test_where_there_is_one_core_nothing_is_kept(tmp_path):
     assert told == ["None", f"[{CORES[0]}] False\n"]
 
 
-def test_a_folder_that_cannot_be_written_keeps_nobody_from_serving(tmp_path):
+def test_a_folder_that_cannot_be_made_keeps_nobody_from_serving(tmp_path):
     there = tmp_path / "no folder"
     there.write_text("")
 

@@ -307,12 +307,18 @@ class Gate:
             by=self.by,
         )
 
-    def meet(self, others=(), estimate=None, *, key=None, feature="chat"):
+    def meet(
+        self, others=(), estimate=None, *, key=None, feature="chat", reference=None
+    ):
         """Ask as requests that met: for this user, and one of each other principal."""
-        request = AuthorizeRequest(Ask(feature, estimate_minor=estimate))
+        ask = Ask(feature, estimate_minor=estimate)
         items = [
             Subject.of(gate.account, gate.user).item(feature)
-            | item_of(request, key or f"m-{next(_numbers)}", self.by)
+            | item_of(
+                AuthorizeRequest(ask, reference and f"{reference}-{next(_numbers)}"),
+                key or f"m-{next(_numbers)}",
+                self.by,
+            )
             for gate in (self, *map(self.of_principal, others))
         ]
         return admit_many(items, at=self.at)

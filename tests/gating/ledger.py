@@ -275,7 +275,8 @@ class Ledger(Standing):
             fits = min(fits, room)
         amount = due
         if lease.mode == "prepaid":
-            amount = min(due * fits // quantity, self.available(user))
-        funded = min(amount, self.available(user))
+            amount = min(due * fits // quantity, self.left(user))
+        funded = min(amount, self.left(user))
         self.money[user][1] += funded
+        self.owed[user] += amount - funded
         return fits, amount, funded

@@ -17,6 +17,7 @@ class Standing:
         self.paused, self.disabled = set(), set()
         self.counters = defaultdict(lambda: [0, 0])  # used, held
         self.money = {user: [0, 0, 0] for user in people}  # granted, spent, held
+        self.owed = dict.fromkeys(people, 0)  # no job pays it from what is given later
         self.seats = defaultdict(set)
         self.leases, self.ratings = {}, {}
         self.carried = {}
@@ -70,6 +71,10 @@ class Standing:
         prices = self.prices_of(feature).values()
         return not any(price.price or price.cost for price in prices)
 
-    def available(self, user):
+    def left(self, user):
         granted, spent, held = self.money[user]
         return granted - spent - held
+
+    def available(self, user):
+        """What new work is admitted by: what is left beyond what is owed."""
+        return max(0, self.left(user) - self.owed[user])

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
-from gating.models import Lease, Projection
+from gating.models import GateState, Lease, Projection
 from gating.services import admitting, closing
 from gating.services.admissions import Admission
 from gating.services.authorize import authorize_as
-from gating.services.coalescing import LEADERS, MOST, Coalescer
+from gating.services.coalescing import MOST, Coalescer
 from gating.services.commits import commit_as
 from gating.services.denials import GateDenied
 from gating.services.subjects import Subject
@@ -44,8 +44,12 @@ class Echo:
         return [{"o": "echo", "n": item["n"]} for item in items]
 
 
+def shared(function, kind=lambda _item: "any"):
+    return Coalescer(function, alone=function, one=function, kind=kind)
+
+
 def asked(function, count, threads=32, **item):
-    together = Coalescer(function)
+    together = shared(function)
 
     def one(n):
         (answer,) = together(
@@ -72,7 +76,7 @@ def test_everybody_gets_the_own_answer_and_calls_are_shared():
     print(f"\nbatches by size: {dict(sorted(sizes.items()))}")
     assert max(sizes) > 4
     assert max(sizes) <= MOST
-    assert echo.most <= LEADERS
+    assert echo.most == 1
     assert together._lines == {}
 
 
@@ -102,7 +106,7 @@ def test_only_items_of_one_kind_are_sent_together_one_batch_of_each_at_a_time():
             flying[kind] -= 1
         return [{"o": "echo", "n": item["n"]} for item in items]
 
-    together = Coalescer(function, kind=lambda item: item["n"] % 5, leaders=1)
+    together = shared(function, kind=lambda item: item["n"] % 5)
     with ThreadPoolExecutor(32) as pool:
         futures = [
             pool.submit(lambda n: together([{"n": n}], at=NOON)[0]["n"], n)
@@ -117,7 +121,7 @@ def test_only_items_of_one_kind_are_sent_together_one_batch_of_each_at_a_time():
 def test_one_alone_is_sent_at_once():
     echo = Echo(0)
 
-    (answer,) = Coalescer(echo)([{"n": 1}], at=NOON)
+    (answer,) = shared(echo)([{"n": 1}], at=NOON)
 
     assert (answer["n"], answer["sent_at"], echo.batches) == (
         1,
@@ -146,7 +150,7 @@ def test_a_bad_item_fails_alone():
     assert together._lines == {}
 
 
-def test_a_bug_reaches_everybody_and_the_next_call_works():
+def test_a_bug_reaches_only_who_caused_it_and_the_next_call_works():
     class Broken(Echo):
         def __call__(self, items, *, at, version=None):
             super().__call__(items, at=at)
@@ -157,8 +161,62 @@ def test_a_bug_reaches_everybody_and_the_next_call_works():
     together, futures = asked(Broken(), 50)
 
     found = [future.exception() for future in futures]
-    assert any(isinstance(error, RuntimeError) for error in found)
+    assert isinstance(found[0], RuntimeError)
+    assert set(found[1:]) == {None}
     assert together._lines == {}
+
+
+def test_who_finds_nobody_about_goes_alone_and_who_is_left_out_after_the_batch():
+    many, alone = Echo(), Echo()
+
+    def left_out(items, *, at, version=None):
+        answers = many(items, at=at, version=version)
+        return [None if answer["n"] % 3 == 0 else answer for answer in answers]
+
+    together = Coalescer(left_out, alone=alone, kind=lambda item: item["kind"])
+    with ThreadPoolExecutor(32) as pool:
+        futures = [
+            pool.submit(together, [{"n": n, "kind": None if n < 50 else "k"}], at=NOON)
+            for n in range(600)
+        ]
+
+    assert [future.result(timeout=30)[0]["n"] for future in futures] == list(range(600))
+    assert {size for size, _, _ in alone.batches} == {1}
+    # Those of no kind, those left out, and at least the first one.
+    assert len(alone.batches) >= 50 + 183
+    assert many.most == 1
+    assert together._lines == {}
+    (first,) = together([{"n": 1, "kind": "k"}], at=NOON)
+    assert (first, alone.batches[-1][0]) == ({"o": "echo", "n": 1}, 1)
+
+
+@pytest.mark.usefixtures("committed")
+def test_nobody_waits_for_the_account_of_another(at, by):
+    """One account is in use for a while; who comes after it is served meanwhile."""
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(500, subject_scope="account")
+    busy, *others = [realm.of_principal(f"p-{n}") for n in range(8)]
+    for gate in (busy, *others):
+        gate.credit(10_000)
+        ask(gate, "first")
+    with racers(16) as racing, transaction.atomic():
+        GateState.objects.select_for_update().get(account=busy.account)
+
+        def served(gate, number):
+            ask(gate, number)
+            return gate.account.pk
+
+        waiting = [racing.pool.submit(served, busy, n) for n in range(4)]
+        time.sleep(0.1)
+        results = [
+            racing.pool.submit(served, gate, n) for n in range(5) for gate in others
+        ]
+        done = [result.result(timeout=2) for result in results]
+        assert not any(future.done() for future in waiting)
+        transaction.set_rollback(True)
+    assert Counter(done) == {gate.account.pk: 5 for gate in others}
+    assert {future.result(timeout=10) for future in waiting} == {busy.account.pk}
 
 
 @pytest.mark.usefixtures("committed")

@@ -76,6 +76,7 @@ def test_the_api_is_that_ledger_too():
 @pytest.mark.soak
 def test_the_gate_is_a_ledger_for_long():
     number, tally = random.SystemRandom().randrange(10**9), Tally()
+    print(f"\nseed {number}", flush=True)
     with connection.cursor() as cursor:
         # Nothing crashes in here.
         cursor.execute("SET synchronous_commit = off")
@@ -152,8 +153,8 @@ QUICK = {
     [pytest.param(bug, marks=[pytest.mark.soak] * (bug not in QUICK)) for bug in BUGS],
 )
 def test_a_bug_would_be_found(bug):
-    """Within 240 machines of 60 steps; most are found in one of the first."""
+    """Within 1,200 machines of 60 steps; most are found in one of the first."""
     with BUGS[bug](), pytest.raises(FOUND) as caught:
-        play(Machine, len(bug), machines=240, steps=60)
+        play(Machine, len(bug), machines=1200, steps=60)
 
     print(f"\n{bug}: {str(caught.value)[:80]}")

@@ -112,7 +112,7 @@ def everything(gate):
     commit_all(gate, admitted[:2])
     commit_all(gate, [*admitted[2:], admitted[0]])
     lease, late = gate.lease(3), gate.lease(3, budget="trip")
-    gate.meet(estimate=3)
+    gate.meet(estimate=3, reference="met")
     gate.commit_who_meet([(None, gate.lease(3))], 3)
     gate.preflight(3)
     gate.ingest(2)

@@ -54,5 +54,7 @@ class Command(BaseCommand):
         self.stdout.write(f"http://{options['host']}:{options['port']}/admin/")
         self.stdout.flush()
         os.environ["PLANGATE_DATABASE_ROLE"] = "app"
-        os.environ.setdefault("PLANGATE_KEEP_TO_CORES", "1")
+        # With more cores than workers, those of several servers would share the first.
+        each_has_one = os.cpu_count() == WORKERS
+        os.environ.setdefault("PLANGATE_KEEP_TO_CORES", str(int(each_has_one)))
         os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter.
