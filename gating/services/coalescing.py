@@ -182,11 +182,13 @@ class Coalescer:
         try:
             self._answer(batch)
         except BaseException as error:  # noqa: BLE001 - every waiter must be told.
-            # Of several, one is at fault, whatever it is: each by itself.
-            several = len(batch) > 1 and isinstance(error, Exception)
+            # Of several, one is at fault, whatever it is; and what did not wait for
+            # others is not the last word on one: each by itself.
+            may_differ = len(batch) > 1 or self._one is None
+            alone = may_differ and isinstance(error, Exception)
             for waiter in batch:
-                waiter.answer, waiter.is_alone = None, several
-                waiter.error = None if several else error
+                waiter.answer, waiter.is_alone = None, alone
+                waiter.error = None if alone else error
         finally:
             for waiter in batch:
                 waiter.wake()

@@ -18,6 +18,7 @@ from gating.services.coalescing import MOST, Coalescer
 from gating.services.commits import commit_as
 from gating.services.denials import GateDenied
 from gating.services.subjects import Subject
+from grants.models import GrantLot
 from tests.gating.mutants import at_point, chained, mutated, without_marked
 from tests.gating.racing import arena, deadlocks, racers, report
 
@@ -341,6 +342,28 @@ def test_users_who_meet_commit_once_each(at, by, rounds, monkeypatch):
         report("users who meet, committing", racing, rounds, Counter(calls))
         assert deadlocks() == before
     assert sum(decided > 1 for decided, _ in calls) > 0
+
+
+@pytest.mark.usefixtures("committed")
+def test_who_leads_while_the_own_lot_is_in_use_waits_for_it_and_is_served(at, by):
+    """A call for many waits a moment only: no reason to refuse."""
+    realm = arena(at, by)
+    realm.feature(price=10)
+    realm.quota(500, subject_scope="account")
+    busy, gate = realm.of_principal("busy"), realm.of_principal("own")
+    for each in (busy, gate):
+        each.credit(10_000)
+        ask(each, "first")
+    with racers(2) as racing, transaction.atomic():
+        GateState.objects.select_for_update().get(account=busy.account)
+        GrantLot.objects.select_for_update().get(user=gate.user)
+        passed = racing.pool.submit(ask, busy, "second")
+        time.sleep(0.1)
+        led = racing.pool.submit(ask, gate, "second")
+        time.sleep(0.3)
+        assert not (passed.done() or led.done())
+        transaction.set_rollback(True)
+    assert {type(f.result(timeout=10)) for f in (passed, led)} == {Admission}
 
 
 def over_admitted(realm, racing, number, *, may_fail=False):
