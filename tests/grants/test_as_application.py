@@ -98,6 +98,6 @@ def test_the_application_may_do_all_that_verbs_do(
 
     # The use `u:1` is nobody's rating; whatever else is found is wrong.
     assert as_application(everything) == []
-    perk = GrantLot.objects.get(program__program_code="perk")
+    perk = GrantLot.objects.get(user=user, program__program_code="perk")
     assert perk.status == LotStatus.CANCELED
     assert prove_balance(user=user, at=at)
