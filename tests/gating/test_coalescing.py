@@ -213,7 +213,7 @@ def test_nobody_waits_for_the_account_of_another(at, by):
         results = [
             racing.pool.submit(served, gate, n) for n in range(5) for gate in others
         ]
-        done = [result.result(timeout=2) for result in results]
+        done = [result.result(timeout=3) for result in results]
         assert not any(future.done() for future in waiting)
         transaction.set_rollback(True)
     assert Counter(done) == {gate.account.pk: 5 for gate in others}
