@@ -23,10 +23,9 @@ def authorize_items(
 
     A denial that `gate_admit` found has no `reason`. Refuses as `gate_authorize` does.
     """
-    rule_set_id = likely_rules(items[0]) if items else None
-    plain = _plain(rule_set_id) if rule_set_id else None
-    if rule_set_id is not None and plain is not None:
-        answers = _admitted(rule_set_id, plain, items, at=at, version=version)
+    likely = _likely(items[0]) if items else None
+    if likely is not None:
+        answers = _admitted(*likely, items, at=at, version=version)
         if answers is not None:
             return answers
     answers = gate_authorize(items, at=at, version=version)
@@ -38,6 +37,13 @@ def authorize_items(
 @lru_cache(maxsize=4096)
 def _plain(rule_set_id: UUID) -> Plain | None:
     return plain_rules(stored_rules(rule_set_id))
+
+
+def _likely(item: Document) -> tuple[UUID, Plain] | None:
+    """Return the rules that likely govern an item, by their id; None if not plain."""
+    rule_set_id = likely_rules(item)
+    plain = _plain(rule_set_id) if rule_set_id else None
+    return None if rule_set_id is None or plain is None else (rule_set_id, plain)
 
 
 def _admitted(
@@ -66,7 +72,7 @@ def _admitted(
             "held": str(total),
             "wallet": str(sum(wallets)),
             "purse": str(purse),
-            "items": _written(zip(items, held, wallets, strict=True))
+            "items": _written(zip(items, held, wallets, strict=True), _KEPT)
             if len(items) > 1
             else None,
             "version": None if version is None else str(version),
@@ -78,9 +84,11 @@ def _admitted(
 
 def alike(item: Document) -> Hashable | None:
     """Return what items share that one call can admit; None for one on its own."""
-    rule_set_id = likely_rules(item)
-    plain = _plain(rule_set_id) if rule_set_id else None
-    if plain is None or not _are_plain([item], _family(plain)):
+    likely = _likely(item)
+    if likely is None:
+        return None
+    rule_set_id, plain = likely
+    if not _are_plain([item], _family(plain)):
         return None
     return item["realm"], item["feature"], item["bound"], rule_set_id
 
@@ -93,10 +101,10 @@ def admit_many(
     None for one that is to be asked for by itself.
     """
     answers: list[Document | None] = [None] * len(items)
-    rule_set_id = likely_rules(items[0])
-    plain = _plain(rule_set_id) if rule_set_id else None
-    if rule_set_id is None or plain is None:
+    likely = _likely(items[0])
+    if likely is None:
         return answers
+    rule_set_id, plain = likely
     sent = []
     for place, item in enumerate(items):
         held = item["estimate"] or 1
@@ -109,7 +117,7 @@ def admit_many(
     told = gate_admit_many(
         {
             **_governing(items[0], rule_set_id, plain, plain.windows(at)),
-            "items": _written([(item, held, wallet) for _, item, held, wallet in sent]),
+            "items": _written([each[1:] for each in sent], (*_NAMES, *_KEPT)),
             "version": None if version is None else str(version),
         },
         at=at,
@@ -187,16 +195,15 @@ def _governing(
     }
 
 
-_KEPT = (
-    "principal", "user", "key", "hash", "lease", "id", "labels", "trace", "estimate",
-)  # fmt: skip
+_NAMES = ("principal", "user")
+_KEPT = ("key", "hash", "lease", "id", "labels", "trace", "estimate")
 
 
-def _written(items: Iterable[tuple[Document, int, int]]) -> str:
-    """Return items, each with what it holds of quantity and balance, as JSON."""
+def _written(items: Iterable[tuple[Document, int, int]], kept: Sequence[str]) -> str:
+    """Return items as JSON: what is kept of each, and the quantity and money held."""
     return orjson.dumps(
         [
-            {name: item[name] for name in _KEPT} | {"held": held, "wallet": wallet}
+            {name: item[name] for name in kept} | {"held": held, "wallet": wallet}
             for item, held, wallet in items
         ]
     ).decode()

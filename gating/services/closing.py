@@ -55,13 +55,15 @@ def close_many(
     meter = None if rules is None else _meter(rules, items[0])
     if rules is None or meter is None:
         return [None] * len(items)
-    users = ({"principal": item["principal"], "user": item["user"]} for item in items)
     told = gate_close_many(
         {
             **_governing(rules, items[0], version),
             **meter,
             "items": orjson.dumps(
-                [user | _used(item) for user, item in zip(users, items, strict=True)]
+                [
+                    {"principal": item["principal"], "user": item["user"]} | _used(item)
+                    for item in items
+                ]
             ).decode(),
         },
         at=at,

@@ -268,16 +268,22 @@ def meeting(realm, racing, number):
 
 @pytest.fixture
 def met(monkeypatch):
-    """How many items each call for several users decided, of how many."""
-    calls, real = [], admitting.gate_admit_many
+    """How many items each call for several users decided, of how many: by function."""
+    told = {}
 
-    def counted(arguments, *, at):
-        answers = real(arguments, at=at)
-        calls.append((len(answers), len(orjson.loads(arguments["items"]))))
-        return answers
+    def counting(module, name):
+        real, calls = getattr(module, name), told.setdefault(name, [])
 
-    monkeypatch.setattr(admitting, "gate_admit_many", counted)
-    return calls
+        def counted(arguments, *, at):
+            answers = real(arguments, at=at)
+            calls.append((len(answers), len(orjson.loads(arguments["items"]))))
+            return answers
+
+        monkeypatch.setattr(module, name, counted)
+
+    counting(admitting, "gate_admit_many")
+    counting(closing, "gate_close_many")
+    return told
 
 
 @pytest.mark.usefixtures("committed")
@@ -302,23 +308,15 @@ def test_users_who_meet_are_admitted_exactly_and_nobody_else_is(at, by, rounds, 
                     == 2 * 750
                     == sum(u.balance()[1] for u in (gate, gate.of_user("u-2")))
                 )
-        report("users who meet", racing, rounds, Counter(met))
+        report("users who meet", racing, rounds, Counter(met["gate_admit_many"]))
         assert deadlocks() == before
-    assert sum(decided > 1 for decided, _ in met) > 0
-    assert sum(decided < asked for decided, asked in met) > 0
+    assert sum(decided > 1 for decided, _ in met["gate_admit_many"]) > 0
+    assert sum(decided < asked for decided, asked in met["gate_admit_many"]) > 0
 
 
 @pytest.mark.usefixtures("committed")
 @pytest.mark.parametrize("rounds", [10, pytest.param(300, marks=pytest.mark.soak)])
-def test_users_who_meet_commit_once_each(at, by, rounds, monkeypatch):
-    calls, real = [], closing.gate_close_many
-
-    def counted(arguments, *, at):
-        answers = real(arguments, at=at)
-        calls.append((len(answers), len(orjson.loads(arguments["items"]))))
-        return answers
-
-    monkeypatch.setattr(closing, "gate_close_many", counted)
+def test_users_who_meet_commit_once_each(at, by, rounds, met):
     realm = arena(at, by)
     realm.feature(price=10)
     realm.quota(500, subject_scope="account")
@@ -339,9 +337,14 @@ def test_users_who_meet_commit_once_each(at, by, rounds, monkeypatch):
             for gate in gates:
                 assert gate.used(subject_scope="account") == (60, 0)
                 assert gate.balance() == (9400, 0, 600)
-        report("users who meet, committing", racing, rounds, Counter(calls))
+        report(
+            "users who meet, committing",
+            racing,
+            rounds,
+            Counter(met["gate_close_many"]),
+        )
         assert deadlocks() == before
-    assert sum(decided > 1 for decided, _ in calls) > 0
+    assert sum(decided > 1 for decided, _ in met["gate_close_many"]) > 0
 
 
 @pytest.mark.usefixtures("committed")
